@@ -1,0 +1,3 @@
+"""Tintype: an OpenStack Image service."""
+
+__version__ = "0.1.0"

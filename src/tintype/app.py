@@ -1,0 +1,105 @@
+"""The one place where parts are put together: Config in, ASGI application out."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from tintype.config.model import Config
+from tintype.config.read import reloadable
+from tintype.db import engine
+from tintype.db.engine import DatabaseUnavailable
+from tintype.identity import none
+from tintype.model.errors import TintypeError
+from tintype.offload import Crew
+from tintype.rules.defaults import DEFAULTS
+from tintype.rules.permit import Authoriser
+from tintype.rules.schemas import Schemas
+from tintype.rules.view import View
+from tintype.service import upkeep
+from tintype.service.core import Service
+from tintype.service.lease import Lease
+from tintype.stores.store import open_stores
+from tintype.web.application import Identify, Web
+from tintype.web.http import Receive, Scope, Send
+
+log = logging.getLogger("tintype.app")
+
+#: Seconds between renewals of the lease, rounds of upkeep, and probes of the stores.
+RENEW, TIDY, PROBE = 10.0, 5.0, 30.0
+
+_IDENTITIES: dict[str, Identify] = {"none": none.identify}
+
+
+class Application:
+    """A service in one process: opened by ``start``, closed by ``stop``, called by the server in between."""
+
+    def __init__(self, svc: Service, identify: Identify):
+        self.svc = svc
+        self._web = Web(svc, identify)
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._web(scope, receive, send)
+
+    async def start(self) -> None:
+        """Take a place among the workers and begin the upkeep."""
+        await self.svc.lease.begin()
+        await self.svc.stores.probe()
+        await upkeep.tidy(self.svc)
+        self._loops = [
+            asyncio.create_task(_every(RENEW, self.svc.lease.renew)),
+            asyncio.create_task(_every(TIDY, lambda: upkeep.tidy(self.svc))),
+            asyncio.create_task(_every(PROBE, self.svc.stores.probe)),
+        ]
+
+    async def stop(self) -> None:
+        """Leave in order: nothing is under way any more."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        try:
+            await self.svc.lease.end()
+        except DatabaseUnavailable as error:
+            log.warning("The lease of this worker could not be ended, it will lapse by itself: %s", error)
+        await self.svc.db.close()
+        self.svc.crew.close()
+
+    def reload(self, config: Config) -> None:
+        """Take over what may change while the service runs, and say what has to wait for a restart."""
+        kept, waiting = reloadable(self.svc.config, config)
+        for sentence in waiting:
+            log.warning("%s", sentence)
+        self.svc.config = kept
+        self.svc.schemas = Schemas(kept.formats, kept.api)
+        self.svc.view = View(kept.api, kept.stores.multi, self.svc.stores.weight)
+
+
+async def build(config: Config, identify: Identify | None = None) -> Application:
+    """Return the application of a configuration; call it in the process that will run it."""
+    crew = Crew()
+    db = await engine.connect(config.database)
+    stores = open_stores(config.stores, crew)
+    svc = Service(
+        config=config,
+        db=db,
+        stores=stores,
+        crew=crew,
+        lease=Lease(db),
+        authoriser=Authoriser(DEFAULTS),
+        schemas=Schemas(config.formats, config.api),
+        view=View(config.api, config.stores.multi, stores.weight),
+    )
+    return Application(svc, identify or _IDENTITIES[config.auth.strategy])
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Repeat a piece of work for ever. What fails is logged and tried again the next time."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except TintypeError as error:
+            log.error("The upkeep could not be done and is tried again: %s", error)
+        except Exception:
+            log.exception("The upkeep failed and is tried again")

@@ -1,0 +1,218 @@
+"""The command line: parse, call one function, print. The exit code says the result."""
+
+import asyncio
+import json
+import logging
+import logging.handlers
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tintype import __version__
+from tintype.config.files import sources
+from tintype.config.model import Config, ConfigError
+from tintype.config.read import read
+from tintype.model.errors import TintypeError
+
+_FILES = click.option(
+    "--config-file", "files", multiple=True, type=click.Path(path_type=Path), metavar="F", help="Read this file."
+)
+_DIRS = click.option(
+    "--config-dir", "dirs", multiple=True, type=click.Path(path_type=Path), metavar="D", help="Read *.conf in it."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tintype")
+def main() -> None:
+    """An OpenStack Image service: the Image API v2 on one machine or on many."""
+
+
+def _read(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> Config:
+    """Return the configuration, or end the command with everything that is impossible in it."""
+    found_files, found_dirs = sources(files, dirs, os.environ)
+    try:
+        return read(found_files, found_dirs, overrides or {})
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(f"configuration: {problem}", err=True)
+        sys.exit(2)
+
+
+@main.command()
+@_FILES
+@_DIRS
+@click.option("--host", help="Address to listen on; 127.0.0.1 without authentication.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 9292.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer requests.")
+@click.option(
+    "--allow-unauthenticated-listen",
+    is_flag=True,
+    help="Listen beyond this machine although nobody is asked who they are: whoever reaches the port can"
+    " read, change and delete every image.",
+)
+def serve(
+    files: tuple[Path, ...],
+    dirs: tuple[Path, ...],
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    allow_unauthenticated_listen: bool,
+) -> None:
+    """Serve images in the foreground. SIGTERM ends it gracefully, SIGHUP reads the configuration again."""
+    overrides = {
+        "bind_host": host,
+        "bind_port": port,
+        "workers": workers,
+        "allow_open": allow_unauthenticated_listen or None,
+    }
+    config = _read(files, dirs, overrides)
+    _start_logging(config)
+    from tintype import app
+    from tintype import serve as supervisor
+    from tintype.db import schema
+
+    for remark in config.remarks:
+        logging.getLogger("tintype.config").warning("%s", remark)
+    try:
+        schema.check(config.database)
+    except TintypeError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    _say_hello(config, at_home=not files and not dirs and not os.environ.get("TINTYPE_CONFIG_FILE"))
+    sys.exit(supervisor.serve(config, lambda: read(*sources(files, dirs, os.environ), overrides), app.build))
+
+
+def _start_logging(config: Config) -> None:
+    handler: logging.Handler = (
+        logging.handlers.WatchedFileHandler(config.logging.file) if config.logging.file else logging.StreamHandler()
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=config.logging.level, handlers=[handler])
+
+
+def _say_hello(config: Config, at_home: bool) -> None:
+    """Tell where the service listens, where its data lie, and what to try."""
+    server = config.server
+    host = f"[{server.bind_host}]" if ":" in server.bind_host else server.bind_host
+    url = f"http://{host}:{server.bind_port}"
+    data = ", ".join(str(entry.options.get("datadir", entry.id)) for entry in config.stores.entries)
+    click.echo(f"Tintype {__version__} listens on {url}; images lie in {data}, records in {_where(config)}.")
+    if at_home:
+        click.echo(
+            "Try:\n"
+            f"  curl {url}/v2/images\n"
+            f"  openstack --os-auth-type none --os-endpoint {url} image create --file disk.qcow2"
+            " --disk-format qcow2 --container-format bare first\n"
+            f"  glance --os-image-url {url} --os-auth-token any image-list"
+        )
+    sys.stdout.flush()
+
+
+def _where(config: Config) -> str:
+    from tintype.config.database import masked
+
+    return str(config.database.path) if config.database.path else masked(config.database.url)
+
+
+@main.group()
+def db() -> None:
+    """The database and its schema."""
+
+
+@db.command("sync")
+@_FILES
+@_DIRS
+def db_sync(files: tuple[Path, ...], dirs: tuple[Path, ...]) -> None:
+    """Bring the database to the schema of this version."""
+    from tintype.db import schema
+
+    config = _read(files, dirs)
+    with _failing_clearly():
+        click.echo(schema.sync(config.database))
+
+
+@db.command("version")
+@_FILES
+@_DIRS
+@_JSON
+def db_version(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -> None:
+    """Print the schema that the database has and the one that this version needs; 1 when they differ."""
+    from tintype.db import schema
+
+    config = _read(files, dirs)
+    with _failing_clearly():
+        found = schema.version(config.database)
+    if as_json:
+        click.echo(json.dumps({"database": found, "needed": schema.HEAD}))
+    else:
+        click.echo(f"database: {found or 'empty'}\nneeded:   {schema.HEAD}")
+    sys.exit(0 if found == schema.HEAD else 1)
+
+
+@contextmanager
+def _failing_clearly() -> Iterator[None]:
+    """Turn an error of ours into one line and exit code 1."""
+    try:
+        yield
+    except (TintypeError, OSError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+@main.group()
+def config() -> None:
+    """The configuration."""
+
+
+@config.command("check")
+@_FILES
+@_DIRS
+@_JSON
+def config_check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -> None:
+    """Say what a configuration would do, and what in it is unknown, obsolete or impossible (then 1)."""
+    from tintype.config.check import report
+
+    found = report(*sources(files, dirs, os.environ))
+    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else "\n".join(found.lines()))
+    sys.exit(0 if found.ok else 1)
+
+
+@main.command()
+@_FILES
+@_DIRS
+@_JSON
+@click.option("--repair", is_flag=True, help="Mend what can be mended: remove unknown files, correct counters.")
+def check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool, repair: bool) -> None:
+    """Compare the ledger with the stores, both ways, and the quota counters with the ledger; 1 on differences."""
+    from tintype import app
+
+    config = _read(files, dirs)
+    with _failing_clearly():
+        differences = asyncio.run(app.check(config, repair))
+    if as_json:
+        click.echo(json.dumps([each.to_dict() for each in differences], indent=2))
+    else:
+        for each in differences:
+            click.echo(each.sentence())
+        click.echo(f"{len(differences)} differences")
+    sys.exit(1 if any(not each.repaired for each in differences) else 0)
+
+
+@main.command()
+@_FILES
+@_DIRS
+@click.argument("count", type=click.IntRange(1))
+def seed(files: tuple[Path, ...], dirs: tuple[Path, ...], count: int) -> None:
+    """Write COUNT images without data, with 10 properties and 3 tags each, to measure with."""
+    from tintype import app
+
+    config = _read(files, dirs)
+    with _failing_clearly():
+        click.echo(asyncio.run(app.seed(config, count)))

@@ -1,0 +1,186 @@
+"""The configuration as the service sees it: one frozen record, read once, handed out in sections.
+
+Sizes are bytes, times are seconds. Every value here has been checked: whoever
+reads it needs no second look.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+_UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
+
+#: What Glance's own schema-image.json says; it holds where a deployment has no such file.
+SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
+    {
+        "kernel_id": {
+            "type": ["null", "string"],
+            "pattern": _UUID,
+            "description": "ID of the image that holds the kernel to boot this image with.",
+        },
+        "ramdisk_id": {
+            "type": ["null", "string"],
+            "pattern": _UUID,
+            "description": "ID of the image that holds the ramdisk to boot this image with.",
+        },
+        "instance_uuid": {"type": "string", "description": "ID of the instance this image was made from."},
+        "architecture": {"type": "string", "description": "Architecture of the operating system."},
+        "os_distro": {"type": "string", "description": "Name of the operating system's distribution."},
+        "os_version": {"type": "string", "description": "Version of the operating system."},
+        "description": {"type": "string", "description": "A text about this image for people."},
+        "cinder_encryption_key_id": {
+            "type": "string",
+            "description": "ID of the key that the image's data is encrypted with.",
+        },
+        "cinder_encryption_key_deletion_policy": {
+            "type": "string",
+            "enum": ["on_image_deletion", "do_not_delete"],
+            "description": "What becomes of that key when the image is deleted.",
+        },
+    }
+)
+
+
+class ConfigError(Exception):
+    """The configuration is impossible. Each of ``problems`` is a sentence that says what to do."""
+
+    def __init__(self, problems: list[str]):
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where and how the service listens."""
+
+    bind_host: str = "127.0.0.1"
+    bind_port: int = 9292
+    workers: int = 1
+    backlog: int = 4096
+    public_endpoint: str | None = None
+    max_request_id_length: int = 64
+    #: honour X-Forwarded-* and Forwarded
+    proxy_headers: bool = False
+    #: seconds that running transfers get after SIGTERM
+    graceful_timeout: float = 60.0
+    #: seconds an idle keep-alive connection is kept
+    keep_alive: float = 75.0
+    #: largest JSON body in bytes
+    max_json_body: int = 8 * 1024 * 1024
+    healthcheck_disable_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Auth:
+    """Who may call: ``strategy`` is none, http_basic or keystone."""
+
+    strategy: str = "none"
+    allow_anonymous: bool = False
+    www_authenticate_uri: str | None = None
+    #: listen beyond loopback although nobody is asked who they are
+    allow_open: bool = False
+
+
+@dataclass(frozen=True)
+class Database:
+    """``kind`` is sqlite or postgresql; ``url`` has no driver in its scheme (``sqlite:////path``, ``postgresql://...``)."""
+
+    url: str
+    kind: str
+    #: file of a SQLite database
+    path: Path | None = None
+    pool_size: int = 10
+    busy_timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class Api:
+    """What the Image API shows and how much of it at once."""
+
+    limit_default: int = 25
+    limit_max: int = 1000
+    show_direct_url: bool = False
+    show_locations: bool = False
+    hashing_algorithm: str = "sha512"
+    import_methods: tuple[str, ...] = ()
+    image_cache_dir: Path | None = None
+    delayed_delete: bool = False
+    #: additional properties with a schema of their own: the deployment's schema-image.json, else the shipped one
+    schema_properties: Mapping[str, Any] = field(default_factory=lambda: SHIPPED_SCHEMA)
+    schema_required: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Static limits. A negative count means unlimited; bytes of 0 mean off for the storage quota."""
+
+    image_size_cap: int = 1 << 40
+    user_storage_quota: int = 0
+    image_property_quota: int = 128
+    image_tag_quota: int = 128
+    image_member_quota: int = 128
+    image_location_quota: int = 10
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Which formats an image may declare, and how strictly its bytes are held to it."""
+
+    disk_formats: tuple[str, ...] = (
+        "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop",
+    )  # fmt: skip
+    container_formats: tuple[str, ...] = (
+        "ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed",
+    )  # fmt: skip
+    require_match: bool = True
+    gpt_nonfatal: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """One store: its id, driver type, what discovery says of it, and the driver's own options."""
+
+    id: str
+    type: str
+    description: str | None = None
+    weight: int = 0
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Stores:
+    """``multi``: ids are shown to users. In single-store mode the one store has an internal id (RUL-34)."""
+
+    multi: bool
+    default: str
+    entries: tuple[StoreConfig, ...]
+    #: where staged bytes go; None: the default store
+    staging: str | None = None
+
+
+@dataclass(frozen=True)
+class Logging:
+    """``level`` is a name of the logging module."""
+
+    level: str = "INFO"
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the service was told, checked."""
+
+    server: Server
+    auth: Auth
+    database: Database
+    api: Api
+    limits: Limits
+    formats: Formats
+    stores: Stores
+    logging: Logging
+    #: sentences about options that are unknown, obsolete or questionable; logged at start
+    remarks: tuple[str, ...] = ()
+    #: files that were read, in order
+    files: tuple[Path, ...] = ()

@@ -1,0 +1,325 @@
+"""From files and the command line to one checked ``Config``."""
+
+import ipaddress
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tintype.config import stores
+from tintype.config.database import database
+from tintype.config.files import Line, expand, parse, referred
+from tintype.config.model import (
+    Api,
+    Auth,
+    Config,
+    ConfigError,
+    Database,
+    Formats,
+    Limits,
+    Logging,
+    Server,
+    Stores,
+)
+from tintype.config.options import IMPORT_METHODS, TABLE, find
+from tintype.config.schema import schema
+from tintype.config.values import Values, backends, load
+
+#: Words of ``[paste_deploy] flavor`` that mean something.
+FLAVORS = ("keystone", "caching", "cachemanagement")
+
+_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was understood. ``config`` may run only if there are no ``problems``."""
+
+    config: Config
+    lines: tuple[Line, ...]
+    store_ids: frozenset[str]
+    problems: tuple[str, ...]
+    #: those of the config's remarks that are not about a single line
+    remarks: tuple[str, ...]
+
+
+def read(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str, Any]) -> Config:
+    """Return the configuration, or raise ``ConfigError`` with everything that is impossible in it.
+
+    ``overrides`` are options of DEFAULT that the command line sets; None sets
+    nothing, and ``allow_open`` is short for ``allow_unauthenticated_listen``.
+    Nothing is created and no address is looked up.
+    """
+    reading = examine(files, dirs, overrides)
+    if reading.problems:
+        raise ConfigError(list(reading.problems))
+    return reading.config
+
+
+def examine(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str, Any]) -> Reading:
+    """Return what ``read`` understands, impossible or not."""
+    problems: list[str] = []
+    given = {**overrides}
+    if "allow_open" in given:
+        given["allow_unauthenticated_listen"] = given.pop("allow_open")
+    readable, lines = parse(expand(files, dirs, problems), problems)
+    ids = stores.ids(backends(readable, lines, given))
+    values = load(readable, lines, ids, given)
+    values.problems[:0] = problems
+    home = data_home()
+
+    _check_accepted(values)
+    nothing = not files and not dirs
+    db = database(values, home / "tintype.sqlite", told=nothing)
+    auth = _auth(values)
+    where = list(dict.fromkeys([*(file.parent for file in readable), *dirs]))
+    _check_policy(values, where)
+    config = Config(
+        server=_server(values, auth, db),
+        auth=auth,
+        database=db,
+        api=_api(values, where),
+        limits=_limits(values),
+        formats=_formats(values),
+        stores=_stores(values, home / "images" if nothing else None),
+        logging=_logging(values),
+        files=readable,
+    )
+    remarks = (*values.remarks, *_remarks_on_lines(values))
+    found = tuple(dict.fromkeys(values.problems))
+    return Reading(replace(config, remarks=remarks), lines, values.ids, found, tuple(values.remarks))
+
+
+def data_home() -> Path:
+    """Return the directory that holds the data of a service without configuration."""
+    base = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".local" / "share") / "tintype"
+
+
+def loopback(host: str) -> bool:
+    """Return whether only this machine can reach ``host``."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def plain_fields(values: Values, section: str) -> dict[str, Any]:
+    """Return what goes into a section of ``Config`` as it is."""
+    return {
+        option.goes_to.partition(".")[2]: values.get(option.section, option.name)
+        for option in TABLE
+        if option.goes_to is not None and option.goes_to.partition(".")[0] == section
+    }
+
+
+def _server(values: Values, auth: Auth, db: Database) -> Server:
+    closed = auth.strategy == "none"
+    host = values.get("DEFAULT", "bind_host") or ("127.0.0.1" if closed else "0.0.0.0")  # noqa: S104
+    if closed and not auth.allow_open and not loopback(host):
+        values.problem(
+            "DEFAULT",
+            "bind_host",
+            f"would let everybody who reaches {host} do anything, as auth_strategy is none; use 127.0.0.1,"
+            " or set allow_unauthenticated_listen = true",
+            show=False,
+        )
+    endpoint = values.get("DEFAULT", "public_endpoint") or None
+    if endpoint and not _is_web_address(endpoint):
+        values.problem("DEFAULT", "public_endpoint", "is not an address such as https://images.example.org")
+    processors = min(8, len(os.sched_getaffinity(0)))
+    disable = values.get("healthcheck", "disable_by_file_path")
+    plain = plain_fields(values, "server")
+    plain["graceful_timeout"] = float(plain["graceful_timeout"])
+    return Server(
+        **plain,
+        bind_host=host,
+        workers=values.get("DEFAULT", "workers") or (1 if db.kind == "sqlite" else processors),
+        public_endpoint=endpoint,
+        healthcheck_disable_file=Path(disable) if disable else None,
+    )
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _auth(values: Values) -> Auth:
+    chosen = values.get("DEFAULT", "auth_strategy")
+    words = [word for word in (values.get("paste_deploy", "flavor") or "").split("+") if word]
+    strategy = (chosen or ("keystone" if "keystone" in words else "none")).lower()
+    if strategy in ("keystone", "http_basic"):
+        source = ("DEFAULT", "auth_strategy") if chosen else ("paste_deploy", "flavor")
+        text = f"asks for {strategy}, which is not in this version; set [DEFAULT] auth_strategy = none"
+        values.problem(*source, text)
+    elif strategy != "none":
+        values.problem("DEFAULT", "auth_strategy", "must be none, keystone or http_basic")
+    elif not chosen and (strange := [word for word in words if word not in FLAVORS]):
+        text = f"holds {strange[0]!r}, which may ask who is calling; set [DEFAULT] auth_strategy to say so"
+        values.problem("paste_deploy", "flavor", text)
+    elif "keystone" in words:
+        values.remark("[DEFAULT] auth_strategy = none counts, although [paste_deploy] flavor names keystone.")
+    elif any(line.section == "keystone_authtoken" for line in values.lines):
+        values.remark("[keystone_authtoken] is filled in, but nobody is asked who they are: auth_strategy is none.")
+    if "caching" in words or "cachemanagement" in words or values.get("DEFAULT", "image_cache_dir"):
+        values.remark("A cache of images is configured; there is none in this version, every read goes to a store.")
+    return Auth(strategy=strategy, **plain_fields(values, "auth"))
+
+
+def _api(values: Values, where: Sequence[Path]) -> Api:
+    methods = values.get("DEFAULT", "enabled_import_methods") or []
+    if unknown := [method for method in methods if method not in IMPORT_METHODS]:
+        listed = ", ".join(IMPORT_METHODS)
+        values.problem("DEFAULT", "enabled_import_methods", f"holds {unknown[0]!r}; methods are {listed}")
+    elif methods:
+        values.remark("[DEFAULT] enabled_import_methods: no method of import runs in this version, none is offered.")
+    properties, required = schema(values, where)
+    return Api(**plain_fields(values, "api"), schema_properties=properties, schema_required=required)
+
+
+def _limits(values: Values) -> Limits:
+    cap = values.get("DEFAULT", "image_size_cap")
+    text = values.get("DEFAULT", "user_storage_quota").strip()
+    found = re.fullmatch(r"([0-9]+)([KMGT]?B)?", text)
+    quota = int(found[1]) * _UNITS[found[2] or ""] if found else 0
+    if not found:
+        values.problem("DEFAULT", "user_storage_quota", "must be a number and B, KB, MB, GB or TB, as in 500GB")
+    elif quota >= 1 << 63:
+        values.problem("DEFAULT", "user_storage_quota", "is more than 8388607TB; use less, or 0 for no quota")
+    return Limits(**plain_fields(values, "limits"), image_size_cap=min(cap, (1 << 63) - 1), user_storage_quota=quota)
+
+
+def _formats(values: Values) -> Formats:
+    lists: dict[str, tuple[str, ...]] = {}
+    for name in ("disk_formats", "container_formats"):
+        lists[name] = tuple(dict.fromkeys(values.get("image_format", name)))
+        if any(not re.fullmatch(r"\S{1,64}", entry) for entry in lists[name]):
+            values.problem("image_format", name, "must be names of 1 to 64 characters with commas between them")
+        if not lists[name]:
+            values.problem("image_format", name, "is empty, so that no image could have data; name a format")
+    tolerated = tuple(values.get("image_format", "gpt_safety_checks_nonfatal"))
+    if unknown := set(tolerated) - {"mbr", "gptmbr"}:
+        text = f"holds {sorted(unknown)[0]!r}; checks are mbr and gptmbr"
+        values.problem("image_format", "gpt_safety_checks_nonfatal", text)
+    return Formats(
+        disk_formats=lists["disk_formats"],
+        container_formats=lists["container_formats"],
+        gpt_nonfatal=tolerated,
+        **plain_fields(values, "formats"),
+    )
+
+
+def _stores(values: Values, alone: Path | None) -> Stores:
+    if values.get("DEFAULT", "enabled_backends") is not None:
+        return stores.several(values)
+    return stores.local(alone) if alone else stores.single(values)
+
+
+def _logging(values: Values) -> Logging:
+    file, directory = values.get("DEFAULT", "log_file"), values.get("DEFAULT", "log_dir")
+    path = Path(directory or "", file or "tintype.log").absolute() if file or directory else None
+    return Logging(level="DEBUG" if values.get("DEFAULT", "debug") else "INFO", file=path)
+
+
+def _check_accepted(values: Values) -> None:
+    """Say what is wrong with options that are not used yet, and which must not be ignored."""
+    for option in TABLE:
+        if option.section == "<store>":
+            continue
+        if option.standing == "refused" and values.get(option.section, option.name):
+            values.problem(option.section, option.name, f"stops the start: {option.note}")
+        elif option.standing == "accepted" and option.type is not None:
+            values.get(option.section, option.name)
+    for text in values.get("import_filtering_opts", "allowed_networks") or []:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            values.problem("import_filtering_opts", "allowed_networks", f"holds {text!r}: {error}")
+
+
+def _check_policy(values: Values, where: Sequence[Path]) -> None:
+    """A rule that would not be kept stops the start; files that only hold comments do not."""
+    named = values.get("oslo_policy", "policy_file")
+    directory = values.get("oslo_policy", "policy_dirs") or "policy.d"
+    for base in where:
+        candidates = [base / named] if named else [base / "policy.yaml", base / "policy.json"]
+        candidates += sorted(path for path in (base / directory).glob("*") if path.suffix in (".yaml", ".json"))
+        for path in candidates:
+            if path.is_file() and _has_rules(path):
+                text = f"{path} holds policy rules, which this version would not keep; remove it to run without them."
+                values.problems.append(text)
+
+
+def _has_rules(path: Path) -> bool:
+    lines = (line.strip() for line in path.read_text(errors="replace").splitlines())
+    return any(line and not line.startswith("#") and line not in ("---", "...", "{}", "{", "}") for line in lines)
+
+
+def _remarks_on_lines(values: Values) -> list[str]:
+    """Return a sentence for every line that means nothing, and one for all that mean nothing yet."""
+    remarks: list[str] = []
+    counted: Counter[str] = Counter()
+    names = referred(values.lines)
+    for line in values.lines:
+        option, older = find(line.section, line.name, values.ids)
+        if option is None and line.name not in names:
+            remarks.append(f"{line.where}: {line.title} is unknown and does nothing.")
+        elif option and option.standing == "obsolete":
+            remarks.append(f"{line.where}: {line.title} is obsolete: {option.note}.")
+        elif option and older:
+            remarks.append(f"{line.where}: {line.title} is an older name of {option.title}.")
+        counted[option.standing if option else "unknown"] += 1
+    if counted["accepted"]:
+        remarks.append(f"Lines without effect in this version: {counted['accepted']}; see `tintype config check`.")
+    return remarks
+
+
+def reloadable(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
+    """Return what runs after a SIGHUP, and a sentence for every change that needs a restart."""
+    fresh = {option.goes_to for option in TABLE if option.reloadable and option.goes_to}
+    sections: dict[str, Any] = {"limits": new.limits, "formats": new.formats}
+    sections["logging"] = replace(old.logging, level=new.logging.level)
+    for name in ("api", "auth"):
+        part = {field.name for field in fields(getattr(old, name)) if f"{name}.{field.name}" in fresh}
+        changes = {field: getattr(getattr(new, name), field) for field in part}
+        sections[name] = replace(getattr(old, name), **changes)
+    after = replace(old, remarks=new.remarks, files=new.files, **sections)
+    waiting = []
+    for section in ("server", "auth", "database", "api", "stores", "logging"):
+        kept, wanted = getattr(after, section), getattr(new, section)
+        changed = [field.name for field in fields(kept) if getattr(kept, field.name) != getattr(wanted, field.name)]
+        waiting += [f"{_spoken(section, name)} has changed; it takes effect after a restart." for name in changed]
+    return after, tuple(dict.fromkeys(waiting))
+
+
+#: What to call a value that is worked out from several options.
+_COMPOSED = {
+    "server.bind_host": "[DEFAULT] bind_host",
+    "server.workers": "[DEFAULT] workers",
+    "server.public_endpoint": "[DEFAULT] public_endpoint",
+    "server.healthcheck_disable_file": "[healthcheck] disable_by_file_path",
+    "auth.strategy": "[DEFAULT] auth_strategy",
+    "api.schema_properties": "schema-image.json",
+    "api.schema_required": "schema-image.json",
+    "logging.file": "[DEFAULT] log_file",
+}
+
+
+def _spoken(section: str, name: str) -> str:
+    if section == "stores":
+        return "The list of stores, or an option of one,"
+    if section == "database" and name != "pool_size":
+        return "[database] connection"
+    place = f"{section}.{name}"
+    option = next((option for option in TABLE if option.goes_to == place), None)
+    return option.title if option else _COMPOSED[place]

@@ -1,0 +1,1 @@
+"""Records <-> SQL. Statements are written with SQLAlchemy, compiled once, and run on the drivers' own connections."""

@@ -1,0 +1,296 @@
+"""The ledger: a row for every object before its first byte is written, until its last byte is gone.
+
+Locks are always taken in the order image, blob, usage; so transactions can wait for each other, never in a ring.
+"""
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from tintype.db.engine import Connection, Row, Statement, Transaction, now, one_of
+from tintype.db.tables import blobs, usage, workers
+from tintype.model.blob import Blob, Stored
+from tintype.model.errors import OverLimit
+
+#: How long a process may be silent before its work is taken from it, in microseconds.
+LEASE = 30_000_000
+
+_b = blobs.c
+_COLUMNS = (
+    _b.id, _b.store, _b.name, _b.image_id, _b.project, _b.purpose, _b.state, _b.charged, _b.size, _b.writer,
+    _b.checksum, _b.hash_algo, _b.hash_value, _b.findings,
+)  # fmt: skip
+_FIELDS = tuple(column.name for column in _COLUMNS)
+
+
+def _blob_from(row: Row) -> Blob:
+    return Blob(**dict(zip(_FIELDS, row[: len(_FIELDS)], strict=True)))
+
+
+_id = bindparam("of", type_=Text)
+_INSERT = Statement(
+    insert(blobs).values(
+        {
+            **{name: bindparam(name, type_=_b[name].type) for name in _FIELDS},
+            "created_at": now(),
+            "attempts": 0,
+        }
+    )
+)
+_OPEN_ACCOUNT = Statement(text("INSERT INTO usage (project, stored) VALUES (:project, 0) ON CONFLICT DO NOTHING"))
+_CHARGE = Statement(
+    update(usage)
+    .where(usage.c.project == bindparam("project_", type_=Text))
+    .where(
+        or_(
+            bindparam("most", type_=BigInteger) <= 0,
+            usage.c.stored + bindparam("by", type_=BigInteger) <= bindparam("most", type_=BigInteger),
+        )
+    )
+    .values(stored=usage.c.stored + bindparam("by", type_=BigInteger))
+)
+_GROW = Statement(
+    update(blobs)
+    .where(_b.id == _id, _b.state == "writing", _b.writer == bindparam("writer_", type_=Text))
+    .values(charged=_b.charged + bindparam("by", type_=BigInteger))
+)
+_KEEP = Statement(
+    update(blobs)
+    .where(_b.id == _id, _b.state == "writing", _b.writer == bindparam("writer_", type_=Text))
+    .values(
+        state=bindparam("state_", type_=Text),
+        writer=null(),
+        charged=bindparam("size_", type_=BigInteger),
+        size=bindparam("size_", type_=BigInteger),
+        checksum=bindparam("checksum_", type_=Text),
+        hash_algo=bindparam("hash_algo_", type_=Text),
+        hash_value=bindparam("hash_value_", type_=Text),
+        findings=bindparam("findings_", type_=Text),
+    )
+)
+_GIVE_UP = Statement(
+    update(blobs)
+    .where(_b.id == _id, _b.writer == bindparam("writer_", type_=Text), one_of(_b.state, "writing", "doomed"))
+    .values(state="doomed", writer=null(), charged=0, remove_at=now())
+)
+_DOOM = Statement(
+    update(blobs)
+    .where(_b.id == _id, one_of(_b.state, "ready", "live"))
+    .values(state="doomed", charged=0, remove_at=now())
+)
+_DOOM_WRITING = Statement(
+    update(blobs).where(_b.id == _id, _b.state == "writing").values(state="doomed", remove_at=now())
+)
+_UNCHARGE = Statement(update(blobs).where(_b.id == _id, _b.state == "live").values(charged=0))
+_OF_IMAGE = Statement(select(*_COLUMNS).where(_b.image_id == bindparam("image", type_=Text)))
+_BY_ID = Statement(select(*_COLUMNS).where(_b.id == _id))
+_WRITTEN_BY = Statement(
+    select(*_COLUMNS).where(_b.writer == bindparam("writer_", type_=Text), one_of(_b.state, "writing", "doomed"))
+)
+_ABANDON = Statement(
+    update(blobs)
+    .where(_b.id == _id, _b.writer == bindparam("writer_", type_=Text), _b.state == bindparam("state_", type_=Text))
+    .values(state="doomed", charged=0, remove_at=now())
+)
+_lapsed = or_(workers.c.id.is_(None), workers.c.lease_until <= now())
+_ABANDONED = Statement(
+    select(*_COLUMNS)
+    .select_from(blobs.outerjoin(workers, workers.c.id == _b.writer))
+    .where(_b.state == "writing", _lapsed)
+    .limit(100)
+)
+# A writer that fell silent may still write for a moment: its object is removed one more lease later, when
+# it cannot come back. A writer that gave up by itself has left nothing open.
+_no_writer = or_(_b.writer.is_(None), workers.c.id.is_(None), workers.c.lease_until + LEASE <= now())
+_DUE = Statement(
+    select(*_COLUMNS, _b.attempts)
+    .select_from(blobs.outerjoin(workers, workers.c.id == _b.writer))
+    .where(_b.state == "doomed", and_(_b.remove_at <= now(), _no_writer))
+    .order_by(_b.remove_at)
+    .limit(bindparam("limit", type_=BigInteger))
+)
+_DROP = Statement(delete(blobs).where(_b.id == _id, _b.state == "doomed"))
+_POSTPONE = Statement(
+    update(blobs)
+    .where(_b.id == _id, _b.state == "doomed")
+    .values(attempts=_b.attempts + 1, remove_at=now() + bindparam("delay", type_=BigInteger))
+)
+_MARK_DAMAGED = Statement(update(blobs).where(_b.id == _id, _b.damaged_at.is_(None)).values(damaged_at=now()))
+_ALL = Statement(select(*_COLUMNS))
+_SUMS = Statement(select(func.coalesce(_b.project, ""), func.sum(_b.charged)).group_by(func.coalesce(_b.project, "")))
+_USAGE = Statement(select(usage.c.project, usage.c.stored))
+_SET_USAGE = Statement(
+    update(usage)
+    .where(usage.c.project == bindparam("project_", type_=Text))
+    .values(stored=bindparam("stored_", type_=BigInteger))
+)
+
+
+async def _charge(tx: Transaction, project: str | None, by: int, most: int = 0) -> None:
+    """Add ``by`` bytes to what the project uses, unless that would exceed ``most`` (0: no limit)."""
+    if by == 0:
+        return
+    account = project or ""
+    if await tx.run(_CHARGE, project_=account, by=by, most=most):
+        return
+    await tx.run(_OPEN_ACCOUNT, project=account)
+    if not await tx.run(_CHARGE, project_=account, by=by, most=most):
+        raise OverLimit(f"The project's storage quota of {most} bytes would be exceeded.")
+
+
+async def reserve(tx: Transaction, blob: Blob, most: int) -> Blob:
+    """Write the row of an object that is going to be written, and charge what it reserves."""
+    await tx.run(_INSERT, **{name: getattr(blob, name) for name in _FIELDS})
+    await _charge(tx, blob.project, blob.charged, most)
+    return blob
+
+
+async def grow(tx: Transaction, blob: Blob, by: int, most: int) -> Blob | None:
+    """Reserve ``by`` more bytes; None when the object is no longer ours. OverLimit changes nothing."""
+    if not await tx.run(_GROW, of=blob.id, writer_=blob.writer, by=by):
+        return None
+    await _charge(tx, blob.project, by, most)
+    return replace(blob, charged=blob.charged + by)
+
+
+async def keep(tx: Transaction, blob: Blob, stored: Stored, state: str = "live") -> bool:
+    """Record that the bytes are durable. False: the row was taken from us, and nothing may follow."""
+    kept = await tx.run(
+        _KEEP,
+        of=blob.id,
+        writer_=blob.writer,
+        state_=state,
+        size_=stored.size,
+        checksum_=stored.checksum,
+        hash_algo_=stored.hash_algo,
+        hash_value_=stored.hash_value,
+        findings_=stored.findings,
+    )
+    if kept:
+        await _charge(tx, blob.project, stored.size - blob.charged)
+    return kept == 1
+
+
+async def give_up(tx: Transaction, blob: Blob) -> bool:
+    """Doom an object that we were writing and give its reservation back. False: it was not ours any more."""
+    if not await tx.run(_GIVE_UP, of=blob.id, writer_=blob.writer):
+        return False
+    await _charge(tx, blob.project, -blob.charged)
+    return True
+
+
+async def doom_of_image(tx: Transaction, image_id: str) -> list[Blob]:
+    """Doom every object of an image that is locked, and return those whose bytes can be removed now.
+
+    An object that is being written stays charged until its writer has noticed: its bytes are still coming.
+    """
+    removable = []
+    for row in await tx.rows(_OF_IMAGE, image=image_id):
+        blob = _blob_from(row)
+        if await tx.run(_DOOM, of=blob.id):
+            await _charge(tx, blob.project, -blob.charged)
+            removable.append(blob)
+        else:
+            await tx.run(_DOOM_WRITING, of=blob.id)
+    return removable
+
+
+async def uncharge_image(tx: Transaction, image_id: str) -> None:
+    """Stop counting what an image holds, though its bytes stay: it is deleted, and only kept for a while."""
+    for row in await tx.rows(_OF_IMAGE, image=image_id):
+        blob = _blob_from(row)
+        if blob.charged and await tx.run(_UNCHARGE, of=blob.id):
+            await _charge(tx, blob.project, -blob.charged)
+
+
+async def doom(tx: Transaction, blob_id: str, image_id: str) -> Blob | None:
+    """Doom one finished object of an image that is locked, and return it; None when it is not there."""
+    for row in await tx.rows(_OF_IMAGE, image=image_id):
+        blob = _blob_from(row)
+        if blob.id == blob_id and await tx.run(_DOOM, of=blob.id):
+            await _charge(tx, blob.project, -blob.charged)
+            return blob
+    return None
+
+
+async def mark_damaged(tx: Transaction, blob_id: str) -> None:
+    """Note when an object was first found missing or altered."""
+    await tx.run(_MARK_DAMAGED, of=blob_id)
+
+
+async def by_id(connection: Connection, blob_id: str) -> Blob | None:
+    """Return one object's row, or None when it is gone."""
+    row = await connection.row(_BY_ID, of=blob_id)
+    return _blob_from(row) if row else None
+
+
+async def written_by(connection: Connection, worker: str) -> list[Blob]:
+    """Return the objects that the ledger says a worker is writing, or has yet to stop writing."""
+    return [_blob_from(row) for row in await connection.rows(_WRITTEN_BY, writer_=worker)]
+
+
+async def abandon(tx: Transaction, blob: Blob) -> bool:
+    """Doom an object whose writer fell silent. False: the writer was quicker.
+
+    Its bytes are removed only when the writer cannot write any more; so the row goes on naming it.
+    """
+    if not await tx.run(_ABANDON, of=blob.id, writer_=blob.writer, state_=blob.state):
+        return False
+    await _charge(tx, blob.project, -blob.charged)
+    return True
+
+
+async def of_image(connection: Connection, image_id: str) -> list[Blob]:
+    """Return every object of an image that the ledger knows, doomed ones included."""
+    return [_blob_from(row) for row in await connection.rows(_OF_IMAGE, image=image_id)]
+
+
+async def abandoned(connection: Connection) -> list[Blob]:
+    """Return objects that nobody is writing any more: their writers' leases lapsed."""
+    return [_blob_from(row) for row in await connection.rows(_ABANDONED)]
+
+
+async def due(connection: Connection, limit: int = 100) -> list[tuple[Blob, int]]:
+    """Return doomed objects whose bytes are to be removed now, each with how often that failed."""
+    return [(_blob_from(row), row[len(_FIELDS)]) for row in await connection.rows(_DUE, limit=limit)]
+
+
+async def drop(tx: Transaction, blob: Blob) -> None:
+    """Forget a doomed object whose bytes are gone; what it was still charged is given back."""
+    if await tx.run(_DROP, of=blob.id):
+        await _charge(tx, blob.project, -blob.charged)
+
+
+async def postpone(tx: Transaction, blob: Blob, delay: int) -> None:
+    """Try again to remove a doomed object's bytes in ``delay`` microseconds."""
+    await tx.run(_POSTPONE, of=blob.id, delay=delay)
+
+
+async def everything(connection: Connection) -> list[Blob]:
+    """Return the whole ledger."""
+    return [_blob_from(row) for row in await connection.rows(_ALL)]
+
+
+async def accounts(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    """Return for each project what its counter says and what the ledger adds up to, in bytes."""
+    counted = {row[0]: int(row[1]) for row in await connection.rows(_USAGE)}
+    summed = {row[0]: int(row[1]) for row in await connection.rows(_SUMS)}
+    return counted, summed
+
+
+async def correct_account(tx: Transaction, project: str, stored: int) -> None:
+    """Set a project's counter to what the ledger adds up to."""
+    await tx.run(_OPEN_ACCOUNT, project=project)
+    await tx.run(_SET_USAGE, project_=project, stored_=stored)

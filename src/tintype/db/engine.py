@@ -1,0 +1,144 @@
+"""Two databases behind one way of asking: PostgreSQL through asyncpg, SQLite through two threads.
+
+A statement is built with SQLAlchemy once, compiled once for each database, and run with bound values on the
+driver's own connection. Reads outside a transaction are one statement each; a transaction is for writing.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from sqlalchemy import ARRAY, BigInteger, ClauseElement, Text, bindparam, or_
+from sqlalchemy.dialects import sqlite as sa_sqlite
+from sqlalchemy.dialects.postgresql import asyncpg as sa_asyncpg
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+
+from tintype.config.model import Database as DatabaseConfig
+from tintype.model.errors import TintypeError
+
+Row = Sequence[Any]
+
+DIALECTS: dict[str, Any] = {
+    "postgresql": sa_asyncpg.dialect(),  # type: ignore[no-untyped-call]
+    "sqlite": sa_sqlite.dialect(),
+}
+
+
+class DatabaseUnavailable(TintypeError):
+    """The database cannot be reached, or did not answer in time. Nothing is known to have been written."""
+
+
+class Duplicate(TintypeError):
+    """A row with this key exists."""
+
+
+class Statement:
+    """A statement and its text for each database. Values are given by name when it is run."""
+
+    __slots__ = ("_compiled", "executable")
+
+    def __init__(self, executable: ClauseElement):
+        self.executable = executable
+        self._compiled: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = {}
+
+    def compiled(self, kind: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
+        """Return the text for one kind of database, and its parameters in order with their defaults."""
+        found = self._compiled.get(kind)
+        if found is None:
+            compiled: Any = self.executable.compile(dialect=DIALECTS[kind])
+            names = tuple((name, compiled.params.get(name)) for name in compiled.positiontup or ())
+            found = self._compiled[kind] = (str(compiled), names)
+        return found
+
+    def bind(self, kind: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
+        """Return the text and the values in its order."""
+        text, names = self.compiled(kind)
+        return text, [values.get(name, default) for name, default in names]
+
+
+class now(FunctionElement[int]):
+    """The database's clock, in microseconds since 1970."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: Any, **_: Any) -> str:
+    return "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: Any, **_: Any) -> str:
+    return "now_us()"  # SQLite 3.40 has no clock finer than a millisecond; the connection provides one
+
+
+class any_of(ColumnElement[bool]):
+    """``column`` equals one of a list that is bound by ``name`` as one value, however long it is."""
+
+    inherit_cache = False
+
+    def __init__(self, column: ColumnElement[Any], name: str):
+        self.column, self.values = column, bindparam(name, type_=ARRAY(Text))
+
+
+def one_of(column: ColumnElement[Any], *values: str) -> ColumnElement[bool]:
+    """``column`` equals one of a few values that are known when the statement is written."""
+    return or_(*(column == value for value in values))
+
+
+@compiles(any_of, "postgresql")
+def _any_of_postgresql(element: any_of, compiler: Any, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    return f"{column} = ANY ({values})"
+
+
+@compiles(any_of, "sqlite")
+def _any_of_sqlite(element: any_of, compiler: Any, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+class Connection(Protocol):
+    """What a statement can be run on: the database itself for single reads, or a transaction."""
+
+    kind: str
+
+    async def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        """Return all rows."""
+
+    async def row(self, statement: Statement, **values: Any) -> Row | None:
+        """Return the first row, or None."""
+
+
+class Transaction(Connection, Protocol):
+    """An open transaction: all of it happens, or nothing."""
+
+    async def run(self, statement: Statement, **values: Any) -> int:
+        """Run a change and return how many rows it touched. Raises Duplicate on a key that exists."""
+
+    async def run_many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
+        """Run a change once for each set of values."""
+
+
+class Database(Connection, Protocol):
+    """A database that is open."""
+
+    def begin(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction: committed at the end of the block, rolled back when it raises."""
+
+    async def close(self) -> None:
+        """Let running statements end and close every connection."""
+
+
+async def connect(config: DatabaseConfig) -> Database:
+    """Return the configured database, open. Call it after the process has forked."""
+    if config.kind == "sqlite":
+        from tintype.db.sqlite import SQLite
+
+        return SQLite(config)
+    from tintype.db.postgresql import PostgreSQL  # Only the driver that is needed is imported.
+
+    return await PostgreSQL.connect(config)

@@ -1,0 +1,1 @@
+"""One module a revision; the newest one's id is ``schema.HEAD``."""

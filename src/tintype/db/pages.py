@@ -1,0 +1,174 @@
+"""A page of images: one indexed branch for each kind of visibility, merged by the sort keys.
+
+Every branch finds its own first rows through its own index and the branches are disjoint, so a page costs
+what it shows, whatever the table holds. A statement is built once for each shape of question.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Text, and_, bindparam, exists, or_, select, tuple_, union_all
+from sqlalchemy.sql.elements import ColumnElement
+
+from tintype.db.engine import Connection, Row, Statement, any_of
+from tintype.db.images import COLUMNS, as_text, image_from, value_hash
+from tintype.db.tables import image_members, image_properties, image_tags, images
+from tintype.model.image import Image
+from tintype.model.query import SORT_KEYS, Branch, Filter, ImageQuery, Scope
+
+_c = images.c
+_m = image_members.c
+_project = bindparam("project", type_=Text)
+
+Sort = tuple[tuple[str, bool], ...]
+
+
+async def page(connection: Connection, scope: Scope, query: ImageQuery, after: Image | None) -> list[Image]:
+    """Return at most ``query.limit`` images of the scope that match, in order, behind ``after``.
+
+    Properties are found by a hash of their values and compared afterwards: doing both in SQL would make the
+    database expect a single row, and sort them all. Should hashes collide, the page is filled up from behind.
+    """
+    if not scope.branches or query.limit == 0:
+        return []
+    wanted = [(each.field, each.value) for each in query.filters if each.op == "property"]
+    found: list[Image] = []
+    while True:
+        missing = query.limit - len(found)
+        images = [image_from(row) for row in await _rows(connection, scope, query, after, missing)]
+        found += [
+            image
+            for image in images
+            if all(name in image.properties and as_text(image.properties[name]) == value for name, value in wanted)
+        ]
+        if len(images) < missing or len(found) == query.limit:
+            return found
+        after = images[-1]
+
+
+async def _rows(
+    connection: Connection, scope: Scope, query: ImageQuery, after: Image | None, limit: int
+) -> list[Row]:
+    statement = _statement(
+        scope.branches,
+        tuple((each.field, each.op) for each in query.filters),
+        query.sort,
+        after is not None,
+        query.member_status,
+        query.hidden,
+    )
+    values: dict[str, Any] = {"project": scope.project, "limit": limit}
+    for index, each in enumerate(query.filters):
+        _bind(values, index, each)
+    if after is not None:
+        for key, _ in query.sort:
+            values[f"after_{key}"] = _sort_value(after, key)
+    return await connection.rows(statement, **values)
+
+
+def _sort_value(image: Image, key: str) -> Any:
+    """The value of a sort key as its never-null column has it."""
+    value = getattr(image, key)
+    if value is None:
+        return 0 if key == "size" else ""
+    return value
+
+
+def _bind(values: dict[str, Any], index: int, each: Filter) -> None:
+    value = each.value
+    if each.op == "between" or each.op == "not_between":
+        assert isinstance(value, tuple)
+        values[f"f{index}_low"], values[f"f{index}_high"] = value
+    elif each.op == "property":
+        values[f"f{index}"], values[f"f{index}_name"] = value_hash(value), each.field
+    else:
+        values[f"f{index}"] = list(value) if isinstance(value, tuple) else value
+
+
+def _condition(index: int, field: str, op: str) -> ColumnElement[bool]:
+    name = f"f{index}"
+    if op == "property":
+        return exists().where(
+            image_properties.c.image_id == _c.id,
+            image_properties.c.name == bindparam(f"{name}_name", type_=Text),
+            image_properties.c.value_hash == bindparam(name, type_=BigInteger),
+        )
+    if op == "tag":
+        return exists().where(image_tags.c.image_id == _c.id, image_tags.c.tag == bindparam(name, type_=Text))
+    column = _c[field]
+    if op == "in":
+        return any_of(column, name)
+    if op in ("between", "not_between"):
+        low, high = bindparam(f"{name}_low", type_=BigInteger), bindparam(f"{name}_high", type_=BigInteger)
+        inside = and_(column >= low, column < high)
+        return inside if op == "between" else or_(column < low, column >= high)
+    value = bindparam(name, type_=column.type)
+    match op:
+        case "min" | "from":
+            return column >= value
+        case "max":
+            return column <= value
+        case "before":
+            return column < value
+        case _:
+            return column == value
+
+
+def _behind(keys: list[tuple[Any, str, bool]]) -> ColumnElement[bool]:
+    """Rows strictly behind the marker in an order of (column, key, descending)."""
+    marks = [(column, bindparam(f"after_{key}", type_=column.type), down) for column, key, down in keys]
+    if len({down for _, _, down in marks}) == 1:
+        left, right = tuple_(*(c for c, _, _ in marks)), tuple_(*(v for _, v, _ in marks))
+        return left < right if marks[0][2] else left > right
+    steps = []
+    for index, (column, value, down) in enumerate(marks):
+        same = [earlier == mark for earlier, mark, _ in marks[:index]]
+        steps.append(and_(*same, column < value if down else column > value))
+    return or_(*steps)
+
+
+@lru_cache(maxsize=2048)
+def _statement(
+    branches: tuple[Branch, ...],
+    filters: tuple[tuple[str, str], ...],
+    sort: Sort,
+    behind: bool,
+    member_status: str,
+    hidden: bool,
+) -> Statement:
+    conditions = [_condition(index, field, op) for index, (field, op) in enumerate(filters)]
+    conditions.append(_c.deleted_at.is_(None))
+    conditions.append(_c.status != "killed")
+    conditions.append(_c.os_hidden.is_(True) if hidden else _c.os_hidden.is_(False))
+    parts = []
+    for branch in branches:
+        part = select(*COLUMNS, *(_c[SORT_KEYS[key]].label(f"sort_{key}") for key, _ in sort))
+        keys: dict[str, Any] = {key: _c[SORT_KEYS[key]] for key, _ in sort}
+        if branch.kind == "member":
+            part = part.join(image_members, _m.image_id == _c.id)
+            part = part.where(_m.member == _project, _m.removed_at.is_(None), _c.visibility == "shared")
+            if member_status != "all":
+                part = part.where(_m.status == member_status)
+            if not hidden:  # The index of listed shares holds the images' times.
+                part = part.where(_m.listed_at.is_not(None))
+                keys.update({"created_at": _m.listed_at, "id": _m.image_id})
+        elif branch.kind == "mine":
+            part = part.where(_c.owner == _project)
+        if branch.kind in ("visible", "mine") and branch.visibility is not None:
+            part = part.where(_c.visibility == branch.visibility)
+        if branch.kind != "mine" and branch.others:
+            part = part.where(_c.owner.is_distinct_from(_project))
+        order = [(keys[key], key, down) for key, down in sort]
+        part = part.where(*conditions)
+        if behind:
+            part = part.where(_behind(order))
+        part = part.order_by(*(column.desc() if down else column.asc() for column, _, down in order))
+        parts.append(part.limit(bindparam("limit", type_=BigInteger)))
+    if len(parts) == 1:
+        return Statement(parts[0])
+    union = union_all(*(select(part.subquery()) for part in parts)).subquery()
+    return Statement(
+        select(*(union.c[column.name] for column in COLUMNS))
+        .order_by(*(union.c[f"sort_{key}"].desc() if down else union.c[f"sort_{key}"].asc() for key, down in sort))
+        .limit(bindparam("limit", type_=BigInteger))
+    )

@@ -1,0 +1,146 @@
+"""Bringing a database to the schema of this version, and telling which one it has.
+
+A new database is made from the tables themselves and stamped; Alembic is imported only when an older one has
+to be changed.
+"""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from tintype.config.model import Database as DatabaseConfig
+from tintype.db.engine import DIALECTS, DatabaseUnavailable
+from tintype.db.tables import metadata
+from tintype.model.errors import TintypeError
+
+#: The newest revision in ``migrations/versions``: what the tables of this version are.
+HEAD = "0001"
+
+_STAMP = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
+    f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD}')",
+)
+_VERSION = "SELECT version_num FROM alembic_version"
+
+
+class WrongSchema(TintypeError):
+    """The database has another schema than this version needs."""
+
+
+def statements(kind: str) -> list[str]:
+    """Return the statements that make the tables and indexes in an empty database."""
+    dialect = DIALECTS[kind]
+    made: list[Any] = [CreateTable(table) for table in metadata.sorted_tables]
+    made += [CreateIndex(index) for table in metadata.sorted_tables for index in sorted_indexes(table)]
+    return [str(each.compile(dialect=dialect)) for each in made]
+
+
+def sorted_indexes(table: Any) -> list[Any]:
+    """Return a table's indexes by name: the same order wherever they are made."""
+    return sorted(table.indexes, key=lambda index: str(index.name))
+
+
+def version(config: DatabaseConfig) -> str | None:
+    """Return the schema's revision, or None for a database that has none yet."""
+    return asyncio.run(_version_postgresql(config)) if config.kind == "postgresql" else _version_sqlite(config)
+
+
+def sync(config: DatabaseConfig) -> str:
+    """Bring the database to this version's schema and say in one sentence what was done."""
+    found = version(config)
+    if found == HEAD:
+        return f"The database has schema {HEAD}; nothing to do."
+    if found is None:
+        if config.kind == "postgresql":
+            asyncio.run(_create_postgresql(config))
+        else:
+            _create_sqlite(config)
+        return f"The database was empty; it has schema {HEAD} now."
+    from tintype.db.migrate import upgrade  # Alembic costs most of a second: only when it is needed.
+
+    upgrade(config)
+    return f"The database had schema {found}; it has schema {HEAD} now."
+
+
+def check(config: DatabaseConfig) -> None:
+    """Make sure that the service can work on this database; the embedded one is brought up to date."""
+    if config.kind == "sqlite":
+        sync(config)
+        return
+    found = version(config)
+    if found is None:
+        raise WrongSchema("The database is empty. Run: tintype db sync")
+    if found != HEAD:
+        raise WrongSchema(f"The database has schema {found}, this version needs {HEAD}. Run: tintype db sync")
+
+
+def _version_sqlite(config: DatabaseConfig) -> str | None:
+    path = config.path or Path()
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(path, timeout=config.busy_timeout)
+    try:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+            return None
+        row = connection.execute(_VERSION).fetchone()
+        return str(row[0]) if row else None
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"SQLite: {path}: {error}") from error
+    finally:
+        connection.close()
+
+
+def _create_sqlite(config: DatabaseConfig) -> None:
+    path = config.path or Path()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    connection = sqlite3.connect(path, timeout=config.busy_timeout, isolation_level=None)
+    try:
+        path.chmod(0o640)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("BEGIN EXCLUSIVE")
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+            connection.execute("ROLLBACK")  # Another process was quicker.
+            return
+        for statement in (*statements("sqlite"), *_STAMP):
+            connection.execute(statement)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"SQLite: {path}: {error}") from error
+    finally:
+        connection.close()
+
+
+async def _connect(config: DatabaseConfig) -> Any:
+    import asyncpg
+
+    try:
+        return await asyncpg.connect(config.url, timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+
+
+async def _version_postgresql(config: DatabaseConfig) -> str | None:
+    connection = await _connect(config)
+    try:
+        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+            return None
+        return await connection.fetchval(_VERSION)  # type: ignore[no-any-return]
+    finally:
+        await connection.close()
+
+
+async def _create_postgresql(config: DatabaseConfig) -> None:
+    connection = await _connect(config)
+    try:
+        async with connection.transaction():
+            # Two nodes may be told to sync at once: the second waits and then finds it done.
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('tintype schema'))")
+            if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+                for statement in (*statements("postgresql"), *_STAMP):
+                    await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,122 @@
+"""SQLite in WAL mode: one thread that reads and one that writes, each with a connection of its own."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+
+from tintype.config.model import Database as DatabaseConfig
+from tintype.db.engine import DatabaseUnavailable, Duplicate, Row, Statement, Transaction
+from tintype.model.errors import TintypeError
+from tintype.offload import undisturbed
+
+T = TypeVar("T")
+
+
+class _Thread:
+    """One thread that owns one SQLite connection and does what it is given, in order."""
+
+    def __init__(self, config: DatabaseConfig, role: str):
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{role}")
+        self._connection = self._pool.submit(self._open, config).result()
+
+    @staticmethod
+    def _open(config: DatabaseConfig) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            str(config.path), timeout=config.busy_timeout, isolation_level=None, cached_statements=512
+        )
+        connection.create_function("now_us", 0, lambda: time.time_ns() // 1000)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-65536")
+        return connection
+
+    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._connection)
+        except sqlite3.IntegrityError as error:
+            raise Duplicate(str(error)) from error
+        except sqlite3.OperationalError as error:
+            raise DatabaseUnavailable(f"SQLite: {error}") from error
+
+    def close(self) -> None:
+        self._pool.submit(self._connection.close).result()
+        self._pool.shutdown()
+
+
+def _for_sqlite(values: list[Any]) -> list[Any]:
+    """A list is bound as one JSON text, which ``json_each`` unfolds."""
+    return [msgspec.json.encode(value).decode() if isinstance(value, list | tuple) else value for value in values]
+
+
+class _Transaction:
+    kind = "sqlite"
+
+    def __init__(self, thread: _Thread):
+        self._thread = thread
+
+    async def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        text, bound = statement.bind(self.kind, values)
+        return await self._thread.do(lambda c: c.execute(text, _for_sqlite(bound)).fetchall())
+
+    async def row(self, statement: Statement, **values: Any) -> Row | None:
+        text, bound = statement.bind(self.kind, values)
+        return await self._thread.do(lambda c: c.execute(text, _for_sqlite(bound)).fetchone())
+
+    async def run(self, statement: Statement, **values: Any) -> int:
+        text, bound = statement.bind(self.kind, values)
+        return await self._thread.do(lambda c: c.execute(text, _for_sqlite(bound)).rowcount)
+
+    async def run_many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
+        bound = [statement.bind(self.kind, values) for values in rows]
+        if bound:
+            await self._thread.do(lambda c: c.executemany(bound[0][0], [_for_sqlite(values) for _, values in bound]))
+
+
+class SQLite:
+    """One file, one thread that reads and one that writes. Transactions of one process queue for the writer."""
+
+    kind = "sqlite"
+
+    def __init__(self, config: DatabaseConfig):
+        self._writer = _Thread(config, "writer")
+        self._reader = _Thread(config, "reader")
+        self._turn = asyncio.Lock()
+
+    async def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        return await _Transaction(self._reader).rows(statement, **values)
+
+    async def row(self, statement: Statement, **values: Any) -> Row | None:
+        return await _Transaction(self._reader).row(statement, **values)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        async with self._turn:
+            # IMMEDIATE: a transaction that first reads and then wants to write would be refused at once
+            # when another process wrote in between, whatever the busy timeout.
+            try:
+                await undisturbed(self._writer.do(lambda c: c.execute("BEGIN IMMEDIATE")))
+                yield _Transaction(self._writer)
+            except BaseException:
+                await undisturbed(self._writer.do(_rollback))
+                raise
+            try:
+                await undisturbed(self._writer.do(lambda c: c.execute("COMMIT")))
+            except TintypeError:
+                await self._writer.do(_rollback)  # A commit that failed (disk full) leaves it open.
+                raise
+
+    async def close(self) -> None:
+        async with self._turn:
+            await asyncio.to_thread(self._writer.close)
+            await asyncio.to_thread(self._reader.close)
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")

@@ -1,0 +1,1 @@
+"""Who is calling? A request's credentials -> a Caller with facts. What they may do is not decided here."""

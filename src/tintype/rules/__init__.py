@@ -1,0 +1,1 @@
+"""Decisions, pure: plain functions over plain records. Nothing here waits."""

@@ -1,0 +1,86 @@
+"""May they touch it? Two questions, always in this order: do they see it, and does a rule allow it.
+
+``sees`` says what one image is to a caller, ``scope`` where a list for the caller may come from. They say the
+same in two ways: whatever a list yields can be shown.
+"""
+
+from collections.abc import Mapping
+
+from tintype.model.caller import Caller
+from tintype.model.errors import Forbidden, NotFound
+from tintype.model.image import Image
+from tintype.model.query import Branch, Scope
+from tintype.rules.defaults import Rule
+
+
+def sees(caller: Caller, image: Image, shared: bool) -> bool:
+    """Tell whether the image exists for the caller. No rule of a deployment can widen this."""
+    return (
+        caller.is_admin
+        or image.owner is None
+        or image.visibility in ("public", "community")
+        or (caller.project is not None and caller.project == image.owner)
+        or (shared and image.visibility == "shared")
+    )
+
+
+def scope(caller: Caller, visibility: str | None) -> Scope:
+    """Return the branches that a list of this visibility (None: the default view, or "all") is made of."""
+    return Scope(
+        caller.project, _everything(caller, visibility) if caller.is_admin else _own_view(caller, visibility)
+    )
+
+
+def _everything(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
+    others = caller.project is not None
+    match visibility:
+        case "all":
+            return (Branch("all", others=False),)
+        case None:  # Community images of others are only listed when somebody asks for them.
+            mine = (Branch("mine"),) if caller.project else ()
+            return mine + tuple(Branch("visible", each, others) for each in ("public", "private", "shared"))
+        case _:
+            return (Branch("visible", visibility, others=False),)
+
+
+def _own_view(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
+    mine = Branch("mine", None if visibility in (None, "all") else visibility)
+    others = caller.project is not None
+    branches = [mine] if others else []
+    if visibility in (None, "all", "public"):
+        branches.append(Branch("visible", "public", others))
+    if visibility in ("all", "community"):
+        branches.append(Branch("visible", "community", others))
+    if visibility in (None, "all", "shared") and caller.project:
+        branches.append(Branch("member"))
+    return tuple(branches)
+
+
+class Authoriser:
+    """Every access to an image passes here. ``rules`` say for each action who may do it."""
+
+    def __init__(self, rules: Mapping[str, Rule]):
+        self._rules = rules
+
+    def allows(self, caller: Caller, action: str, image: Image | None = None, shared: bool = False) -> bool:
+        """Tell whether the action's rule lets the caller do it."""
+        return self._rules[action](caller, image, shared)
+
+    def permit(self, caller: Caller, action: str, image: Image, shared: bool) -> None:
+        """Raise unless ``caller`` may do ``action`` to ``image``.
+
+        An image that the caller may not even see is *not found*: a refusal
+        must never reveal that something exists, and no policy widens the view.
+        """
+        if not sees(caller, image, shared):
+            raise NotFound(f"No image found with ID {image.id}.")
+        if self.allows(caller, action, image, shared):
+            return
+        if not self.allows(caller, "get_image", image, shared):
+            raise NotFound(f"No image found with ID {image.id}.")
+        raise Forbidden(f"You are not allowed to do this ({action}) to image {image.id}.")
+
+    def permit_at_all(self, caller: Caller, action: str) -> None:
+        """Raise Forbidden unless ``caller`` may do ``action``, where no image is involved."""
+        if not self.allows(caller, action):
+            raise Forbidden(f"You are not allowed to do this ({action}).")

@@ -1,0 +1,46 @@
+"""The ring of keys: what a verb needs is on it, and nothing is reached in another way."""
+
+from dataclasses import dataclass
+
+from tintype.config.model import Config
+from tintype.db import images as rows
+from tintype.db.engine import Connection, Database
+from tintype.model.caller import Caller
+from tintype.model.errors import NotFound
+from tintype.model.image import Image
+from tintype.offload import Crew
+from tintype.rules.permit import Authoriser
+from tintype.rules.review import could_be_image_id
+from tintype.rules.schemas import Schemas
+from tintype.rules.view import View
+from tintype.service.lease import Lease
+from tintype.stores.store import Stores
+
+
+@dataclass
+class Service:
+    """One process's service. ``config`` and what is made from it are swapped whole on a reload."""
+
+    config: Config
+    db: Database
+    stores: Stores
+    crew: Crew
+    lease: Lease
+    authoriser: Authoriser
+    schemas: Schemas
+    view: View
+
+
+async def fetch(
+    svc: Service, connection: Connection, caller: Caller, image_id: str, action: str, lock: bool = False
+) -> tuple[Image, bool]:
+    """Return an image that the caller may do ``action`` to, and whether it is shared with the caller.
+
+    There is no other way to get an image. With ``lock`` it stays as it is until the transaction ends.
+    """
+    found = await rows.get(connection, image_id, caller.project, lock) if could_be_image_id(image_id) else None
+    if found is None:
+        raise NotFound(f"No image found with ID {image_id[:64]}.")
+    image, shared = found
+    svc.authoriser.permit(caller, action, image, shared)
+    return image, shared

@@ -1,0 +1,227 @@
+"""Filling an image with data, and giving the data out."""
+
+import logging
+import uuid
+from collections.abc import AsyncIterator
+
+from tintype.db import blobs
+from tintype.db import images as rows
+from tintype.model.blob import Blob, Stored, object_name
+from tintype.model.caller import Caller
+from tintype.model.errors import (
+    BlobDamaged,
+    BlobNotFound,
+    Busy,
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    OverLimit,
+    StoreError,
+    StoreUnavailable,
+)
+from tintype.model.image import Image, Location, move
+from tintype.rules import limits, review
+from tintype.service.core import Service, fetch
+from tintype.service.undo import undoing
+from tintype.service.upkeep import give_up
+from tintype.stores.driver import LocalFile
+from tintype.stores.store import Store
+from tintype.streams import inspect
+from tintype.streams.pipe import Checks, transfer
+
+log = logging.getLogger("tintype.data")
+
+#: Bytes that an upload of unknown size reserves at first; doubled each time up to the last.
+FIRST_STEP = 8 * 1024 * 1024
+LAST_STEP = 1024 * 1024 * 1024
+#: Transfers that one process takes on at once.
+SLOTS = 512
+
+
+def chosen_store(svc: Service, store_id: str | None) -> Store:
+    """Return the store that an upload names, or the default one. In single-store mode names mean nothing."""
+    if store_id is None or not svc.stores.multi:
+        store_id = svc.stores.default
+    store = svc.stores.get(store_id)
+    if store is None or (store_id.startswith("os_glance_") and svc.stores.multi):
+        raise Invalid(f"Store for identifier {store_id[:64]} not found.")
+    return store
+
+
+async def upload(
+    svc: Service,
+    caller: Caller,
+    image_id: str,
+    chunks: AsyncIterator[bytes],
+    announced: int | None,
+    store_id: str | None,
+) -> None:
+    """Fill a queued image with data and make it active; or leave it queued, with nothing stored."""
+    store = chosen_store(svc, store_id)
+    if len(svc.lease.writing) >= SLOTS:
+        raise Busy("This node has as many transfers as it can take; please repeat this one later.")
+    async with undoing() as undo:
+        async with svc.db.begin() as tx:
+            image, _ = await fetch(svc, tx, caller, image_id, "upload_image", lock=True)
+            review.ready_for_data(image)
+            limits.size_fits(announced or 0, svc.config.limits)
+            saving = await rows.save(tx, image, move(image, "saving"))
+            blob = await blobs.reserve(
+                tx, _new_blob(svc, image, store, announced), svc.config.limits.user_storage_quota
+            )
+            svc.lease.writing.add(blob.id)
+            undo(give_up, svc, blob)
+        reserved = _Reservation(svc, blob)
+        checks = Checks(
+            most=svc.config.limits.image_size_cap,
+            announced=announced,
+            algorithm=svc.config.api.hashing_algorithm,
+            room=reserved.room,
+            judge=lambda findings: _judge(svc, saving, findings),
+            last=reserved.last,
+        )
+        stored = await transfer(chunks, lambda batches: store.put(blob.name, batches, announced), svc.crew, checks)
+        await _activate(svc, image_id, reserved.blob, store, stored)
+        svc.lease.writing.discard(blob.id)
+
+
+def _new_blob(svc: Service, image: Image, store: Store, announced: int | None) -> Blob:
+    return Blob(
+        id=uuid.uuid4().hex,
+        store=store.id,
+        name=object_name(image.id),
+        image_id=image.id,
+        project=image.owner,
+        purpose="data",
+        state="writing",
+        charged=announced or 0,
+        writer=svc.lease.worker,
+    )
+
+
+def _judge(svc: Service, image: Image, findings: inspect.Findings) -> int | None:
+    formats = svc.config.formats
+    return inspect.verdict(
+        findings,
+        image.disk_format,
+        image.container_format,
+        require_match=formats.require_match,
+        nonfatal=formats.gpt_nonfatal,
+    )
+
+
+class _Reservation:
+    """What one upload has reserved: ahead of the stream when a quota counts it and its size is unknown."""
+
+    def __init__(self, svc: Service, blob: Blob):
+        self._svc, self.blob = svc, blob
+        self._step = FIRST_STEP
+
+    async def room(self, total: int) -> None:
+        """Make sure that ``total`` bytes are reserved, and that the work is still ours."""
+        writer = self.blob.writer or ""
+        if not self._svc.lease.held_by(writer):
+            raise Busy("This worker lost its lease; please repeat the transfer.")
+        quota = self._svc.config.limits.user_storage_quota
+        if quota <= 0 or total <= self.blob.charged:
+            return
+        missing = total - self.blob.charged
+        try:
+            await self._grow(max(missing, self._step), quota)
+        except OverLimit:  # There is no room for a whole step, but there may be for what is here.
+            await self._grow(missing, quota)
+        self._step = min(self._step * 2, LAST_STEP)
+
+    async def _grow(self, by: int, quota: int) -> None:
+        async with self._svc.db.begin() as tx:
+            grown = await blobs.grow(tx, self.blob, by, quota)
+        if grown is None:
+            raise Gone(f"Image {self.blob.image_id} was deleted during the upload.")
+        self.blob = grown
+
+    async def last(self) -> None:
+        """Every byte is there: make sure that the work is still ours before it becomes final."""
+        await self._svc.lease.assure(self.blob.writer or "")
+
+
+async def _activate(svc: Service, image_id: str, blob: Blob, store: Store, stored: Stored) -> None:
+    """Commit the bytes and the image together; raise when either is no longer ours."""
+    async with svc.db.begin() as tx:
+        found = await rows.get(tx, image_id, None, lock=True)
+        if found is None:
+            raise Gone(f"Image {image_id} was deleted during the upload.")
+        current, _ = found
+        if current.status != "saving" or not await blobs.keep(tx, blob, stored):
+            raise Conflict(f"The upload of image {image_id} was taken back meanwhile; please repeat it.")
+        metadata = {"store": store.id} if svc.stores.multi else {}
+        await rows.save(
+            tx,
+            current,
+            move(
+                current,
+                "active",
+                size=stored.size,
+                virtual_size=stored.virtual_size,
+                checksum=stored.checksum,
+                os_hash_algo=stored.hash_algo,
+                os_hash_value=stored.hash_value,
+                locations=(Location(stored.url, metadata, blob.id),),
+            ),
+        )
+
+
+async def download(
+    svc: Service, caller: Caller, image_id: str, prefer: tuple[str, ...] = ()
+) -> tuple[Image, LocalFile | None]:
+    """Return an image and its data as an open file; None for an image that has no data yet.
+
+    Copies in the preferred stores are tried first, in the order given; a copy that cannot be read is passed over.
+    """
+    image, shared = await fetch(svc, svc.db, caller, image_id, "download_image")
+    if prefer:
+        svc.authoriser.permit(caller, "download_from_store", image, shared)
+    if image.status == "deactivated" and not caller.is_admin:
+        raise Forbidden(f"Image {image_id} is deactivated.")
+    failure: StoreError | None = None
+    for location in _in_order(svc, image, prefer):
+        store = svc.stores.of(location)
+        if store is None:  # A copy in a store that this node does not have: another node can read it.
+            continue
+        try:
+            file = await store.get(location, image.size)
+        except StoreError as error:
+            failure = error
+            log.error("Image %s cannot be read from store %s: %s", image_id, store.id, error)
+            if isinstance(error, BlobNotFound | BlobDamaged) and location.blob:
+                await _mark_damaged(svc, location.blob)
+            continue
+        if file is not None:
+            return image, file
+    if image.locations:
+        raise StoreUnavailable(f"The data of image {image_id} cannot be read at present.") from failure
+    return image, None
+
+
+def _in_order(svc: Service, image: Image, prefer: tuple[str, ...]) -> list[Location]:
+    ordered = list(svc.view.ordered(image))
+    ranks = {store_id: rank for rank, store_id in enumerate(dict.fromkeys(prefer))}
+    ordered.sort(key=lambda location: ranks.get(location.store or "", len(ranks)))
+    return ordered
+
+
+async def _mark_damaged(svc: Service, blob_id: str) -> None:
+    """Note that a copy is not what was stored; the ledger keeps it, so that it can be looked at and mended."""
+    async with svc.db.begin() as tx:
+        await blobs.mark_damaged(tx, blob_id)
+
+
+def preferred(svc: Service, text: str) -> tuple[str, ...]:
+    """Return the stores that a ``prefer`` parameter names; raise Invalid for one that there is none of."""
+    if not svc.stores.multi:
+        raise Invalid("'prefer' needs more than one store, and this deployment has one.")
+    wanted = tuple(each for each in (part.strip() for part in text.split(",")) if each)
+    for store_id in wanted:
+        if svc.stores.get(store_id) is None or store_id.startswith("os_glance_"):
+            raise Invalid(f"'prefer' names a store that does not exist: {store_id[:64]}")
+    return wanted

@@ -1,0 +1,79 @@
+"""What a backend is: something that keeps, yields and deletes bytes, all or nothing."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from tintype.offload import Crew
+
+Batch = Sequence[bytes]
+
+
+class LocalFile:
+    """An object that is a file on this machine, open for reading: the server can send it without reading it.
+
+    Whoever gets it closes it.
+    """
+
+    __slots__ = ("fd", "size")
+
+    def __init__(self, fd: int, size: int):
+        self.fd, self.size = fd, size
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Return at most ``count`` bytes from ``offset``; blocks, so call it in a thread."""
+        return os.pread(self.fd, count, offset)
+
+    def close(self) -> None:
+        """Close the file; once more does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Health(Struct, frozen=True):
+    """What the last probe found. ``reason`` says what an operator has to mend."""
+
+    writable: bool
+    reason: str = ""
+
+
+class Driver(Protocol):
+    """One configured backend. Names are ours: lower-case letters, digits and dashes.
+
+    Drivers raise the StoreErrors of ``model.errors`` from their causes.
+    """
+
+    #: keys and values that ``/v2/info/stores/detail`` shows; from configuration and memory alone
+    properties: Mapping[str, Any]
+
+    async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
+        """Keep an object and return its URL. When this returns, the bytes are durable.
+
+        ``size`` is what the source announced, if it did. On any failure nothing is left behind that
+        ``delete`` of the same name would not remove.
+        """
+
+    async def get(self, url: str, size: int | None) -> LocalFile | None:
+        """Return the object as an open file; None where this backend has no files.
+
+        ``size`` is what was stored: an object of another size is BlobDamaged.
+        """
+
+    async def delete(self, name: str) -> None:
+        """Remove an object and whatever a broken-off ``put`` of that name left. Absent is fine."""
+
+    async def probe(self) -> Health:
+        """Find out whether objects can be written now; leave nothing behind."""
+
+    def names(self) -> AsyncIterator[str]:
+        """Yield the name of every object there is, unfinished ones included."""
+
+    def owns(self, url: str) -> str | None:
+        """Return the name of the object that a URL of this backend means; None for any other URL."""
+
+
+#: (options, threads for blocking calls) -> driver
+Factory = Callable[[Mapping[str, Any], Crew], Driver]

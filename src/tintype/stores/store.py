@@ -1,0 +1,118 @@
+"""A store as the service sees it: what is alike in all of them, around the driver that differs."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tintype.config.model import StoreConfig
+from tintype.config.model import Stores as StoresConfig
+from tintype.model.errors import StoreError, StoreReadOnly
+from tintype.model.image import Location
+from tintype.offload import Crew
+from tintype.stores.driver import Batch, Driver, Factory, Health, LocalFile
+from tintype.stores.file import FileDriver
+
+log = logging.getLogger("tintype.stores")
+
+DRIVERS: Mapping[str, Factory] = {"file": FileDriver}
+
+
+class Store:
+    """One configured store. Its health is what the last probe or write found."""
+
+    def __init__(self, config: StoreConfig, driver: Driver):
+        self.id = config.id
+        self.type = config.type
+        self.description = config.description
+        self.weight = config.weight
+        self._driver = driver
+        self.health = Health(True)
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """What the operator's discovery shows of the driver."""
+        return self._driver.properties
+
+    async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
+        """Keep an object durably and return its URL; all of it, or nothing and an error."""
+        if not self.health.writable:
+            raise self._named(StoreReadOnly(f"it does not take images at present: {self.health.reason}"))
+        with self._translated():
+            return await self._driver.put(name, batches, size)
+
+    async def get(self, location: Location, size: int | None) -> LocalFile | None:
+        """Return the data of a location as an open file."""
+        with self._translated():
+            return await self._driver.get(location.url, size)
+
+    async def delete(self, name: str) -> None:
+        """Remove an object; one that is absent is fine."""
+        with self._translated():
+            await self._driver.delete(name)
+
+    def names(self) -> AsyncIterator[str]:
+        """Yield the names of all objects there are."""
+        return self._driver.names()
+
+    def owns(self, url: str) -> str | None:
+        """Return the name of the object that the URL means in this store, or None."""
+        return self._driver.owns(url)
+
+    async def probe(self) -> None:
+        """Find out whether the store can be written, and log when that changes."""
+        health = await self._driver.probe()
+        if health.writable and not self.health.writable:
+            log.warning("Store %s takes images again.", self.id)
+        if not health.writable and health != self.health:
+            log.error("Store %s is read-only now: %s", self.id, health.reason)
+        self.health = health
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            raise self._named(error) from error.__cause__
+
+    def _named(self, error: StoreError) -> StoreError:
+        error.store = self.id
+        return error
+
+
+class Stores:
+    """All stores by id, in the order of the configuration."""
+
+    def __init__(self, stores: Mapping[str, Store], default: str, multi: bool):
+        self._stores = dict(stores)
+        self.default = default
+        self.multi = multi
+
+    def __iter__(self) -> Iterator[Store]:
+        return iter(self._stores.values())
+
+    def get(self, store_id: str | None) -> Store | None:
+        """Return a store, or None when this node has none of that id."""
+        return self._stores.get(store_id or "")
+
+    def weight(self, location: Location) -> int:
+        """Return how much a location's store is preferred; 0 for a store that this node does not know."""
+        store = self._stores.get(location.store or "")
+        return store.weight if store else 0
+
+    def of(self, location: Location) -> Store | None:
+        """Return the store that holds a location's data, by its id or else by its URL."""
+        if location.store in self._stores:
+            return self._stores[location.store or ""]
+        return next((store for store in self if store.owns(location.url)), None)
+
+    async def probe(self) -> None:
+        """Probe every store; one that fails never keeps the others from being probed."""
+        for store in self:
+            await store.probe()
+
+
+def open_stores(config: StoresConfig, crew: Crew) -> Stores:
+    """Return the configured stores; nothing is written yet."""
+    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry.options, crew)) for entry in config.entries}
+    return Stores(stores, config.default, config.multi)

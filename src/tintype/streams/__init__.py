@@ -1,0 +1,1 @@
+"""Bytes in motion: from a source, past watchers, into a sink."""

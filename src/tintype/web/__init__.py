@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out. Nobody below this room knows a status code."""

@@ -1,0 +1,219 @@
+"""Every request's way in and out: who calls, which route, what answer, one line in the access log."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from tintype.model.caller import Caller
+from tintype.model.errors import Forbidden, Invalid, NotFound
+from tintype.service.core import Service
+from tintype.web import health, routes, versions
+from tintype.web.errors import HTTPRefusal, response_to
+from tintype.web.http import FileResponse, Receive, Request, Response, Scope, Send
+
+log = logging.getLogger("tintype.web")
+access = logging.getLogger("tintype.access")
+
+Identify = Callable[[Mapping[str, str]], Awaitable[Caller]]
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+_VERSION_BY_ACCEPT = "application/vnd.openstack.images-"
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+#: What is read of a file at once where the server cannot send it by itself.
+_PIECE = 1024 * 1024
+
+
+class Web:
+    """The ASGI side of a service. ``identify`` says who is calling from the request's headers."""
+
+    def __init__(self, svc: Service, identify: Identify):
+        self._svc = svc
+        self._identify = identify
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        began = time.monotonic()
+        request = Request(self._svc, scope, receive, _headers(scope), f"req-{uuid.uuid4()}")
+        try:
+            response = await self._answer(request)
+        except Exception as error:
+            response = response_to(error, request)
+        sent = 0
+        try:
+            sent = await self._send(request, response, scope, send)
+        finally:
+            if access.isEnabledFor(logging.INFO):
+                access.info(
+                    "%s %s %s %s %s %d %d %.1f",
+                    request.id, request.caller.user or "-", request.caller.project or "-", request.method,
+                    scope["raw_path"].decode("latin-1")[:512], response.status, sent,
+                    (time.monotonic() - began) * 1000,
+                )  # fmt: skip
+
+    async def _answer(self, request: Request) -> Response:
+        self._adopt_request_id(request)
+        request.base = _base(request)
+        path = _decoded(request.scope["raw_path"])
+        if self._svc.config.auth.strategy == "none":
+            _not_behind_somebodys_back(request)
+        if request.method == "OPTIONS" and not path.startswith("/healthcheck"):
+            return Response(200)
+        first, *rest = path.lstrip("/").split("/")
+        if first == "healthcheck":
+            return await health.check(request)
+        if first == "versions":
+            return versions.document(request, 200)
+        segments = self._versioned(request, first, rest)
+        if segments is None:
+            return versions.document(request, 300)
+        if not segments:
+            return versions.document(request, 200)
+        request.caller = await self._identify(request.headers)
+        return await self._routed(request, segments)
+
+    def _versioned(self, request: Request, first: str, rest: list[str]) -> list[str] | None:
+        """Return the path below the version, empty for the version itself; None where no version is chosen."""
+        if first in versions.prefixes(self._svc.config):
+            while rest and not rest[0]:  # Slashes directly behind the version may be doubled.
+                rest.pop(0)
+            return rest
+        accept = request.headers.get("accept", "")
+        if accept.startswith(_VERSION_BY_ACCEPT):
+            wanted = accept.removeprefix(_VERSION_BY_ACCEPT).partition(",")[0].partition(";")[0].strip()
+            return [first, *rest] if wanted in versions.prefixes(self._svc.config) else None
+        # Clients that do not discover versions ask at the root; with an identity service nobody does.
+        if self._svc.config.auth.strategy != "keystone" and first in routes.ROOTS:
+            return [first, *rest]
+        return None
+
+    async def _routed(self, request: Request, segments: list[str]) -> Response:
+        found = routes.find(segments)
+        if found is None:
+            if request.method not in _METHODS:
+                raise HTTPRefusal(501, f"No such method: {request.method[:32]}.")
+            raise NotFound("There is nothing at this path.")
+        path, request.params = found
+        methods = routes.ROUTES[path]
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            if path in routes.NO_OTHER_METHOD:
+                raise NotFound("There is nothing at this path for this method.")
+            allow = routes.allowed(path)
+            raise HTTPRefusal(405, f"This path knows the methods {allow}.", (("allow", allow),))
+        if handler not in routes.READ_BODY and await request.has_body():
+            raise Invalid("A body is not expected with this request.")
+        return await handler(request)
+
+    def _adopt_request_id(self, request: Request) -> None:
+        given = request.headers.get("x-openstack-request-id", "")
+        most = self._svc.config.server.max_request_id_length
+        if most and len(given) > most:
+            raise HTTPRefusal(431, f"'X-OpenStack-Request-ID' must have at most {most} characters.")
+        if _REQUEST_ID.fullmatch(given):
+            request.id = given if given.startswith("req-") else f"req-{given}"
+
+    async def _send(self, request: Request, response: Response, scope: Scope, send: Send) -> int:
+        """Send the answer and return how many bytes of body went out."""
+        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers]
+        headers.append((b"x-openstack-request-id", request.id.encode()))
+        length = response.count if isinstance(response, FileResponse) else len(response.body)
+        if response.status not in (204, 304):
+            headers.append((b"content-length", str(length).encode()))
+        start = {"type": "http.response.start", "status": response.status, "headers": headers}
+        if isinstance(response, FileResponse):
+            try:
+                await send(start)
+                if request.method == "HEAD":
+                    await send({"type": "http.response.body", "body": b""})
+                    return 0
+                return await self._send_file(response, scope, send)
+            finally:
+                response.file.close()
+        await send(start)
+        body = b"" if request.method == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body})
+        return len(body)
+
+    async def _send_file(self, response: FileResponse, scope: Scope, send: Send) -> int:
+        offset, left = response.offset, response.count
+        if "tintype.sendfile" in scope.get("extensions", ()):
+            await send({"type": "tintype.sendfile", "fd": response.file.fd, "offset": offset, "count": left})
+            return left
+        while left:
+            piece = await self._svc.crew.offload(response.file.read, offset, min(left, _PIECE))
+            if not piece:
+                raise EOFError("the file ended before the bytes that were promised")
+            offset, left = offset + len(piece), left - len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+        if not response.count:
+            await send({"type": "http.response.body", "body": b""})
+        return response.count
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers by lower-case name. Names with underscores are dropped: they pass for others."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        if b"_" in raw_name:
+            continue
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def _decoded(raw_path: bytes) -> str:
+    """Return the path, decoded before it is taken apart; raise Invalid where it is not UTF-8."""
+    try:
+        path = unquote_to_bytes(raw_path.partition(b"?")[0]).decode()
+    except UnicodeDecodeError:
+        raise Invalid("The path must be URL-encoded UTF-8.") from None
+    if "\0" in path:
+        raise Invalid("The path must not contain the character NUL.")
+    return path
+
+
+def _base(request: Request) -> str:
+    """Return scheme, host and mount prefix by which the client reached us, as far as it may be believed."""
+    scheme, host, prefix = request.scope["scheme"], request.headers.get("host", ""), ""
+    if request.svc.config.server.proxy_headers:
+        forwarded = _forwarded(request.headers.get("forwarded", ""))
+        scheme = forwarded.get("proto") or request.headers.get("x-forwarded-proto", scheme)
+        host = forwarded.get("host") or request.headers.get("x-forwarded-host", host)
+        prefix = request.headers.get("x-forwarded-prefix", "").rstrip("/")
+    return f"{scheme}://{host}{prefix}"
+
+
+def _forwarded(text: str) -> dict[str, str]:
+    """Return the parameters of a Forwarded header's first element."""
+    pairs = (part.partition("=") for part in text.split(",")[0].split(";"))
+    return {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs if value}
+
+
+def _not_behind_somebodys_back(request: Request) -> None:
+    """Without authentication, refuse what a web page could make somebody's browser ask for.
+
+    A foreign name that resolves to this machine is refused, and so is a change that another site's page sends.
+    """
+    server, auth = request.svc.config.server, request.svc.config.auth
+    host = _name_of(request.headers.get("host", ""))
+    if not auth.allow_open and host not in _LOOPBACK and host != server.bind_host:
+        raise Forbidden(
+            f"This service runs without authentication and answers only to loopback names, not to '{host[:64]}'."
+        )
+    origin = request.headers.get("origin")
+    if origin is None or request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    if urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        raise Forbidden("This service runs without authentication and takes no changes from other sites' pages.")
+
+
+def _name_of(host: str) -> str:
+    """Return a Host header without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return host

@@ -1,0 +1,56 @@
+"""The head of a request: whatever two readers could understand in two ways is refused."""
+
+from urllib.parse import unquote
+
+import httptools
+
+HOST = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~%!$&'()*+,;=:[]-"
+
+
+class Refused(Exception):
+    """The request cannot be read any further: the answer is ``status``, and the connection ends."""
+
+    def __init__(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()):
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = headers
+
+
+def body_length(method: str, version: str, headers: list[tuple[bytes, bytes]]) -> int | None:
+    """Return the length of the body that follows, None for a chunked one. Raise ``Refused`` if it can be doubted.
+
+    The parser has refused bare line feeds, folded lines, blanks before a colon, control characters, a second
+    Content-Length and every Content-Length that is not a number of digits.
+    """
+    if version not in ("1.1", "1.0"):
+        raise Refused(400, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+    if method == "CONNECT":
+        raise Refused(400, "This is not a proxy.")
+    host: bytes | None = None
+    length: int | None = 0
+    for name, value in headers:
+        if name == b"host":
+            if host is not None or value.translate(None, HOST):
+                raise Refused(400, "A request needs exactly one valid Host header.")
+            host = value
+        elif name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            if value.lower() != b"chunked" or version == "1.0" or length is None:
+                raise Refused(400, "The only Transfer-Encoding understood is chunked, once.")
+            length = None
+    if host is None and version == "1.1":
+        raise Refused(400, "A request needs exactly one valid Host header.")
+    return length
+
+
+def target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Return path, path as it was sent, and query. Raise ``Refused`` if there is none."""
+    try:
+        parsed = httptools.parse_url(url)
+        sent = parsed.path or b"/"
+        path = sent.decode("ascii")
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+        raise Refused(400, "The request target is not valid.") from None
+    return unquote(path) if "%" in path else path, sent, parsed.query or b""

@@ -1,0 +1,412 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with bounds on what a client may take and with sendfile.
+
+    head   size and time are bounded; what could be read in two ways is refused (``heads``)
+    body   nobody waits for one that stands still; one that nobody wants is discarded within bounds, then the
+           connection goes
+    file   after ``http.response.start`` the application may send ``{"type": "tintype.sendfile", "fd", "offset",
+           "count"}``, if the scope has the extension of that name: exactly those bytes, and the response ends
+
+What the application sees of it is in ``exchange``. Everything that uvicorn does not promise to keep is listed in
+``tests/serving/test_guard.py``.
+"""
+
+import asyncio
+import fcntl
+import logging
+import re
+import termios
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import is_ssl
+from uvicorn.server import ServerState
+
+from tintype.web.exchange import SENDFILE, Exchange, Limits, ShortFile, refusing
+from tintype.web.heads import Refused, body_length, target
+
+__all__ = ["SENDFILE", "Limits", "ShortFile", "protocol_class"]
+
+log = logging.getLogger("tintype.web.protocol")
+
+SENDFILE_THREADS = 8
+
+UNKNOWN_METHOD = re.compile(rb"[A-Za-z][A-Za-z-]{0,31} /")
+ALLOW = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+
+
+def protocol_class(limits: Limits) -> type["Protocol"]:
+    """Return the protocol with these limits and threads of its own, for ``uvicorn.Config(http=...)``."""
+    threads = ThreadPoolExecutor(SENDFILE_THREADS, thread_name_prefix="sendfile")  # starts none before the first file
+    return type("BoundedProtocol", (Protocol,), {"limits": limits, "threads": threads})
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. Use ``protocol_class`` to make it."""
+
+    limits: ClassVar[Limits]
+    threads: ClassVar[ThreadPoolExecutor]
+    cycle: Exchange
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ):
+        super().__init__(config, server_state, app_state, _loop)
+        self.parser = self.new_parser()
+        self.access_log = False  # the application logs requests: it knows who asked
+        #: whose response is due; ``cycle`` is the latest that was parsed
+        self.running: Exchange | None = None
+        self.refusal: Refused | None = None
+        #: True until a head is complete, and again from the end of its body on
+        self.in_head = True
+        #: True once the parser has seen the first byte of a request
+        self.head_begun = False
+        #: what the complete lines of this head add up to, and what its unfinished pieces do
+        self.head_size = self.head_pending = 0
+        self.heads = self.received = 0
+        #: chunk extensions and trailers since the last byte of a body
+        self.framing = 0
+        #: True once nothing that follows on this connection means anything
+        self.deaf = False
+        self.lingering = False
+        self.drained = 0
+        self.head_timer: asyncio.TimerHandle | None = None
+        self.send_timer: asyncio.TimerHandle | None = None
+        self.drain_timer: asyncio.TimerHandle | None = None
+
+    def new_parser(self) -> httptools.HttpRequestParser:
+        # The leniency that uvicorn asks for would go on parsing after "Connection: close".
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        return parser
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.extended = not is_ssl(transport)
+        self.wait_for_request()  # uvicorn starts this clock after the first response only
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for exchange in (self.running, *(waiting for waiting, _ in self.pipeline)):
+            if isinstance(exchange, Exchange) and not exchange.response_complete:
+                exchange.lost()
+        self.pipeline.clear()
+        for timer in (self.head_timer, self.send_timer, self.drain_timer, self.timeout_keep_alive_task):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+        self.running = None
+        self.cycle = None  # type: ignore[assignment]  # the collector need not untangle us
+
+    def eof_received(self) -> None:
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
+            self.cycle.lost()
+        self.watch_sending()
+
+    def shutdown(self) -> None:
+        """The server is about to end: idle connections go now, the others with their last response."""
+        if self.lingering:
+            return  # it goes by itself, and going now could cost the client its answer
+        if self.cycle is None or self.cycle.response_complete:
+            self.hang_up()
+        else:
+            self.cycle.keep_alive = False
+
+    def wait_for_request(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.hang_up)
+
+    def hang_up(self) -> None:
+        """Close as soon as the client has taken what waits for it; a client that does not is cut off."""
+        if not self.transport.is_closing():
+            self.transport.close()
+        self.watch_sending()
+
+    def cut_off(self, reason: str) -> None:
+        log.info("cut off the connection of %s: %s", self.client, reason)
+        if self.running is not None and not self.running.response_complete:
+            self.running.lost()
+        self.transport.abort()
+
+    # Sending: the client must take something now and then
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.watch_sending()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.send_timer is not None:
+            self.send_timer.cancel()
+            self.send_timer = None
+
+    def unsent(self) -> int:
+        """Return how many bytes the client has not acknowledged, in our buffer or in the kernel's."""
+        queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(queued, "little")
+
+    def watch_sending(self) -> None:
+        if self.send_timer is None and self.transport.get_write_buffer_size():
+            self.send_timer = self.loop.call_later(self.limits.send_idle, self.judge_sending, self.unsent())
+
+    def judge_sending(self, before: int) -> None:
+        self.send_timer = None
+        if self.transport.get_write_buffer_size() and self.unsent() >= before:
+            self.cut_off("it took nothing of the response for too long")
+        else:
+            self.watch_sending()
+
+    # Receiving
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self.deaf:
+            if self.lingering:
+                self.discard(len(data))
+            return
+        was_in_head, heads, received = self.in_head, self.heads, self.received
+        try:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stop:
+                self.feed_again(data[stop.args[0] :])
+        except httptools.HttpParserInvalidMethodError:
+            fresh = was_in_head and self.heads == heads and not self.head_pending
+            if fresh and UNKNOWN_METHOD.match(data):
+                self.refuse(Refused(405, "This method is not known here.", ALLOW))
+            else:
+                self.refuse(Refused(400, "This is not an HTTP/1.1 request."))
+            return
+        except httptools.HttpParserError as error:
+            if self.in_head and self.cycle is not None and self.cycle.final and not self.head_begun:
+                self.deaf = True  # the client had said that nothing would follow, so nobody waits for an answer
+                self.flow.pause_reading()
+                return
+            refusal = self.refusal or error.__context__
+            if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(refusal, Refused):
+                log.error("a request could not be read", exc_info=error)
+            broken = Refused(400, f"This is not an HTTP/1.1 request: {error}.")
+            self.refuse(refusal if isinstance(refusal, Refused) else broken)
+            return
+        if self.heads != heads:
+            self.framing = 0
+        elif was_in_head:
+            self.head_pending += len(data)
+            if self.head_pending > self.limits.head_bytes:
+                self.refuse(Refused(431, "The request head is too large."))
+                return
+        elif self.received != received:
+            self.framing = 0
+        else:
+            self.framing += len(data)
+            if self.framing > self.limits.head_bytes:
+                self.refuse(Refused(400, "The chunk extensions or trailers are too long."))
+                return
+        if self.in_head and self.head_timer is None and (self.head_begun or self.head_pending):
+            self.head_timer = self.loop.call_later(self.limits.head_seconds, self.head_is_late)
+
+    def feed_again(self, rest: bytes) -> None:
+        """Read a head that asks for another protocol again, without the wish, and then what follows it."""
+        while True:
+            lines = [b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
+            lines += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+            data = b"".join([*lines, b"\r\n", rest])
+            self.parser = self.new_parser()
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stop:
+                rest = data[stop.args[0] :]
+            else:
+                return
+
+    def head_is_late(self) -> None:
+        self.head_timer = None
+        # While a response is under way the connection is in use, whatever the client sends meanwhile.
+        if self.cycle is None or self.cycle.response_complete:
+            self.refuse(Refused(408, "The request head took too long."))
+
+    # What the parser calls. A Refused that is raised here ends the parsing.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["asgi"]["spec_version"] = "2.4"  # send() raises when the client is gone
+        if self.extended:
+            self.scope["extensions"] = {SENDFILE: {}}
+        self.head_begun = True
+        self.head_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > self.limits.line_bytes:
+            raise Refused(414, "The request target is too long.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_head:
+            return  # a trailer: the request was judged without it
+        size = len(name) + len(value) + 4
+        self.head_size += size
+        limits = self.limits
+        if size > limits.line_bytes or self.head_size > limits.head_bytes or len(self.headers) >= limits.head_lines:
+            raise Refused(431, "The request head is too large.")
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        scope, parser = self.scope, self.parser
+        scope["method"] = method = parser.get_method().decode("ascii")
+        scope["http_version"] = version = parser.get_http_version()
+        if parser.should_upgrade() and method != "CONNECT":
+            return
+        length = body_length(method, version, self.headers)
+        scope["path"], scope["raw_path"], scope["query_string"] = target(self.url)
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
+        self.in_head = self.head_begun = False
+        self.head_pending = 0
+        self.heads += 1
+
+        idle = self.cycle is None or self.cycle.response_complete
+        if not idle and len(self.pipeline) >= self.limits.pipelined:
+            raise Refused(400, "Too many requests were sent ahead.")
+        final = version == "1.0" or not parser.should_keep_alive()
+        self.cycle = self.exchange(length, final, self.expect_100_continue and version != "1.0")
+        if idle:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def exchange(self, length: int | None, final: bool, expects: bool) -> Exchange:
+        exchange = Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=expects,
+            keep_alive=not final,
+            on_response=self.on_response_complete,
+        )
+        exchange.protocol = self
+        exchange.length = length
+        exchange.final = final
+        exchange.chunks = []
+        return exchange
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self.cycle
+        size = len(body)
+        self.received += size
+        if exchange.response_complete:
+            self.discard(size)
+            if self.transport.is_closing():
+                raise Refused(400, "Nobody waits for this body.")
+            return
+        exchange.received += size
+        exchange.buffered += size
+        exchange.chunks.append(body)
+        if exchange.buffered > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        exchange.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if self.in_head:
+            return  # only its head was read, and will be again
+        self.in_head = True
+        exchange = self.cycle
+        exchange.more_body = False
+        exchange.message_event.set()
+        if exchange.response_complete:
+            if self.drain_timer is not None:
+                self.drain_timer.cancel()
+                self.drain_timer = None
+            self.wait_for_request()
+
+    # Answering
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.running = cast(Exchange, cycle)
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        done = self.running
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self.watch_sending()
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            if self.pipeline:
+                return  # reading would only make the queue longer
+            self.flow.resume_reading()
+            return
+        self.flow.resume_reading()
+        if done is not None and done.lingers:
+            self.linger()
+        elif self.cycle.more_body:
+            self.drained = 0
+            self.drain_timer = self.loop.call_later(self.limits.drain_seconds, self.hang_up)
+        else:
+            self.wait_for_request()
+            if self.head_begun and self.head_timer is None:
+                self.head_timer = self.loop.call_later(self.limits.head_seconds, self.head_is_late)
+
+    def linger(self) -> None:
+        """Say that we are done, and read on for a moment: closing at once could cost the client the answer."""
+        self._unset_keepalive_if_required()
+        self.deaf = self.lingering = True
+        self.drained = 0
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.drain_timer = self.loop.call_later(self.limits.drain_seconds, self.hang_up)
+
+    def discard(self, size: int) -> None:
+        self.drained += size
+        if self.drained > self.limits.drain_bytes:
+            self.hang_up()
+
+    def refuse(self, refusal: Refused) -> None:
+        """Answer when it is this request's turn, and then end the connection. Nothing more is read."""
+        self.deaf = True
+        if self.transport.is_closing():
+            return
+        broken = self.cycle if self.cycle is not None and self.cycle.more_body else None
+        if broken is not None and broken.response_complete:
+            self.hang_up()
+            return
+        self.scope = {**self.scope} if self.scope else {"type": "http", "http_version": "1.1"}
+        self.scope.setdefault("method", "GET")
+        self.scope.setdefault("path", "")
+        idle = self.cycle is None or self.cycle.response_complete
+        answer = self.exchange(0, True, False)
+        answer.more_body = False
+        answer.lingers = True
+        self.cycle = answer
+        if broken is not None:
+            broken.lost()
+            if broken is self.running:
+                if broken.response_started:
+                    self.hang_up()
+                else:
+                    self._start_asgi_task(answer, refusing(refusal))
+                return
+            self.pipeline.popleft()  # its own place in the queue is the answer's now
+        if idle:
+            self._start_asgi_task(answer, refusing(refusal))
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((answer, refusing(refusal)))

@@ -1,0 +1,97 @@
+"""What an operator is told about configuration files."""
+
+import json
+from pathlib import Path
+
+from tintype.config.check import Report, report
+
+HERE = Path(__file__).parent
+CLOUD = HERE / "glance-api.conf"
+
+
+def standings(found: Report) -> dict[str, tuple[str, str]]:
+    return {finding.option: (finding.standing, finding.text) for finding in found.findings}
+
+
+def test_a_cloud_with_ceph_and_keystone_is_told_what_is_impossible():
+    found = report([CLOUD], [])
+    assert not found.ok
+    told = "\n".join(found.problems)
+    for word in ("'rbd' of type rbd", "'http' of type http", "MariaDB", "asks for keystone"):
+        assert word in told
+    assert len(found.problems) == 4, found.problems
+
+
+def test_every_line_of_a_cloud_has_a_standing():
+    named = standings(report([CLOUD], []))
+    # CFA-05
+    assert named["[DEFAULT] image_tag_qouta"] == ("unknown", "did you mean image_tag_quota?")
+    assert named["[keystone_authtoken] pasword"] == ("unknown", "did you mean password?")
+    assert named["[keystone_authtoken] default_backend"][0] == "unknown"
+    assert "[glance_store]" in named["[keystone_authtoken] default_backend"][1]
+    assert "[oslo_policy]" in named["[oslo_polcy] policy_file"][1]
+    assert "did you mean [glance_store]" in named["[glance_stor] made_up"][1]
+    assert named["[swift] swift_store_key"][0] == "unknown"
+    assert named["[DEFAULT] verbose"][0] == named["[DEFAULT] registry_host"][0] == "obsolete"
+    assert named["[glance_store] filesystem_store_datadir"][0] == "obsolete"
+    assert named["[DEFAULT] transport_url"][0] == "accepted"
+    assert named["[rbd] rbd_store_pool"][0] == "accepted"
+    assert named["[oslo_messaging_rabbit] rabbit_quorum_queue"][0] == "accepted"
+    assert named["[keystone_authtoken] memcache_servers"][0] == "accepted"
+    assert named["[DEFAULT] bind_port"][0] == named["[file] filesystem_store_datadir"][0] == "used"
+    assert named["[DEFAULT] state_path"][0] == "used", "another value refers to it"
+
+
+def test_findings_say_file_and_line():
+    number = CLOUD.read_text().splitlines().index("image_tag_qouta = 64") + 1
+    assert f"{CLOUD}:{number}" in {finding.where for finding in report([CLOUD], []).findings}
+
+
+def test_secrets_are_never_told():
+    found = report([CLOUD], [])
+    shown = "\n".join(found.lines()) + json.dumps(found.to_dict())
+    assert "secret" not in shown.replace("memcache_secret_key", "")  # CFA-07
+    assert "glance:***@10.20.0.250" in shown
+
+
+def test_what_is_asked_for_is_told_although_it_cannot_run():
+    settings = dict(report([CLOUD], []).settings)
+    assert settings["listen"] == "http://10.20.0.11:9292"
+    assert settings["authentication"] == "keystone"
+    assert settings["log"] == "INFO to /var/log/kolla/glance/glance-api.log"
+
+
+def test_what_sighup_reads_again_is_told():
+    found = report([CLOUD], [])
+    assert "[DEFAULT] show_image_direct_url" in found.reloadable
+    assert "[DEFAULT] bind_port" not in found.reloadable
+
+
+def test_a_configuration_that_would_start_is_ok(tmp_path):
+    file = tmp_path / "glance-api.conf"
+    file.write_text(
+        f"[DEFAULT]\nenabled_backends = a:file,b:file\nbind_host = ::1\n[glance_store]\ndefault_backend = b\n"
+        f"[a]\nfilesystem_store_datadir = {tmp_path}/a\n[b]\nfilesystem_store_datadir = {tmp_path}/b\n"
+        f"[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n"
+    )
+    found = report([file], [])
+    assert found.ok and found.remarks == ()
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["ok"] is True
+    assert {"name": "listen", "value": "http://[::1]:9292"} in data["settings"]
+    assert {"name": "store", "value": f"b, file in {tmp_path}/b (default)"} in data["settings"]
+    text = found.lines()
+    assert "What would run:" in text and not any("Impossible" in line for line in text)
+    assert not (tmp_path / "a").exists()
+
+
+def test_nothing_at_all_is_a_configuration_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    found = report([], [])
+    assert found.ok and f"local, file in {tmp_path}/tintype/images (default)" in dict(found.settings)["store"]
+
+
+def test_files_that_cannot_be_read_are_problems(tmp_path):
+    (tmp_path / "b.conf").write_bytes(b"[DEFAULT]\nbind_port = \xff\n")
+    found = report([tmp_path / "a.conf", tmp_path / "b.conf"], [])
+    assert len(found.problems) == 2 and not found.ok

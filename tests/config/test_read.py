@@ -1,0 +1,474 @@
+"""From files to a checked configuration."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tintype.config.files import sources
+from tintype.config.model import SHIPPED_SCHEMA, Config, ConfigError
+from tintype.config.options import TABLE
+from tintype.config.read import read, reloadable
+
+LOCAL = "[database]\nconnection = sqlite:////srv/t.sqlite\n"
+
+
+def config(tmp_path: Path, text: str, **overrides: Any) -> Config:
+    file = tmp_path / "glance-api.conf"
+    file.write_text(text)
+    return read([file], [], overrides)
+
+
+def problems(tmp_path: Path, text: str, **overrides: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config(tmp_path, text, **overrides)
+    return caught.value.problems
+
+
+def test_without_files_one_local_store_answers_on_loopback(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    found = read([], [], {})
+    assert found.stores.multi and found.stores.default == "local"
+    (store,) = found.stores.entries
+    assert (store.id, store.type, store.description) == ("local", "file", "Local directory")
+    assert store.options["datadir"] == tmp_path / "tintype" / "images"
+    assert found.database.path == tmp_path / "tintype" / "tintype.sqlite"
+    assert found.database.url == f"sqlite:///{found.database.path}"
+    assert (found.server.bind_host, found.server.workers, found.auth.strategy) == ("127.0.0.1", 1, "none")
+    assert not list(tmp_path.iterdir()), "reading creates nothing"
+    assert found.remarks == ()
+
+
+def test_without_xdg_data_home_data_is_below_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read([], [], {}).database.path == tmp_path / ".local/share/tintype/tintype.sqlite"
+
+
+def test_a_relative_xdg_data_home_is_ignored(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read([], [], {}).database.path == tmp_path / ".local/share/tintype/tintype.sqlite"
+
+
+TWO_STORES = """
+[DEFAULT]
+images = {base}/images
+enabled_backends = fast:file, slow:file
+staging_store = slow
+bind_port = 9393
+public_endpoint = https://images.example.org
+user_storage_quota = 3GB
+image_tag_quota = -1
+image_size_cap = 9223372036854775808
+log_dir = {base}/log
+[glance_store]
+default_backend = fast
+[backend_defaults]
+filesystem_store_chunk_size = 1048576
+filesystem_store_file_perm = 640
+[fast]
+store_description = Flash
+weight = -5
+filesystem_store_datadir = $images/fast
+filesystem_store_file_perm = 0400
+[slow]
+filesystem_store_datadir =
+filesystem_store_datadirs = {base}/images/a:10
+filesystem_store_datadirs = {base}/images/b
+filesystem_thin_provisioning = yes
+[database]
+connection = postgresql+psycopg2://glance:hunter2@db.example.org:5433/glance?sslmode=require
+max_pool_size = 7
+[image_format]
+disk_formats = raw,qcow2,raw
+gpt_safety_checks_nonfatal = mbr
+[oslo_middleware]
+enable_proxy_headers_parsing = true
+[healthcheck]
+disable_by_file_path = /etc/glance/healthcheck_disable
+[keystone_authtoken]
+www_authenticate_uri = https://keystone.example.org/v3
+"""
+
+
+def test_a_configuration_with_two_file_stores_starts(tmp_path):
+    found = config(tmp_path, TWO_STORES.format(base=tmp_path))
+    fast, slow = found.stores.entries
+    # STOR-01, STOR-02, STOR-03, CFG-18, CFG-42..44, CFA-60..65
+    assert found.stores.multi and found.stores.default == "fast" and found.stores.staging == "slow"
+    assert (fast.id, fast.type, fast.description, fast.weight) == ("fast", "file", "Flash", -5)
+    assert fast.options == {
+        "datadir": tmp_path / "images/fast",
+        "chunk_size": 1 << 20,
+        "file_perm": 0o400,
+        "thin_provisioning": False,
+        "metadata_file": None,
+    }
+    # STOR-101, STOR-102: the empty single directory leaves the list
+    assert slow.options["datadirs"] == ((tmp_path / "images/a", 10), (tmp_path / "images/b", 0))
+    assert "datadir" not in slow.options
+    assert (slow.options["file_perm"], slow.options["thin_provisioning"]) == (0o640, True)
+    assert (slow.description, slow.weight) == (None, 0)
+    assert found.server.bind_port == 9393 and found.server.public_endpoint == "https://images.example.org"
+    assert found.server.proxy_headers  # CFG-66
+    assert found.server.healthcheck_disable_file == Path("/etc/glance/healthcheck_disable")
+    assert found.limits.user_storage_quota == 3 << 30  # CFG-11
+    assert found.limits.image_tag_quota == -1
+    assert found.limits.image_size_cap == (1 << 63) - 1  # CFG-10
+    assert found.formats.disk_formats == ("raw", "qcow2")
+    assert found.formats.gpt_nonfatal == ("mbr",)  # CFG-33
+    assert found.database.kind == "postgresql" and found.database.path is None
+    assert found.database.url == "postgresql://glance:hunter2@db.example.org:5433/glance?sslmode=require"
+    assert found.database.pool_size == 7
+    assert 1 <= found.server.workers <= 8
+    assert found.auth.www_authenticate_uri == "https://keystone.example.org/v3"
+    assert found.logging.file == tmp_path / "log/tintype.log"
+    assert found.files == (tmp_path / "glance-api.conf",)
+
+
+def test_without_enabled_backends_there_is_one_store_without_a_public_id(tmp_path):
+    found = config(tmp_path, f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/i\n" + LOCAL)
+    # STOR-11
+    assert not found.stores.multi and found.stores.default == "os_glance_default"
+    (store,) = found.stores.entries
+    assert (store.id, store.type, store.options["datadir"]) == ("os_glance_default", "file", tmp_path / "i")
+
+
+def test_old_spellings_of_store_types_are_understood(tmp_path):
+    text = "[glance_store]\nstores = glance.store.filesystem.Store, glance.store.http.Store\n"
+    assert config(tmp_path, text + "default_store = filesystem\n" + LOCAL).stores.entries[0].type == "file"
+
+
+@pytest.mark.parametrize("option", [o for o in TABLE if o.goes_to], ids=lambda o: o.name)
+def test_a_plain_option_reaches_its_place(tmp_path, option):
+    section, name = option.goes_to.split(".")
+    flipped = {True: "false", False: "true"}.get(option.default) if isinstance(option.default, bool) else None
+    word = flipped or {"hashing_algorithm": "sha256", "www_authenticate_uri": "https://k"}.get(name, "77")
+    found = config(tmp_path, f"[{option.section}]\n{option.name} = {word}\n")
+    assert str(getattr(getattr(found, section), name)).lower() in (word, f"{word}.0"), option.title
+
+
+def test_older_names_of_options_still_count(tmp_path):
+    found = config(tmp_path, "[DEFAULT]\ndisk_formats = raw\nsql_connection = sqlite:////srv/old.sqlite\n")
+    assert found.formats.disk_formats == ("raw",)
+    assert found.database.path == Path("/srv/old.sqlite")
+    assert any("older name of [image_format] disk_formats" in remark for remark in found.remarks)
+
+
+def test_later_files_win_and_directories_come_after_files_by_name(tmp_path):
+    first, second, directory = tmp_path / "1.conf", tmp_path / "2.conf", tmp_path / "d"
+    directory.mkdir()
+    first.write_text("[DEFAULT]\nbind_port = 1\napi_limit_max = 1\nlimit_param_default = 1\nimage_tag_quota = 1\n")
+    second.write_text("[DEFAULT]\nbind_port = 2\napi_limit_max = 2\nlimit_param_default = 2\n")
+    (directory / "b.conf").write_text("[DEFAULT]\nbind_port = 4\n")
+    (directory / "a.conf").write_text("[DEFAULT]\nbind_port = 3\napi_limit_max = 3\n")
+    (directory / ".hidden.conf").write_text("[DEFAULT]\nbind_port = 5\n")
+    (directory / "c.conf.bak").write_text("[DEFAULT]\nbind_port = 6\n")
+    found = read([first, second], [directory], {})
+    # CFA-01
+    assert (found.server.bind_port, found.api.limit_max, found.api.limit_default) == (4, 3, 2)
+    assert found.limits.image_tag_quota == 1
+    assert [path.name for path in found.files] == ["1.conf", "2.conf", "a.conf", "b.conf"]
+
+
+def test_the_command_line_wins_over_files(tmp_path):
+    found = config(tmp_path, "[DEFAULT]\nbind_port = 1\nworkers = 3\n", bind_port=2, workers=None)
+    assert (found.server.bind_port, found.server.workers) == (2, 3)
+
+
+def test_the_environment_wins_over_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("OS_DEFAULT__BIND_PORT", "7")
+    assert config(tmp_path, "[DEFAULT]\nbind_port = 1\n").server.bind_port == 7  # CFA-03
+
+
+def test_sections_are_read_in_any_case(tmp_path):
+    text = "[Database]\nConnection = x\nconnection = sqlite:////srv/x\n[DEFAULT]\nenabled_backends = Fast:file\n"
+    found = config(tmp_path, text + "[Glance_Store]\ndefault_backend = Fast\n[fast]\nfilesystem_store_datadir=/q\n")
+    assert found.database.path == Path("/srv/x")
+    assert found.stores.entries[0].options["datadir"] == Path("/q")
+    assert [r for r in found.remarks if "Connection" in r and "unknown" in r]
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "host"),
+    [
+        ("", {}, "127.0.0.1"),
+        ("[DEFAULT]\nbind_host = ::1\n", {}, "::1"),
+        ("[DEFAULT]\nbind_host = localhost\n", {}, "localhost"),
+        ("[DEFAULT]\nbind_host = 0.0.0.0\nallow_unauthenticated_listen = true\n", {}, "0.0.0.0"),
+        ("[DEFAULT]\nbind_host = 0.0.0.0\n", {"allow_open": True}, "0.0.0.0"),
+        ("", {"bind_host": "10.1.2.3", "allow_open": True}, "10.1.2.3"),
+    ],
+)
+def test_the_service_listens_where_it_may(tmp_path, text, overrides, host):
+    found = config(tmp_path, text, **overrides)
+    assert found.server.bind_host == host
+    assert found.auth.allow_open is ("10.1" in host or host == "0.0.0.0")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "images.example.org"])
+def test_nobody_listens_to_the_world_unasked(tmp_path, host):
+    (problem,) = problems(tmp_path, "", bind_host=host, allow_open=False)
+    assert "bind_host" in problem and host in problem and "allow_unauthenticated_listen" in problem
+
+
+STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {base}/a\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        # Sizes, counts, names
+        ("[DEFAULT]\nlimit_param_default = 0", ["limit_param_default = 0", "1"]),  # CFG-04
+        ("[DEFAULT]\napi_limit_max = -1", ["api_limit_max = -1"]),  # CFG-05
+        ("[DEFAULT]\nimage_size_cap = lots", ["image_size_cap = lots", "whole number"]),
+        ("[DEFAULT]\nimage_size_cap = 0", ["image_size_cap = 0"]),  # CFG-10
+        ("[DEFAULT]\nuser_storage_quota = 10 GB", ["user_storage_quota = 10 GB", "TB"]),  # CFG-11, QUO-08
+        ("[DEFAULT]\nuser_storage_quota = 1.5GB", ["user_storage_quota"]),
+        ("[DEFAULT]\nuser_storage_quota = -1", ["user_storage_quota"]),
+        ("[DEFAULT]\nuser_storage_quota = 8388608TB", ["user_storage_quota", "8388607TB"]),
+        ("[DEFAULT]\nhashing_algorithm = crc32", ["hashing_algorithm = crc32", "sha512"]),  # CFG-13
+        ("[DEFAULT]\nhashing_algorithm = shake_128", ["hashing_algorithm"]),
+        ("[DEFAULT]\nbind_port = 65536", ["bind_port = 65536", "65535"]),
+        ("[DEFAULT]\nworkers = 0", ["workers = 0"]),
+        ("[DEFAULT]\ndebug = perhaps", ["debug = perhaps"]),
+        ("[DEFAULT]\npublic_endpoint = images.example.org", ["public_endpoint", "https://"]),
+        ("[image_format]\ndisk_formats =", ["disk_formats"]),
+        ("[image_format]\ngpt_safety_checks_nonfatal = all", ["gpt_safety_checks_nonfatal", "gptmbr"]),
+        # Lists in brackets: DISC-22, CFG-19, CFG-50..52
+        ("[DEFAULT]\nenabled_import_methods = glance-direct", ["enabled_import_methods", "brackets"]),
+        ("[DEFAULT]\nenabled_import_methods =", ["enabled_import_methods", "brackets"]),
+        ("[DEFAULT]\nenabled_import_methods = [glance-direct,web-upload]", ["'web-upload'", "web-download"]),
+        ("[import_filtering_opts]\nallowed_ports = 80", ["allowed_ports = 80", "brackets"]),
+        ("[import_filtering_opts]\nallowed_ports = [99999]", ["allowed_ports"]),
+        ("[import_filtering_opts]\nallowed_networks = [10.0.0.0/40]", ["allowed_networks", "10.0.0.0/40"]),
+        # What is not here yet
+        ("[paste_deploy]\nflavor = keystone+caching", ["flavor", "keystone", "not in this version"]),  # CFG-62
+        ("[paste_deploy]\nflavor = mine", ["flavor", "auth_strategy"]),
+        ("[DEFAULT]\nauth_strategy = http_basic", ["auth_strategy", "http_basic", "not in this version"]),
+        ("[DEFAULT]\nauth_strategy = noauth", ["auth_strategy = noauth", "none, keystone or http_basic"]),
+        ("[DEFAULT]\nuse_keystone_limits = true", ["use_keystone_limits", "user_storage_quota"]),  # CFG-12
+        ("[DEFAULT]\nproperty_protection_file = p.conf", ["property_protection_file"]),  # CFG-24
+        # The database
+        ("[database]\nconnection = mysql+pymysql://u:hunter2@h/g", ["connection", "MariaDB", "not there yet"]),
+        ("[database]\nconnection = oracle://u:hunter2@h/g", ["connection", "postgresql://"]),
+        ("[database]\nconnection = hunter2", ["connection", "sqlite:///"]),
+        ("[database]\nconnection = sqlite://", ["connection", "file"]),
+        ("[database]\nconnection = sqlite:///:memory:", ["connection", "file"]),
+        ("[database]\nconnection = postgresql://u:$hunter2@h/g", ["connection", "$$"]),
+        # One store
+        ("[glance_store]\ndefault_store = rbd\nstores = rbd", ["default_store", "rbd", "not in this version"]),
+        ("[glance_store]\ndefault_store = swift+https\nstores = swift", ["default_store", "swift"]),
+        ("[glance_store]\nstores = rbd", ["default_store", "stores (rbd)"]),
+        ("[glance_store]\nstores = file,tape", ["stores", "'tape'"]),
+        ("[DEFAULT]\nstaging_store = file", ["staging_store", "enabled_backends"]),
+        ("[DEFAULT]\nnode_staging_uri = file:///i/staging\n[glance_store]\nfilesystem_store_datadir = /i",
+         ["node_staging_uri", "/i/staging"]),  # CFA-185
+        # Several stores
+        ("[DEFAULT]\nenabled_backends = a:file", ["default_backend", "a"]),  # STOR-04
+        ("[DEFAULT]\nenabled_backends = a:file\n[glance_store]\ndefault_backend = b", ["default_backend = b"]),
+        ("[DEFAULT]\nenabled_backends = a:file\nstaging_store = b\n" + STORES, ["staging_store = b"]),
+        ("[DEFAULT]\nenabled_backends =\n", ["enabled_backends", "no store"]),
+        ("[DEFAULT]\nenabled_backends = a\n" + STORES, ["enabled_backends", "id:type"]),
+        ("[DEFAULT]\nenabled_backends = a:file,x:y:z\n" + STORES, ["'x:y:z'"]),
+        ("[DEFAULT]\nenabled_backends = a:file, a:file\n" + STORES, ["'a' twice"]),
+        ("[DEFAULT]\nenabled_backends = a:file,os_glance_x:file\n[os_glance_x]\nfilesystem_store_datadir=/o\n"
+         + STORES, ["os_glance_"]),  # STOR-05, DISC-37
+        ("[DEFAULT]\nenabled_backends = a:file,database:file\n" + STORES, ["'database'"]),
+        ("[DEFAULT]\nenabled_backends = a:file,log_file:file\n" + STORES, ["'log_file'"]),
+        ("[DEFAULT]\nenabled_backends = a:file,A:file\n" + STORES, ["'a' and 'A'"]),
+        ("[DEFAULT]\nenabled_backends = a:file,ä:file\n[ä]\nfilesystem_store_datadir=/o\n" + STORES, ["ASCII"]),
+        ("[DEFAULT]\nenabled_backends = a:file,b:tape\n" + STORES, ["'b'", "'tape'"]),  # STOR-12, DISC-39
+        *(
+            (f"[DEFAULT]\nenabled_backends = a:file,b:{later}\n" + STORES, ["'b'", later, "not in this version"])
+            for later in ("rbd", "swift", "s3", "cinder", "http", "vmware")
+        ),
+        ("[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadir = {base}/a/x/..\n" + STORES,
+         ["store a", "store b"]),  # STOR-10
+        ("[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadir = {base}/a/b\n" + STORES,
+         ["contains", "store b"]),
+        ("[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadirs = {base}:1\n" + STORES,
+         ["lies inside", "store b"]),
+        ("[DEFAULT]\nenabled_backends = a:file\nimage_cache_dir = {base}/a/cache\n" + STORES, ["image_cache_dir"]),
+        ("[DEFAULT]\nenabled_backends = a:file\n[os_glance_staging_store]\nfilesystem_store_datadir = {base}/a\n"
+         + STORES, ["os_glance_staging_store"]),
+        # The file driver: STOR-101..104
+        ("[glance_store]\nfilesystem_store_datadir = /a\nfilesystem_store_datadirs = /b", ["datadirs", "both"]),
+        ("[glance_store]\nfilesystem_store_datadir =", ["filesystem_store_datadir", "empty"]),
+        ("[glance_store]\nfilesystem_store_datadirs = /b:high", ["'/b:high'", "priority"]),
+        ("[glance_store]\nfilesystem_store_datadirs = /b:1\nfilesystem_store_datadirs = /b:2", ["two priorities"]),
+        ("[glance_store]\nfilesystem_store_datadirs = /b\nfilesystem_store_datadirs = /b/c", ["contains"]),
+        ("[glance_store]\nfilesystem_store_file_perm = 240", ["file_perm = 240", "owner"]),
+        ("[glance_store]\nfilesystem_store_file_perm = 680", ["file_perm = 680", "octal"]),
+        ("[glance_store]\nfilesystem_store_chunk_size = 0", ["chunk_size = 0"]),
+        ("[glance_store]\nfilesystem_store_metadata_file = /nowhere", ["metadata_file", "/nowhere"]),
+        ("[glance_store]\nfilesystem_store_datadir = {base}/glance-api.conf", ["not a directory"]),
+        # The files themselves
+        ("bind_port = 1", ["glance-api.conf:1", "section"]),
+        ("[DEFAULT]\nbind_port\n", ["glance-api.conf:2"]),
+    ],
+)  # fmt: skip
+def test_what_is_impossible_stops_the_start_with_one_sentence(tmp_path, text, named):
+    found = problems(tmp_path, text.replace("{base}", str(tmp_path)))
+    mine = [problem for problem in found if all(word in problem for word in named)]
+    assert len(mine) == 1, found
+    assert mine[0].endswith(".") and "\n" not in mine[0]
+    assert "hunter2" not in "".join(found)  # CFA-07
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    text = "[DEFAULT]\nworkers = x\nhashing_algorithm = y\n[paste_deploy]\nflavor = keystone\n"
+    assert len(problems(tmp_path, text)) == 3
+
+
+def test_two_stores_may_not_share_a_directory_through_a_link(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    text = "[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadir = {base}/link\n" + STORES
+    (problem,) = problems(tmp_path, text.replace("{base}", str(tmp_path)))  # STOR-10
+    assert "also used by" in problem
+
+
+def test_directories_with_a_common_beginning_are_not_nested(tmp_path):
+    text = "[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadir = {base}/a2\n" + STORES
+    assert len(config(tmp_path, text.replace("{base}", str(tmp_path))).stores.entries) == 2  # STOR-73
+
+
+def test_files_and_directories_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        read([tmp_path / "no.conf"], [tmp_path / "no.d"], {})
+    assert len(caught.value.problems) == 2
+    assert "no.conf" in str(caught.value) and "no.d" in str(caught.value)
+
+
+def test_no_import_method_runs_whatever_the_configuration_enables(tmp_path):
+    found = config(tmp_path, "[DEFAULT]\nenabled_import_methods = ['copy-image', web-download]\n")
+    assert found.api.import_methods == ()
+    assert any("enabled_import_methods" in remark for remark in found.remarks)
+    quiet = config(tmp_path, "[DEFAULT]\nenabled_import_methods = []\n")  # DISC-23
+    assert not any("enabled_import_methods" in remark and "runs" in remark for remark in quiet.remarks)
+
+
+def test_unknown_and_obsolete_options_are_remarks_and_stop_nothing(tmp_path):
+    text = "[DEFAULT]\nbind_prot = 1\nregistry_host = 0.0.0.0\nmine = /srv\nlog_dir = $mine/log\n"
+    found = config(tmp_path, text)  # CFA-05
+    where = tmp_path / "glance-api.conf"
+    assert f"{where}:2: [DEFAULT] bind_prot is unknown and does nothing." in found.remarks
+    assert any(r.startswith(f"{where}:3: [DEFAULT] registry_host is obsolete") for r in found.remarks)
+    assert not any("mine is unknown" in remark for remark in found.remarks)
+    assert found.logging.file == Path("/srv/log/tintype.log")
+
+
+def test_values_may_go_on_in_the_next_line(tmp_path):
+    text = "[DEFAULT]\nenabled_backends = a:file,\n  b:file\nbogus = 1\n[b]\nfilesystem_store_datadir = /b\n" + STORES
+    found = config(tmp_path, text.replace("{base}", str(tmp_path)))
+    assert [store.id for store in found.stores.entries] == ["a", "b"]
+    assert any(":4: [DEFAULT] bogus" in remark for remark in found.remarks)
+
+
+def test_a_filled_in_keystone_section_without_keystone_is_remarked(tmp_path):
+    found = config(tmp_path, "[keystone_authtoken]\nauth_url = https://k\npassword = hunter2\n")
+    assert any("nobody is asked" in remark for remark in found.remarks)
+    assert not any("hunter2" in remark for remark in found.remarks)
+
+
+def test_an_old_name_writes_no_warning_of_its_own(tmp_path, caplog):
+    with caplog.at_level(logging.DEBUG):
+        config(tmp_path, "[DEFAULT]\nlogfile = /x\n[keystone_authtoken]\nmemcache_servers = a\n")
+    assert caplog.records == []
+
+
+def test_policy_rules_that_would_not_be_kept_stop_the_start(tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("# every line is a comment\n")
+    assert config(tmp_path, "").auth.strategy == "none"
+    policy.write_text('"delete_image": "!"\n')  # CFG-61
+    (problem,) = problems(tmp_path, "")
+    assert str(policy) in problem
+
+
+@pytest.mark.parametrize(
+    ("document", "properties", "required"),
+    [
+        ('{"colour": {"type": "string"}}', {"colour": {"type": "string"}}, ()),
+        ('{"properties": {"n": {"type": "integer"}}, "required": ["n"]}', {"n": {"type": "integer"}}, ("n",)),
+        ("{}", {}, ()),
+    ],
+)
+def test_the_schema_beside_the_configuration_counts(tmp_path, document, properties, required):
+    (tmp_path / "schema-image.json").write_text(document)
+    found = config(tmp_path, "")
+    assert (found.api.schema_properties, found.api.schema_required) == (properties, required)  # SCH-20, SCH-23
+
+
+def test_without_a_schema_file_the_one_glance_ships_holds(tmp_path):
+    found = config(tmp_path, "").api.schema_properties
+    assert found is SHIPPED_SCHEMA  # SCH-21
+    assert list(found) == [
+        "kernel_id",
+        "ramdisk_id",
+        "instance_uuid",
+        "architecture",
+        "os_distro",
+        "os_version",
+        "description",
+        "cinder_encryption_key_id",
+        "cinder_encryption_key_deletion_policy",
+    ]
+
+
+@pytest.mark.parametrize(
+    "document", ["[]", "{", '{"a": 1}', '{"properties": [], "required": []}', '{"properties": {}, "required": "a"}',
+                 '{"min_disk": {"type": "string"}}', '{"properties": {"owner": {}}}'],
+)  # fmt: skip
+def test_a_schema_file_that_cannot_hold_stops_the_start(tmp_path, document):
+    (tmp_path / "schema-image.json").write_text(document)
+    (problem,) = problems(tmp_path, "")  # SCH-20
+    assert "schema-image.json" in problem
+
+
+def test_an_environment_variable_can_name_the_files(tmp_path):
+    (tmp_path / "d").mkdir()
+    named = {"TINTYPE_CONFIG_FILE": f"{tmp_path}/a.conf:{tmp_path}/d"}
+    assert sources([], [], named) == ((tmp_path / "a.conf",), (tmp_path / "d",))
+    assert sources([tmp_path / "b.conf"], [], named) == ((tmp_path / "b.conf",), ())
+    assert sources([], [], {}) == ((), ())
+
+
+CHANGED = {
+    "limit_param_default": "3", "api_limit_max": "4", "image_size_cap": "5", "user_storage_quota": "6",
+    "image_property_quota": "7", "image_tag_quota": "8", "image_member_quota": "9", "image_location_quota": "11",
+    "hashing_algorithm": "sha256", "disk_formats": "raw", "container_formats": "bare",
+    "require_image_format_match": "false", "gpt_safety_checks_nonfatal": "mbr",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", [o for o in TABLE if o.reloadable], ids=lambda o: o.name)
+def test_a_reloadable_option_counts_after_sighup(tmp_path, option):
+    old = config(tmp_path, LOCAL)
+    new = config(tmp_path, f"{LOCAL}[{option.section}]\n{option.name} = {CHANGED.get(option.name, 'true')}\n")
+    assert new != old
+    assert reloadable(old, new) == (new, ())  # CFA-04
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[DEFAULT]\nbind_port = 1\n", "[DEFAULT] bind_port"),
+        ("[DEFAULT]\nworkers = 2\n", "[DEFAULT] workers"),
+        ("[DEFAULT]\nbind_host = ::1\n", "[DEFAULT] bind_host"),
+        ("[DEFAULT]\nlog_file = /x\n", "[DEFAULT] log_file"),
+        ("[DEFAULT]\ndelayed_delete = true\n", "[DEFAULT] delayed_delete"),
+        ("[DEFAULT]\nallow_unauthenticated_listen = true\n", "[DEFAULT] allow_unauthenticated_listen"),
+        ("[database]\nconnection = sqlite:////srv/other\n", "[database] connection"),
+        ("[glance_store]\nfilesystem_store_datadir = /other\n", "list of stores"),
+    ],
+)
+def test_a_change_that_needs_a_restart_is_told_and_waits(tmp_path, text, told):
+    old = config(tmp_path, LOCAL)
+    after, waiting = reloadable(old, config(tmp_path, LOCAL + text + "[DEFAULT]\napi_limit_max = 5\n"))
+    assert len(waiting) == 1 and told in waiting[0] and "restart" in waiting[0]
+    assert after.server == old.server and after.database == old.database and after.stores == old.stores
+    assert after.api.limit_max == 5

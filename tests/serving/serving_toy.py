@@ -1,0 +1,310 @@
+"""A small ASGI application, a server for it in a thread, and a client that can send anything.
+
+Run as a program, it is served by ``tintype.serve``: see ``test_processes.py``.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import queue
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs
+
+import uvicorn
+import uvloop
+
+from tintype.serve import serve
+from tintype.web.protocol import Limits, ShortFile, protocol_class
+
+
+class Toy:
+    """Answers by path. What happened to bodies and files is put on ``seen``."""
+
+    def __init__(self, folder: Path, greeting: str = "hello"):
+        self.folder = folder
+        self.greeting = greeting
+        self.seen: queue.Queue[tuple[Any, ...]] = queue.Queue()
+
+    async def start(self) -> None:
+        (self.folder / "started").open("a").write(f"{os.getpid()}\n")
+        if (self.folder / "refuse-to-start").exists():
+            raise OSError("the database refuses connections")
+
+    async def stop(self) -> None:
+        (self.folder / "stopped").open("a").write(f"{os.getpid()}\n")
+
+    def reload(self, config: Any) -> None:
+        self.greeting = config.greeting
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
+        handler = getattr(self, scope["path"].strip("/").replace("-", "_") or "hello")
+        await handler(scope, receive, send, query)
+
+    async def hello(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        await answer(send, 200, self.greeting.encode())
+
+    async def pid(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        await answer(send, 200, str(os.getpid()).encode())
+
+    async def scope(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        found = {"method": scope["method"], "path": scope["path"], "body": body.decode("latin-1")}
+        found["headers"] = [[name.decode(), value.decode("latin-1")] for name, value in scope["headers"]]
+        await answer(send, 200, json.dumps(found).encode())
+
+    async def upload(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        digest, size = hashlib.sha256(), 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.seen.put(("cut", size))
+                return
+            digest.update(message["body"])
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        self.seen.put(("whole", size))
+        await answer(send, 200, digest.hexdigest().encode())
+
+    async def refuse(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        await answer(send, 409, b"no")
+
+    async def header(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        await answer(send, 200, b"", [(b"x-echo", query["v"].encode("latin-1"))])
+
+    async def slow(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """Takes a while, and as long again to take itself back."""
+        (self.folder / "slow").touch()
+        try:
+            await asyncio.sleep(float(query["s"]))
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.3)
+            (self.folder / "undone").touch()
+            raise
+        await answer(send, 200, b"slept")
+
+    async def stream(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+        except BaseException as error:
+            self.seen.put((type(error).__name__,))
+            raise
+
+    async def file(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """The file ``data``: a range, with ``more`` bytes promised that it does not have."""
+        headers = dict(scope["headers"])
+        fd = os.open(self.folder / "data", os.O_RDONLY)
+        try:
+            size = os.fstat(fd).st_size
+            first, last = 0, size - 1
+            if asked := re.fullmatch(rb"bytes=(\d+)-(\d+)", headers.get(b"range", b"")):
+                first, last = int(asked[1]), int(asked[2])
+            count = last + 1 - first + int(query.get("more", 0))
+            head = [(b"content-length", str(count).encode())]
+            await send({"type": "http.response.start", "status": 206, "headers": head})
+            await send({"type": "tintype.sendfile", "fd": fd, "offset": first, "count": count})
+            self.seen.put(("sent", count))
+        except (ConnectionResetError, ShortFile, asyncio.CancelledError) as error:
+            self.seen.put((type(error).__name__,))
+            raise
+        finally:
+            os.close(fd)
+
+
+async def answer(send: Any, status: int, body: bytes, headers: Any = ()) -> None:
+    head = [(b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+@dataclass
+class Running:
+    """A server in a thread."""
+
+    port: int
+    app: Toy
+    state: Any
+    loop: asyncio.AbstractEventLoop
+
+    def saw(self, timeout: float = 5.0) -> tuple[Any, ...]:
+        return self.app.seen.get(timeout=timeout)
+
+    def client(self, **options: Any) -> "Client":
+        return Client(self.port, **options)
+
+    def is_idle(self) -> bool:
+        """Say whether every connection and request is gone, within a moment."""
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            if not self.state.connections and not self.state.tasks:
+                return True
+            time.sleep(0.02)
+        return False
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path, limits: Limits | None = None, keep_alive: float = 30.0, send_buffer: int = 0
+) -> Iterator[Running]:
+    """Run a server for a Toy while the block runs."""
+    limits = limits or Limits()
+    app = Toy(folder)
+    config = uvicorn.Config(
+        app, http=protocol_class(limits), ws="none", lifespan="off", interface="asgi3", log_config=None,
+        access_log=False, proxy_headers=False,
+    )  # fmt: skip
+    config.timeout_keep_alive = keep_alive  # type: ignore[assignment]
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+    if send_buffer:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    ready = threading.Event()
+    box: dict[str, Any] = {}
+
+    async def main() -> None:
+        await server.startup(sockets=[listener])
+        box["loop"] = asyncio.get_running_loop()
+        ready.set()
+        await server.main_loop()
+        for accepting in server.servers:
+            accepting.close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()  # type: ignore[union-attr]
+        for task in list(server.server_state.tasks):
+            task.cancel()
+        await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
+
+    thread = threading.Thread(target=lambda: uvloop.run(main()))
+    thread.start()
+    assert ready.wait(5)
+    try:
+        yield Running(listener.getsockname()[1], app, server.server_state, box["loop"])
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@dataclass
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Client:
+    """A socket on which anything can be sent."""
+
+    def __init__(self, port: int, receive_buffer: int = 0, timeout: float = 10.0):
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(timeout)
+        self.socket.connect(("127.0.0.1", port))
+        self.buffer = b""
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def get(self, target: str, headers: str = "") -> Response:
+        self.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n".encode())
+        return self.response()
+
+    def reset(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def read(self, size: int) -> bytes:
+        while len(self.buffer) < size:
+            more = self.socket.recv(1 << 18)
+            if not more:
+                raise EOFError(self.buffer[:200])
+            self.buffer += more
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def head(self) -> Response:
+        while b"\r\n\r\n" not in self.buffer:
+            more = self.socket.recv(1 << 18)
+            if not more:
+                raise EOFError(self.buffer)
+            self.buffer += more
+        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        return Response(int(first.split(" ")[1]), headers, b"")
+
+    def response(self) -> Response:
+        response = self.head()
+        while response.status == 100:
+            response = self.head()
+        return replace(response, body=self.read(int(response.headers["content-length"])))
+
+    def rest(self) -> bytes:
+        """Return everything up to the end of the connection, however it ends."""
+        data, self.buffer = self.buffer, b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := self.socket.recv(1 << 18):
+                data += more
+        return data
+
+    def is_closed(self, within: float = 3.0) -> bool:
+        """Say whether the server ends the connection within that time, and sends nothing before."""
+        self.socket.settimeout(within)
+        try:
+            return self.buffer + self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+
+
+def main(folder: Path, workers: int, grace: float) -> int:
+    """Serve a Toy; its greeting is read from the file ``greeting``."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+
+    def read_config() -> Any:
+        greeting = (folder / "greeting").read_text().strip()
+        if greeting == "bad":
+            raise ValueError("greeting must not be bad")
+        server = SimpleNamespace(
+            bind_host="127.0.0.1", bind_port=int(os.environ.get("TOY_PORT", "0")), workers=workers, backlog=100,
+            graceful_timeout=grace, keep_alive=30.0,
+        )  # fmt: skip
+        return SimpleNamespace(server=server, greeting=greeting)
+
+    async def build(config: Any) -> Toy:
+        return Toy(folder, config.greeting)
+
+    return serve(read_config(), read_config, build)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

@@ -1,0 +1,216 @@
+"""Request bodies: whole or not at all, within limits, and never read for nobody."""
+
+import hashlib
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving_toy import Client, Running, running
+
+from tintype.web.protocol import Limits
+
+SHORT = Limits(body_idle=0.4, send_idle=0.4, drain_seconds=0.4)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("toy"), SHORT) as server:
+        yield server
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def end_by(client: Client, way: str) -> None:
+    """End a connection in the middle of a body."""
+    if way == "FIN":
+        client.socket.close()
+    elif way == "RST":
+        client.reset()
+    elif way == "half close":
+        client.socket.shutdown(socket.SHUT_WR)
+    else:
+        client.send(b"no chunk size\r\n")
+
+
+WAYS = ["FIN", "RST", "half close", "bad chunk"]
+
+
+@pytest.mark.parametrize("keep_alive", ["keep-alive", "close"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("sent", [0, 1, 100_000, 3_000_000])
+def test_a_chunked_body_without_its_end_never_looks_whole(
+    server: Running, way: str, keep_alive: str, sent: int
+) -> None:
+    with server.client() as client:
+        head = f"PUT /upload HTTP/1.1\r\nHost: a\r\nConnection: {keep_alive}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.send(head.encode())
+        if sent:
+            client.send(chunk(b"x" * sent))
+        end_by(client, way)
+        what, size = server.saw()
+        assert what == "cut"
+        assert size <= sent
+    assert server.is_idle()
+
+
+@pytest.mark.parametrize("keep_alive", ["keep-alive", "close"])
+@pytest.mark.parametrize("way", WAYS[:3])
+@pytest.mark.parametrize("sent", [0, 1, 100_000, 3_000_000])
+def test_a_body_shorter_than_its_length_never_looks_whole(
+    server: Running, way: str, keep_alive: str, sent: int
+) -> None:
+    with server.client() as client:
+        head = f"PUT /upload HTTP/1.1\r\nHost: a\r\nConnection: {keep_alive}\r\nContent-Length: {sent + 1}\r\n\r\n"
+        client.send(head.encode() + b"x" * sent)
+        end_by(client, way)
+        assert server.saw()[0] == "cut"
+    assert server.is_idle()
+
+
+@pytest.mark.parametrize("ending", [b"", b"0", b"0\r\n", b"0\r\nTrailer: x\r\n"])
+def test_a_last_chunk_that_is_cut_is_no_end(server: Running, ending: bytes) -> None:
+    with server.client() as client:
+        client.send(
+            b"PUT /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"hello") + ending
+        )
+        client.socket.shutdown(socket.SHUT_WR)
+        assert server.saw()[0] == "cut"
+
+
+def test_a_body_longer_than_its_length_is_whole_and_the_rest_is_no_request(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello and more")
+        assert client.response().body == hashlib.sha256(b"hello").hexdigest().encode()
+        assert server.saw() == ("whole", 5)
+        assert client.response().status == 400
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 5_000_000])
+def test_whole_bodies_arrive_byte_for_byte_on_one_connection(server: Running, size: int) -> None:
+    data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    digest = hashlib.sha256(data).hexdigest().encode()
+    with server.client() as client:
+        for _ in range(2):
+            client.send(f"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode() + data)
+            assert client.response().body == digest
+            chunks = b"".join(chunk(data[start : start + 70_001]) for start in range(0, size, 70_001))
+            client.send(
+                b"PUT /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+            )
+            assert client.response().body == digest
+            assert [server.saw(), server.saw()] == [("whole", size)] * 2
+
+
+# SEC-90
+def test_an_upload_that_stands_still_is_cut_off_and_one_that_is_slow_is_not(server: Running) -> None:
+    with server.client() as slow:
+        slow.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
+        for _ in range(8):
+            time.sleep(0.15)
+            slow.send(b"x")
+        assert slow.response().status == 200
+        assert server.saw() == ("whole", 8)
+    with server.client() as still:
+        still.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nx")
+        began = time.monotonic()
+        assert server.saw() == ("cut", 1)
+        assert 0.3 < time.monotonic() - began < 2
+        assert still.is_closed()
+
+
+def test_a_client_that_asks_first_is_told_to_go_on_only_when_its_body_is_wanted(server: Running) -> None:
+    expect = b"HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    with server.client() as client:
+        client.send(b"PUT /upload " + expect)
+        assert client.head().status == 100
+        client.send(b"hello")
+        assert client.response().status == 200
+        assert server.saw() == ("whole", 5)
+    # SEC-104
+    with server.client() as client:
+        client.send(b"PUT /refuse " + expect)
+        refusal = client.response()
+        assert refusal.status == 409
+        assert refusal.headers["connection"] == "close"
+        client.send(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.is_closed()
+
+
+def test_a_short_body_that_is_refused_leaves_the_connection_usable(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n")
+        refusal = client.response()
+        assert refusal.status == 409
+        assert "connection" not in refusal.headers
+        client.send(b"x" * 500_000)
+        assert client.get("/hello").body == b"hello"
+
+
+def test_a_short_body_that_is_refused_and_never_comes_ends_the_connection(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\nx")
+        assert client.response().status == 409
+        assert client.is_closed(2)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
+def test_a_long_body_that_is_refused_is_read_within_bounds_only(server: Running, framing: str) -> None:
+    with server.client() as client:
+        client.send(f"PUT /refuse HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode())
+        refusal = client.response()
+        assert refusal.status == 409
+        assert refusal.headers["connection"] == "close"
+        client.socket.settimeout(5)
+        sent = 0
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while sent < 500 << 20:
+                sent += client.socket.send(chunk(b"x" * 65536) if "chunked" in framing else b"x" * 65536)
+        assert sent < 32 << 20  # what was read, and what the two kernels took
+
+
+def test_a_client_in_the_middle_of_a_long_body_can_read_why_it_is_refused(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 900_000)
+        assert client.response().status == 409
+
+
+def test_a_refused_body_with_bad_chunks_ends_the_connection(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        assert client.response().status == 409
+        client.send(b"x" * 100 + b"\0\0")
+        assert client.response().status == 400
+        assert client.is_closed()
+
+
+def test_a_response_that_is_not_read_is_cut_off_and_one_read_slowly_is_not(tmp_path: Path) -> None:
+    with running(tmp_path, Limits(send_idle=0.5)) as server:
+        with server.client(receive_buffer=4096) as still:
+            still.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert server.saw(5) == ("ConnectionResetError",)
+        with server.client(receive_buffer=4096) as slow:
+            slow.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+            for _ in range(30):
+                time.sleep(0.05)
+                assert slow.socket.recv(4096)
+            assert server.app.seen.empty()
+        assert server.saw(5) == ("ConnectionResetError",)
+        assert server.is_idle()
+
+
+def test_a_last_answer_that_nobody_takes_does_not_hold_the_connection(tmp_path: Path) -> None:
+    with running(tmp_path, Limits(send_idle=0.4), keep_alive=0.3, send_buffer=4096) as server:
+        client = server.client(receive_buffer=4096)
+        # More than the two kernels take, and less than what makes the transport ask us to pause.
+        for _ in range(3):
+            client.send(b"GET /scope HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000 + b"\r\n\r\n")
+        time.sleep(0.2)
+        assert [one.transport.get_write_buffer_size() > 10_000 for one in server.state.connections] == [True]
+        time.sleep(0.8)
+        assert not server.state.connections
+        client.socket.close()

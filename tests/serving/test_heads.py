@@ -1,0 +1,323 @@
+"""Request heads: how large, how long, and no two readings."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving_toy import Running, running
+
+from tintype.web.protocol import Limits
+
+POST = b"POST /scope HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+HIDDEN = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("toy"), Limits(drain_seconds=0.3)) as server:
+        yield server
+
+
+# SEC-96
+AMBIGUOUS = {
+    "both lengths": b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+    "both lengths, other way round": b"Transfer-Encoding: chunked\r\nContent-Length: 5",
+    "two lengths": b"Content-Length: 5\r\nContent-Length: 6",
+    "one length twice": b"Content-Length: 5\r\nContent-Length: 5",
+    "a list of lengths": b"Content-Length: 5, 5",
+    "a longer coding": b"Transfer-Encoding: xchunked",
+    "a coding after chunked": b"Transfer-Encoding: chunked, identity",
+    "a coding before chunked": b"Transfer-Encoding: gzip, chunked",
+    "identity": b"Transfer-Encoding: identity",
+    "chunked twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "identity and chunked": b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+    "a tab in chunked": b"Transfer-Encoding: chu\tnked",
+    "a vertical tab": b"Transfer-Encoding: \x0bchunked",
+    "quoted chunked": b'Transfer-Encoding: "chunked"',
+    "chunked with a parameter": b"Transfer-Encoding: chunked;q=1",
+    "no coding": b"Transfer-Encoding: ",
+    "a sign": b"Content-Length: +5",
+    "a minus": b"Content-Length: -5",
+    "an underscore": b"Content-Length: 5_0",
+    "hexadecimal": b"Content-Length: 0x5",
+    "no length": b"Content-Length: ",
+    "two numbers": b"Content-Length: 5 5",
+    "full-width digit": "Content-Length: \uff15".encode(),
+    "more than 64 bits": b"Content-Length: 18446744073709551616",
+    "space before the colon": b"Transfer-Encoding : chunked",
+    "space before the colon of a length": b"Content-Length : 5",
+    "a folded line": b"X: a\r\n Content-Length: 5",
+    "a folded coding": b"Transfer-Encoding:\r\n chunked",
+    "a bare line feed": b"X: a\nContent-Length: 5",
+    "a bare carriage return": b"X: a\rContent-Length: 5",
+    "a NUL in a value": b"X: a\x00b",
+    "a NUL in a name": b"X\x00: a",
+    "a control character": b"X: \x7f",
+    "no colon": b"X",
+    "no name": b": a",
+    "a blank in a name": b"X y: a",
+    "a second Host": b"Host: b",
+}
+
+
+@pytest.mark.parametrize("header", AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_a_head_with_two_readings_is_refused_and_what_follows_is_not_read(server: Running, header: bytes) -> None:
+    with server.client() as client:
+        client.send(POST + header + b"\r\n\r\n" + b"5\r\nhello\r\n0\r\n\r\n" + HIDDEN)
+        refusal = client.response()
+        assert refusal.status == 400
+        assert refusal.headers["connection"] == "close"
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize("header", [b"Content-Length: 5", b"Content-Length:   5 ", b"Content-Length: 005"])
+def test_a_length_with_one_reading_is_taken(server: Running, header: bytes) -> None:
+    with server.client() as client:
+        client.send(POST + header + b"\r\n\r\nhello" + HIDDEN)
+        assert json.loads(client.response().body)["body"] == "hello"
+        assert client.response().body == b"hello"
+
+
+# SEC-97
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"10000000000000000\r\nhello\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"+5\r\nhello\r\n0\r\n\r\n",
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        b"5\nhello\n0\n\n",
+        b"5\r\nhelloX\r\n0\r\n\r\n",
+        b"5;\n\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nTrailer: x\nY: z\r\n\r\n",
+        b"G\r\n",
+        b"\r\n",
+    ],
+)
+def test_bad_chunks_are_refused_and_what_follows_is_not_read(server: Running, chunks: bytes) -> None:
+    with server.client() as client:
+        client.send(CHUNKED + chunks + HIDDEN)
+        assert client.response().status == 400
+        assert client.is_closed()
+
+
+def test_trailers_do_not_become_headers(server: Running) -> None:
+    with server.client() as client:
+        client.send(CHUNKED + b"5\r\nhello\r\n0\r\nX-Roles: admin\r\nHost: evil\r\n\r\n" + HIDDEN)
+        found = json.loads(client.response().body)
+        assert found["body"] == "hello"
+        assert [name for name, _ in found["headers"]] == ["host", "transfer-encoding"]
+        assert client.response().body == b"hello"
+
+
+@pytest.mark.parametrize("start", [b"5;", b"5\r\nhello\r\n0\r\nTrailer: "])
+def test_an_endless_extension_or_trailer_is_refused(server: Running, start: bytes) -> None:
+    with server.client() as client:
+        client.send(CHUNKED + start)
+        time.sleep(0.05)
+        for _ in range(8):
+            client.send(b"x" * 65536)
+        assert client.response().status == 400
+
+
+# SEC-98
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /" + b"x" * (1 << 20) + b" HTTP/1.1\r\n", 414),
+        (b"GET /" + b"x" * (16 << 10) + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * (1 << 20) + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * (16 << 10) + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"X: " + b"x" * 16000 + b"\r\n") * 5 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X%d: a\r\n" % n for n in range(10000)) + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 300 + b"\r\n", 431),
+    ],
+    ids=[
+        "URL of 1 MiB",
+        "URL of 16 KiB",
+        "line of 1 MiB",
+        "line of 16 KiB",
+        "80 KiB",
+        "10,000 headers",
+        "300 headers",
+    ],
+)
+def test_a_head_that_is_too_large_is_refused(server: Running, request_: bytes, status: int) -> None:
+    with server.client() as client:
+        client.send(request_)
+        refusal = client.response()
+        assert refusal.status == status
+        assert refusal.headers["connection"] == "close"
+        assert client.is_closed()
+
+
+def test_an_endless_header_is_refused_before_it_ends(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        for _ in range(20):
+            client.send(b"x" * 8192)
+            time.sleep(0.002)
+        assert client.response().status == 431
+
+
+def test_a_head_within_the_limits_is_taken(server: Running) -> None:
+    with server.client() as client:
+        headers = "".join(f"X{n}: {'x' * 1000}\r\n" for n in range(60))
+        assert client.get("/hello", headers).body == b"hello"
+        assert client.get("/hello?" + "x" * 16000).body == b"hello"
+
+
+# SEC-105
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /hello HTTP/1.1\r\n\r\n", 400),
+        (b"GET /hello HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET /hello HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        (b"GET /hello HTTP/1.1\nHost: a\n\n", 400),
+        (b"GET /hello\r\n\r\n", 400),
+        (b"GET /hello HTTP/0.9\r\n\r\n", 400),
+        (b"GET /hello HTTP/1.2\r\nHost: a\r\n\r\n", 400),
+        (b"GET /hello HTTP/2.0\r\nHost: a\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET http://a:99999/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"get /hello HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"FROBNICATE /hello HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"POST /upload HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ],
+)
+def test_what_is_not_a_request_to_this_server_is_refused(server: Running, request_: bytes, status: int) -> None:
+    with server.client() as client:
+        client.send(request_)
+        refusal = client.response()
+        assert refusal.status == status
+        assert refusal.headers["connection"] == "close"
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /hello HTTP/1.0\r\n\r\n",
+        b"GET http://b/hello HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\r\n\r\nGET /hello HTTP/1.1\r\nHost: [::1]:9292\r\n\r\n",
+        b"GET /h%65llo HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+)
+def test_unusual_requests_are_answered(server: Running, request_: bytes) -> None:
+    with server.client() as client:
+        client.send(request_)
+        assert client.response().body == b"hello"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_wish_for_another_protocol_is_passed_over(server: Running, size: int) -> None:
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+    data = POST + wish + b"Content-Length: 5\r\n\r\nhello" + POST + wish + b"\r\n" + HIDDEN
+    with server.client() as client:
+        for start in range(0, len(data), size):
+            client.send(data[start : start + size])
+        found = json.loads(client.response().body)
+        assert found["body"] == "hello"
+        assert "upgrade" not in dict(found["headers"])
+        assert json.loads(client.response().body)["body"] == ""
+        assert client.response().body == b"hello"
+
+
+def test_names_with_underscores_arrive_as_they_are_and_values_without_blanks_round_them(server: Running) -> None:
+    with server.client() as client:
+        found = json.loads(client.get("/scope", "X_Roles: admin\r\nX-Auth-Token:   abc \t\r\n").body)
+        assert ["x_roles", "admin"] in found["headers"]
+        assert ["x-auth-token", "abc"] in found["headers"]
+
+
+# SEC-99
+@pytest.mark.parametrize("value", ["a%0d%0aSet-Cookie:%20x", "a%0ab", "a%0db", "a%00b"])
+def test_a_header_that_would_split_the_response_is_not_sent(server: Running, value: str) -> None:
+    with server.client() as client:
+        response = client.get(f"/header?v={value}")
+        assert response.status == 500
+        assert set(response.headers) == {
+            "date", "server", "content-type", "content-length", "x-content-type-options", "connection",
+        }  # fmt: skip
+
+
+def test_a_refusal_waits_for_the_responses_before_it(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"GET /slow?s=0.2 HTTP/1.1\r\nHost: a\r\n\r\n" + HIDDEN + b"GET / HTTP/1.1\r\n\r\n" + HIDDEN)
+        assert client.response().body == b"slept"
+        assert client.response().body == b"hello"
+        assert client.response().status == 400
+        assert client.is_closed()
+
+
+def test_nothing_is_read_after_a_last_request(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"GET /slow?s=0.1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + HIDDEN)
+        assert client.response().body == b"slept"
+        assert client.is_closed()
+
+
+def test_pipelined_requests_are_answered_in_order_and_not_queued_without_end(server: Running) -> None:
+    with server.client() as client:
+        client.send(HIDDEN * 200)
+        for _ in range(200):
+            assert client.response().body == b"hello"
+    with server.client() as client:
+        client.send(b"GET /slow?s=0.3 HTTP/1.1\r\nHost: a\r\n\r\n" + HIDDEN * 1000)
+        assert client.response().body == b"slept"
+        statuses = [client.response().status for _ in range(257)]
+        assert statuses == [200] * 256 + [400]
+        assert client.is_closed()
+
+
+# SEC-90
+def test_clients_that_trickle_a_head_are_cut_off_while_others_are_served(tmp_path: Path) -> None:
+    with running(tmp_path, Limits(head_seconds=1.0)) as server:
+        began = time.monotonic()
+        trickling = [server.client() for _ in range(32)]
+        worst = 0.0
+        with server.client() as other:
+            for byte in b"GET /hello HTTP/1.1\r\n":
+                for client in trickling:
+                    client.send(bytes([byte]))
+                before = time.monotonic()
+                assert other.get("/hello").body == b"hello"
+                worst = max(worst, time.monotonic() - before)
+                if time.monotonic() > began + 0.8:
+                    break
+                time.sleep(0.03)
+            for client in trickling:
+                assert client.response().status == 408
+                assert time.monotonic() < began + 2.5
+                client.socket.close()
+            assert other.get("/hello").body == b"hello"
+        assert worst < 0.5
+
+
+def test_a_connection_without_a_request_ends(tmp_path: Path) -> None:
+    with running(tmp_path, Limits(head_seconds=0.4), keep_alive=0.3) as server:
+        silent, blank, kept = server.client(), server.client(), server.client()
+        blank.send(b"\r\n")
+        assert kept.get("/hello").body == b"hello"
+        assert silent.is_closed(1.5)
+        assert kept.is_closed(1.5)
+        assert blank.response().status == 408
+
+
+def test_a_half_sent_next_request_does_not_end_the_response_before_it(tmp_path: Path) -> None:
+    with running(tmp_path, Limits(head_seconds=0.2)) as server, server.client() as client:
+        client.send(b"GET /slow?s=0.6 HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HT")
+        assert client.response().body == b"slept"
+        client.send(b"TP/1.1\r\nHost: a\r\n\r\n")
+        assert client.response().body == b"hello"
+        client.send(b"GET /hello HT")
+        assert client.response().status == 408

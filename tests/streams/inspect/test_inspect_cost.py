@@ -1,0 +1,70 @@
+"""What the inspection costs: next to nothing once the headers are known."""
+
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import pytest
+from generators import GOOD, MIB, descriptor, inspect, stream_vmdk, vhdx, vmdk
+
+from tintype.streams.inspect import Inspector
+from tintype.streams.inspect.inspector import examine
+from tintype.streams.inspect.records import Data, Format
+
+GIB = 1024
+WORST = {
+    "text": (descriptor() + "# x\n" * (1 << 18)).encode(),
+    "comments": b"#\n" * (1 << 19),
+    "blanks": b" " * MIB,
+    "blank lines": b" \n" * (1 << 19),
+    "stream": stream_vmdk(gap=2 * MIB),
+    "long descriptor": vmdk("\n" * (MIB - 512), sectors=2048),
+    "descriptor of short lines": vmdk('a="b"\n' * 900 + "#" * 60000, sectors=2048),
+    "vhdx": vhdx(),
+    "vhdx full of regions": vhdx(extra_regions=tuple((bytes([n % 256, n // 256]) * 8, n, n, 0) for n in range(2045))),
+}
+
+
+@pytest.mark.parametrize("name", [*GOOD, "stream"])
+def test_a_gibibyte_behind_the_headers_costs_less_than_20_ms(name: str) -> None:
+    # RUL-65
+    inspector = Inspector()
+    inspector.feed([{**GOOD, "stream": WORST["stream"]}[name], bytes(2 * MIB)])
+    batch = [bytes(MIB)]
+    started = time.thread_time()
+    for _ in range(GIB):
+        inspector.feed(batch)
+    assert time.thread_time() - started < 0.02
+
+
+@pytest.mark.parametrize("name", [*GOOD, *WORST])
+def test_the_worst_header_takes_less_than_50_ms_and_8_mib(name: str) -> None:
+    # SEC-21
+    data = {**GOOD, **WORST}[name]
+    inspect(data)
+    chunks = [data, bytes(3 * MIB)]
+    started = time.thread_time()
+    inspect(*chunks)
+    assert time.thread_time() - started < 0.05
+    tracemalloc.start()
+    try:
+        inspect(*chunks)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MIB
+
+
+def test_the_gate_needs_nothing_that_is_slow_to_import() -> None:
+    code = "import sys, tintype.streams.inspect; print('oslo_utils' in sys.modules or 'cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_reader_that_stumbles_counts_against_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(data: Data) -> bool:
+        raise IndexError("out of range")
+
+    monkeypatch.setattr("tintype.streams.inspect.inspector.FORMATS", (Format("odd", stumble, len),))
+    findings = examine(Data(size=3, head=b"abc", tail=b"", regions={}))
+    assert [(failure.format, failure.check) for failure in findings.failures] == [("odd", "unreadable")]
