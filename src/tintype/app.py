@@ -15,7 +15,8 @@ from tintype.rules.defaults import DEFAULTS
 from tintype.rules.permit import Authoriser
 from tintype.rules.schemas import Schemas
 from tintype.rules.view import View
-from tintype.service import upkeep
+from tintype.service import seeding, upkeep
+from tintype.service.check import Difference, differences
 from tintype.service.core import Service
 from tintype.service.lease import Lease
 from tintype.stores.store import open_stores
@@ -103,3 +104,22 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             log.error("The upkeep could not be done and is tried again: %s", error)
         except Exception:
             log.exception("The upkeep failed and is tried again")
+
+
+async def check(config: Config, repair: bool) -> list[Difference]:
+    """Compare ledger, stores and counters of a configuration, and mend what can be mended when told to."""
+    application = await build(config)
+    try:
+        return await differences(application.svc, repair)
+    finally:
+        await application.svc.db.close()
+        application.svc.crew.close()
+
+
+async def seed(config: Config, count: int) -> str:
+    """Write images to measure with, and say how many and how fast."""
+    db = await engine.connect(config.database)
+    try:
+        return await seeding.seed(db, count)
+    finally:
+        await db.close()

@@ -34,10 +34,8 @@ log = logging.getLogger("tintype.serve")
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
-#: what the supervisor writes to a worker
-DRAIN, HURRY, RELOAD = b"d", b"h", b"r"
-#: what a worker writes to the supervisor
-READY = b"+"
+#: what the supervisor writes to a worker, and what a worker writes back
+DRAIN, HURRY, RELOAD, READY = b"d", b"h", b"r", b"+"
 
 #: seconds that cancelled requests get to take back what they had done
 UNDO_SECONDS = 30.0
@@ -46,8 +44,10 @@ HURRY_SECONDS = 10.0
 #: a worker that lives shorter than this is restarted later and later, up to the second figure
 QUICK_DEATH, LONGEST_BACK_OFF = 1.0, 30.0
 
-#: read by those who start us: the service could not start
 START_FAILED = 1
+
+Build = Callable[[Config], Awaitable["Application"]]
+ReadConfig = Callable[[], Config]
 
 
 class Application(Protocol):
@@ -63,10 +63,6 @@ class Application(Protocol):
 
     def reload(self, config: Config) -> None:
         """Go on with ``config``, which has been checked."""
-
-
-Build = Callable[[Config], Awaitable[Application]]
-ReadConfig = Callable[[], Config]
 
 
 @dataclass
@@ -152,9 +148,10 @@ def supervise(crew: Crew) -> int:
     while crew.workers or not crew.stops:
         wait = 1.0 if crew.started and not crew.stops else 0.1
         received = signal.sigtimedwait(SIGNALS, min(wait, max(0.0, crew.kill_at - time.monotonic())))
-        if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
+        number = received.si_signo if received else None
+        if number in (signal.SIGTERM, signal.SIGINT):
             stop(crew)
-        elif received is not None and received.si_signo == signal.SIGHUP:
+        elif number == signal.SIGHUP:
             reload(crew)
         look_for_ready(crew)
         bury(crew)
@@ -173,8 +170,7 @@ def supervise(crew: Crew) -> int:
 def spawn(crew: Crew) -> None:
     """Fork a worker."""
     ours, theirs = socket.socketpair()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    sys.stdout.flush()  # or the worker would write it again
     pid = os.fork()
     if pid:
         theirs.close()
@@ -192,7 +188,6 @@ def spawn(crew: Crew) -> None:
     finally:
         logging.shutdown()
         sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)  # what lies above this frame is the supervisor's business
 
 
@@ -240,7 +235,7 @@ def reload(crew: Crew) -> None:
         log.error("the configuration was not reloaded, the service goes on with the one it has: %s", error)
         return
     old, new = crew.config.server, config.server
-    fixed = ("bind_host", "bind_port", "workers", "backlog", "keep_alive")
+    fixed = "bind_host", "bind_port", "workers", "backlog", "keep_alive"
     if changed := [name for name in fixed if getattr(old, name) != getattr(new, name)]:
         log.warning("restart the service to change %s", ", ".join(changed))
     crew.config = config
@@ -254,10 +249,8 @@ def look_for_ready(crew: Crew) -> None:
             continue
         try:
             worker.ready = worker.channel.recv(16).startswith(READY)
-        except BlockingIOError:
-            continue  # still starting
-        except ConnectionResetError:
-            continue  # it died with an order unread; bury() sees to it
+        except (BlockingIOError, ConnectionResetError):
+            continue  # still starting, or dead with an order unread: bury() sees to that
         crew.started = crew.started or worker.ready
 
 
@@ -270,7 +263,7 @@ def bury(crew: Crew) -> None:
         del crew.workers[pid]
         worker.channel.close()
         code = os.waitstatus_to_exitcode(status)
-        how = f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         if crew.stops:
             log.info("worker %s ended %s", pid, how)
             continue
@@ -289,20 +282,17 @@ def bury(crew: Crew) -> None:
 
 def work(crew: Crew, channel: socket.socket) -> int:
     """Be a worker; return the exit code."""
-    # An interrupt from the terminal or a hang-up reaches every process: the supervisor decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to every process: the supervisor decides
     # Before there are threads: they, and what they start, would keep the signals blocked.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run_worker(crew.config, crew.reload_config, crew.build, crew.listener, channel))
+        return runner.run(run_worker(crew, channel))
 
 
-async def run_worker(
-    config: Config, reload_config: ReadConfig, build: Build, listener: socket.socket, channel: socket.socket
-) -> int:
+async def run_worker(crew: Crew, channel: socket.socket) -> int:
     try:
-        app = await build(config)
+        app = await crew.build(crew.config)
         await app.start()
     except (TintypeError, OSError) as error:
         log.error("the service cannot start: %s", error)
@@ -310,17 +300,15 @@ async def run_worker(
     except Exception:
         log.exception("the service cannot start")
         return START_FAILED
-    server = http_server(app, config.server)
-    await server.startup(sockets=[listener])
+    server = http_server(app, crew.config.server)
+    await server.startup(sockets=[crew.listener])
     ticking = asyncio.create_task(server.main_loop())  # keeps the Date header right
     gc.collect()
     gc.freeze()
 
-    grace = config.server.graceful_timeout
     stopping, hurrying = asyncio.Event(), asyncio.Event()
 
     def obey() -> None:
-        nonlocal grace
         try:
             orders = channel.recv(64)
         except ConnectionResetError:  # the other way in which the end of a supervisor shows
@@ -334,7 +322,7 @@ async def run_worker(
             stopping.set()
             hurrying.set()
         if RELOAD in orders:
-            grace = swap(app, reload_config) or grace
+            swap(crew, app)
 
     loop = asyncio.get_running_loop()
     channel.setblocking(False)
@@ -344,8 +332,8 @@ async def run_worker(
     log.info("worker %s is ready", os.getpid())
 
     await stopping.wait()
-    listener.close()
-    await drain(server, lambda: grace, hurrying)
+    crew.listener.close()
+    await drain(server, crew.config.server.graceful_timeout, hurrying)
     await app.stop()
     server.should_exit = True
     await ticking
@@ -353,6 +341,7 @@ async def run_worker(
 
 
 def http_server(app: Application, options: Server) -> uvicorn.Server:
+    """Return a server that waits for ``startup``; its limits are the protocol's."""
     config = uvicorn.Config(
         cast(Any, app),
         http=protocol.protocol_class(protocol.Limits()),
@@ -372,18 +361,18 @@ def http_server(app: Application, options: Server) -> uvicorn.Server:
     return server
 
 
-def swap(app: Application, reload_config: ReadConfig) -> float | None:
-    """Give the application the configuration of now; return the grace it sets, None if nothing changed."""
+def swap(crew: Crew, app: Application) -> None:
+    """Go on with the configuration of now."""
     try:
-        config = reload_config()
+        config = crew.reload_config()
         app.reload(config)
     except Exception:
         log.exception("worker %s goes on with the configuration it has", os.getpid())
-        return None
-    return config.server.graceful_timeout
+    else:
+        crew.config = config
 
 
-async def drain(server: uvicorn.Server, grace: Callable[[], float], hurrying: asyncio.Event) -> None:
+async def drain(server: uvicorn.Server, grace: float, hurrying: asyncio.Event) -> None:
     """Let running requests finish, then cancel them and wait until they have taken back what they did.
 
     uvicorn would cancel them and close the application under their undo.
@@ -395,15 +384,14 @@ async def drain(server: uvicorn.Server, grace: Callable[[], float], hurrying: as
     while state.connections or state.tasks:
         for connection in list(state.connections):
             connection.shutdown()  # again, for those that were accepted at the last moment
-        if hurrying.is_set() or time.monotonic() >= began + grace():
+        if hurrying.is_set() or time.monotonic() >= began + grace:
             break
         await asyncio.sleep(0.05)
     if running := set(state.tasks):
         log.warning("%s requests had to be cancelled", len(running))
         for task in running:
             task.cancel()
-        _, left = await asyncio.wait(running, timeout=UNDO_SECONDS)
-        if left:
+        if left := (await asyncio.wait(running, timeout=UNDO_SECONDS))[1]:
             log.error("%s requests could not take back in time what they did; upkeep will", len(left))
     for _ in range(10):
         if state.connections:

@@ -20,7 +20,7 @@ def test_the_protocol_has_what_we_override_and_use() -> None:
     source = inspect.getsource(httptools_impl.HttpToolsProtocol)
     for name in ("parser", "transport", "flow", "cycle", "pipeline", "scope", "headers", "url", "loop", "client"):
         assert f"self.{name}" in source
-    for name in ("timeout_keep_alive_task", "timeout_keep_alive", "server_state", "expect_100_continue"):
+    for name in ("timeout_keep_alive_task", "timeout_keep_alive", "server_state"):
         assert f"self.{name}" in source
 
 

@@ -106,7 +106,6 @@ def test_one_worker_serves_and_ends_with_code_0(service: Callable[..., Service])
     assert "Traceback" not in running.log.read_text()
 
 
-# RUL-62
 def test_sigterm_lets_an_upload_and_a_download_finish_and_refuses_new_connections(
     service: Callable[..., Service], tmp_path: Path
 ) -> None:
@@ -260,7 +259,6 @@ def test_workers_end_when_their_supervisor_is_killed(service: Callable[..., Serv
     assert running.refuses_connections()
 
 
-# RUL-17
 def test_sighup_swaps_the_configuration_in_place_and_a_bad_one_changes_nothing(
     service: Callable[..., Service], tmp_path: Path
 ) -> None:

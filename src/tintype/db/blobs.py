@@ -9,6 +9,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    cast,
     delete,
     func,
     insert,
@@ -121,7 +122,7 @@ _DUE = Statement(
     .order_by(_b.remove_at)
     .limit(bindparam("limit", type_=BigInteger))
 )
-_DROP = Statement(delete(blobs).where(_b.id == _id, _b.state == "doomed"))
+_DROP = Statement(delete(blobs).where(_b.id == _id, _b.state == "doomed").returning(_b.charged))
 _POSTPONE = Statement(
     update(blobs)
     .where(_b.id == _id, _b.state == "doomed")
@@ -131,10 +132,13 @@ _MARK_DAMAGED = Statement(update(blobs).where(_b.id == _id, _b.damaged_at.is_(No
 _ALL = Statement(select(*_COLUMNS))
 _SUMS = Statement(select(func.coalesce(_b.project, ""), func.sum(_b.charged)).group_by(func.coalesce(_b.project, "")))
 _USAGE = Statement(select(usage.c.project, usage.c.stored))
+_sum = select(func.coalesce(func.sum(_b.charged), 0)).where(
+    func.coalesce(_b.project, "") == bindparam("project_", type_=Text)
+)
 _SET_USAGE = Statement(
     update(usage)
     .where(usage.c.project == bindparam("project_", type_=Text))
-    .values(stored=bindparam("stored_", type_=BigInteger))
+    .values(stored=cast(_sum.scalar_subquery(), BigInteger))
 )
 
 
@@ -269,8 +273,9 @@ async def due(connection: Connection, limit: int = 100) -> list[tuple[Blob, int]
 
 async def drop(tx: Transaction, blob: Blob) -> None:
     """Forget a doomed object whose bytes are gone; what it was still charged is given back."""
-    if await tx.run(_DROP, of=blob.id):
-        await _charge(tx, blob.project, -blob.charged)
+    row = await tx.row(_DROP, of=blob.id)
+    if row:
+        await _charge(tx, blob.project, -row[0])
 
 
 async def postpone(tx: Transaction, blob: Blob, delay: int) -> None:
@@ -290,7 +295,7 @@ async def accounts(connection: Connection) -> tuple[dict[str, int], dict[str, in
     return counted, summed
 
 
-async def correct_account(tx: Transaction, project: str, stored: int) -> None:
-    """Set a project's counter to what the ledger adds up to."""
+async def correct_account(tx: Transaction, project: str) -> None:
+    """Set a project's counter to what the ledger adds up to at this moment."""
     await tx.run(_OPEN_ACCOUNT, project=project)
-    await tx.run(_SET_USAGE, project_=project, stored_=stored)
+    await tx.run(_SET_USAGE, project_=project)

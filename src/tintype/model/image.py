@@ -9,7 +9,33 @@ from tintype.model.errors import Conflict
 
 #: Attributes that a PATCH or a create may never set as additional properties.
 BASE_ATTRIBUTES = frozenset(
-    ["id", "name", "status", "visibility", "owner", "protected", "os_hidden", "tags", "disk_format", "container_format", "min_disk", "min_ram", "size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value", "created_at", "updated_at", "self", "file", "schema", "locations", "direct_url", "stores"]
+    [
+        "id",
+        "name",
+        "status",
+        "visibility",
+        "owner",
+        "protected",
+        "os_hidden",
+        "tags",
+        "disk_format",
+        "container_format",
+        "min_disk",
+        "min_ram",
+        "size",
+        "virtual_size",
+        "checksum",
+        "os_hash_algo",
+        "os_hash_value",
+        "created_at",
+        "updated_at",
+        "self",
+        "file",
+        "schema",
+        "locations",
+        "direct_url",
+        "stores",
+    ]
 )
 
 VISIBILITIES = ("private", "shared", "community", "public")

@@ -5,8 +5,6 @@ Each step is safe to repeat and safe to be done by several nodes at once.
 
 import logging
 
-from msgspec.structs import replace as _replace
-
 from tintype.db import blobs, workers
 from tintype.db import images as rows
 from tintype.model.blob import Blob
@@ -33,7 +31,7 @@ async def give_up(svc: Service, blob: Blob) -> None:
         if found and found[0].status == "saving" and current.state == "writing":
             await rows.save(tx, found[0], move(found[0], "queued"))
     svc.lease.writing.discard(blob.id)
-    await remove_bytes(svc, _replace(current, charged=0))
+    await remove_bytes(svc, current)
 
 
 async def remove_bytes(svc: Service, blob: Blob, attempts: int = 0) -> None:

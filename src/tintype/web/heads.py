@@ -7,6 +7,9 @@ import httptools
 HOST = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~%!$&'()*+,;=:[]-"
 
 
+Headers = list[tuple[bytes, bytes]]
+
+
 class Refused(Exception):
     """The request cannot be read any further: the answer is ``status``, and the connection ends."""
 
@@ -17,8 +20,9 @@ class Refused(Exception):
         self.headers = headers
 
 
-def body_length(method: str, version: str, headers: list[tuple[bytes, bytes]]) -> int | None:
-    """Return the length of the body that follows, None for a chunked one. Raise ``Refused`` if it can be doubted.
+def body_length(method: str, version: str, headers: Headers, most: int, longest: int) -> int | None:
+    """Return the length of the body that follows, None for a chunked one. Raise ``Refused`` if it can be doubted,
+    and for more than ``most`` headers or one that is longer than ``longest``.
 
     The parser has refused bare line feeds, folded lines, blanks before a colon, control characters, a second
     Content-Length and every Content-Length that is not a number of digits.
@@ -27,9 +31,13 @@ def body_length(method: str, version: str, headers: list[tuple[bytes, bytes]]) -
         raise Refused(400, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
     if method == "CONNECT":
         raise Refused(400, "This is not a proxy.")
+    if len(headers) > most:
+        raise Refused(431, "The request head has too many lines.")
     host: bytes | None = None
     length: int | None = 0
     for name, value in headers:
+        if len(name) + len(value) > longest:
+            raise Refused(431, "A line of the request head is too long.")
         if name == b"host":
             if host is not None or value.translate(None, HOST):
                 raise Refused(400, "A request needs exactly one valid Host header.")
@@ -43,6 +51,11 @@ def body_length(method: str, version: str, headers: list[tuple[bytes, bytes]]) -
     if host is None and version == "1.1":
         raise Refused(400, "A request needs exactly one valid Host header.")
     return length
+
+
+def expects_continue(version: str, headers: Headers) -> bool:
+    """Say whether the client waits with its body until it is asked for it."""
+    return version == "1.1" and any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
 
 
 def target(url: bytes) -> tuple[str, bytes, bytes]:

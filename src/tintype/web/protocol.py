@@ -1,8 +1,7 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, with bounds on what a client may take and with sendfile.
 
     head   size and time are bounded; what could be read in two ways is refused (``heads``)
-    body   nobody waits for one that stands still; one that nobody wants is discarded within bounds, then the
-           connection goes
+    body   nobody waits for one that stands still; one that nobody wants is discarded within bounds
     file   after ``http.response.start`` the application may send ``{"type": "tintype.sendfile", "fd", "offset",
            "count"}``, if the scope has the extension of that name: exactly those bytes, and the response ends
 
@@ -26,7 +25,7 @@ from uvicorn.protocols.utils import is_ssl
 from uvicorn.server import ServerState
 
 from tintype.web.exchange import SENDFILE, Exchange, Limits, ShortFile, refusing
-from tintype.web.heads import Refused, body_length, target
+from tintype.web.heads import Refused, body_length, expects_continue, target
 
 __all__ = ["SENDFILE", "Limits", "ShortFile", "protocol_class"]
 
@@ -35,6 +34,7 @@ log = logging.getLogger("tintype.web.protocol")
 SENDFILE_THREADS = 8
 
 UNKNOWN_METHOD = re.compile(rb"[A-Za-z][A-Za-z-]{0,31} /")
+NO_REQUEST = "This is not an HTTP/1.1 request"
 ALLOW = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
 
@@ -51,19 +51,12 @@ class Protocol(HttpToolsProtocol):
     threads: ClassVar[ThreadPoolExecutor]
     cycle: Exchange
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ):
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None):
         super().__init__(config, server_state, app_state, _loop)
         self.parser = self.new_parser()
         self.access_log = False  # the application logs requests: it knows who asked
         #: whose response is due; ``cycle`` is the latest that was parsed
         self.running: Exchange | None = None
-        self.refusal: Refused | None = None
         #: True until a head is complete, and again from the end of its body on
         self.in_head = True
         #: True once the parser has seen the first byte of a request
@@ -74,8 +67,7 @@ class Protocol(HttpToolsProtocol):
         #: chunk extensions and trailers since the last byte of a body
         self.framing = 0
         #: True once nothing that follows on this connection means anything
-        self.deaf = False
-        self.lingering = False
+        self.deaf = self.lingering = False
         self.drained = 0
         self.head_timer: asyncio.TimerHandle | None = None
         self.send_timer: asyncio.TimerHandle | None = None
@@ -126,8 +118,7 @@ class Protocol(HttpToolsProtocol):
 
     def hang_up(self) -> None:
         """Close as soon as the client has taken what waits for it; a client that does not is cut off."""
-        if not self.transport.is_closing():
-            self.transport.close()
+        self.transport.close()
         self.watch_sending()
 
     def cut_off(self, reason: str) -> None:
@@ -173,28 +164,28 @@ class Protocol(HttpToolsProtocol):
                 self.discard(len(data))
             return
         was_in_head, heads, received = self.in_head, self.heads, self.received
+        rest: bytes | None = None
         try:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as stop:
-                self.feed_again(data[stop.args[0] :])
+                rest = data[stop.args[0] :]
+            while rest is not None:
+                rest = self.feed_again(rest)
         except httptools.HttpParserInvalidMethodError:
-            fresh = was_in_head and self.heads == heads and not self.head_pending
-            if fresh and UNKNOWN_METHOD.match(data):
-                self.refuse(Refused(405, "This method is not known here.", ALLOW))
-            else:
-                self.refuse(Refused(400, "This is not an HTTP/1.1 request."))
+            at_the_start = was_in_head and self.heads == heads and not self.head_pending
+            unknown = at_the_start and UNKNOWN_METHOD.match(data)
+            self.refuse(Refused(405, "This method is not known.", ALLOW) if unknown else Refused(400, NO_REQUEST))
             return
         except httptools.HttpParserError as error:
             if self.in_head and self.cycle is not None and self.cycle.final and not self.head_begun:
                 self.deaf = True  # the client had said that nothing would follow, so nobody waits for an answer
                 self.flow.pause_reading()
                 return
-            refusal = self.refusal or error.__context__
-            if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(refusal, Refused):
-                log.error("a request could not be read", exc_info=error)
-            broken = Refused(400, f"This is not an HTTP/1.1 request: {error}.")
-            self.refuse(refusal if isinstance(refusal, Refused) else broken)
+            cause = error.__context__
+            if cause is not None and not isinstance(cause, Refused):
+                log.error("a request could not be read", exc_info=cause)
+            self.refuse(cause if isinstance(cause, Refused) else Refused(400, f"{NO_REQUEST}: {error}"))
             return
         if self.heads != heads:
             self.framing = 0
@@ -213,19 +204,17 @@ class Protocol(HttpToolsProtocol):
         if self.in_head and self.head_timer is None and (self.head_begun or self.head_pending):
             self.head_timer = self.loop.call_later(self.limits.head_seconds, self.head_is_late)
 
-    def feed_again(self, rest: bytes) -> None:
-        """Read a head that asks for another protocol again, without the wish, and then what follows it."""
-        while True:
-            lines = [b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
-            lines += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-            data = b"".join([*lines, b"\r\n", rest])
-            self.parser = self.new_parser()
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as stop:
-                rest = data[stop.args[0] :]
-            else:
-                return
+    def feed_again(self, rest: bytes) -> bytes | None:
+        """Read a head that asks for another protocol again, without the wish; return what follows the next such."""
+        lines = [b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
+        lines += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        data = b"".join([*lines, b"\r\n", rest])
+        self.parser = self.new_parser()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            return data[stop.args[0] :]
+        return None
 
     def head_is_late(self) -> None:
         self.head_timer = None
@@ -236,10 +225,18 @@ class Protocol(HttpToolsProtocol):
     # What the parser calls. A Refused that is raised here ends the parsing.
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["asgi"]["spec_version"] = "2.4"  # send() raises when the client is gone
-        if self.extended:
-            self.scope["extensions"] = {SENDFILE: {}}
+        self.url = b""
+        self.headers = []
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},  # by which send() raises when the client is gone
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "root_path": "",
+            "headers": self.headers,
+            "extensions": {SENDFILE: {}} if self.extended else {},
+        }  # type: ignore[typeddict-item]
         self.head_begun = True
         self.head_size = 0
 
@@ -251,15 +248,10 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.in_head:
             return  # a trailer: the request was judged without it
-        size = len(name) + len(value) + 4
-        self.head_size += size
-        limits = self.limits
-        if size > limits.line_bytes or self.head_size > limits.head_bytes or len(self.headers) >= limits.head_lines:
+        self.head_size += len(name) + len(value) + 4
+        if self.head_size > self.limits.head_bytes:
             raise Refused(431, "The request head is too large.")
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value.rstrip(b" \t")))
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         scope, parser = self.scope, self.parser
@@ -267,7 +259,7 @@ class Protocol(HttpToolsProtocol):
         scope["http_version"] = version = parser.get_http_version()
         if parser.should_upgrade() and method != "CONNECT":
             return
-        length = body_length(method, version, self.headers)
+        length = body_length(method, version, self.headers, self.limits.head_lines, self.limits.line_bytes)
         scope["path"], scope["raw_path"], scope["query_string"] = target(self.url)
         if self.head_timer is not None:
             self.head_timer.cancel()
@@ -280,14 +272,14 @@ class Protocol(HttpToolsProtocol):
         if not idle and len(self.pipeline) >= self.limits.pipelined:
             raise Refused(400, "Too many requests were sent ahead.")
         final = version == "1.0" or not parser.should_keep_alive()
-        self.cycle = self.exchange(length, final, self.expect_100_continue and version != "1.0")
+        self.cycle = self.exchange(length, final)
         if idle:
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
-    def exchange(self, length: int | None, final: bool, expects: bool) -> Exchange:
+    def exchange(self, length: int | None, final: bool) -> Exchange:
         exchange = Exchange(
             scope=self.scope,
             transport=self.transport,
@@ -297,7 +289,7 @@ class Protocol(HttpToolsProtocol):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=expects,
+            expect_100_continue=length != 0 and expects_continue(self.scope["http_version"], self.headers),
             keep_alive=not final,
             on_response=self.on_response_complete,
         )
@@ -330,10 +322,9 @@ class Protocol(HttpToolsProtocol):
         exchange = self.cycle
         exchange.more_body = False
         exchange.message_event.set()
-        if exchange.response_complete:
-            if self.drain_timer is not None:
-                self.drain_timer.cancel()
-                self.drain_timer = None
+        if exchange.response_complete and self.drain_timer is not None:
+            self.drain_timer.cancel()
+            self.drained = 0
             self.wait_for_request()
 
     # Answering
@@ -343,22 +334,19 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        done = self.running
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             self.watch_sending()
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            if self.pipeline:
-                return  # reading would only make the queue longer
-            self.flow.resume_reading()
+            if not self.pipeline:
+                self.flow.resume_reading()  # before, reading would only make the queue longer
             return
         self.flow.resume_reading()
-        if done is not None and done.lingers:
+        if self.cycle.lingers:
             self.linger()
         elif self.cycle.more_body:
-            self.drained = 0
             self.drain_timer = self.loop.call_later(self.limits.drain_seconds, self.hang_up)
         else:
             self.wait_for_request()
@@ -369,7 +357,6 @@ class Protocol(HttpToolsProtocol):
         """Say that we are done, and read on for a moment: closing at once could cost the client the answer."""
         self._unset_keepalive_if_required()
         self.deaf = self.lingering = True
-        self.drained = 0
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.drain_timer = self.loop.call_later(self.limits.drain_seconds, self.hang_up)
@@ -392,7 +379,7 @@ class Protocol(HttpToolsProtocol):
         self.scope.setdefault("method", "GET")
         self.scope.setdefault("path", "")
         idle = self.cycle is None or self.cycle.response_complete
-        answer = self.exchange(0, True, False)
+        answer = self.exchange(0, True)
         answer.more_body = False
         answer.lingers = True
         self.cycle = answer

@@ -1,0 +1,194 @@
+"""The first schema: images and what finds them, members, the ledger of bytes, usage, workers."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def _text() -> sa.Text:
+    return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    """Make everything."""
+    op.create_table(
+        "blobs",
+        sa.Column("id", _text(), nullable=False),
+        sa.Column("store", _text(), nullable=False),
+        sa.Column("name", _text(), nullable=False),
+        sa.Column("image_id", _text(), nullable=False),
+        sa.Column("project", _text(), nullable=True),
+        sa.Column("purpose", _text(), nullable=False),
+        sa.Column("state", _text(), nullable=False),
+        sa.Column("charged", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=True),
+        sa.Column("writer", _text(), nullable=True),
+        sa.Column("checksum", _text(), nullable=True),
+        sa.Column("hash_algo", _text(), nullable=True),
+        sa.Column("hash_value", _text(), nullable=True),
+        sa.Column("findings", _text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("remove_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("damaged_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("blobs_by_image", "blobs", ["image_id"], unique=False)
+    op.create_index("blobs_by_name", "blobs", ["store", "name"], unique=True)
+    op.create_index(
+        "blobs_doomed",
+        "blobs",
+        ["remove_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'doomed'"),
+        sqlite_where=sa.text("state = 'doomed'"),
+    )
+    op.create_index(
+        "blobs_writing",
+        "blobs",
+        ["writer"],
+        unique=False,
+        postgresql_where=sa.text("state = 'writing'"),
+        sqlite_where=sa.text("state = 'writing'"),
+    )
+    op.create_table(
+        "image_members",
+        sa.Column("image_id", _text(), nullable=False),
+        sa.Column("member", _text(), nullable=False),
+        sa.Column("status", _text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=True),
+        sa.Column("listed_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("image_id", "member"),
+    )
+    op.create_index("image_members_by_member", "image_members", ["member"], unique=False)
+    op.create_index(
+        "image_members_listed",
+        "image_members",
+        ["member", "status", sa.literal_column("listed_at DESC"), sa.literal_column("image_id DESC")],
+        unique=False,
+        postgresql_where=sa.text("listed_at IS NOT NULL"),
+        sqlite_where=sa.text("listed_at IS NOT NULL"),
+    )
+    op.create_table(
+        "image_properties",
+        sa.Column("image_id", _text(), nullable=False),
+        sa.Column("name", _text(), nullable=False),
+        sa.Column("value_hash", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("image_id", "name"),
+    )
+    op.create_index(
+        "image_properties_by_value",
+        "image_properties",
+        ["name", "value_hash", sa.literal_column("created_at DESC"), sa.literal_column("image_id DESC")],
+        unique=False,
+    )
+    op.create_table(
+        "image_tags",
+        sa.Column("image_id", _text(), nullable=False),
+        sa.Column("tag", _text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("image_id", "tag"),
+    )
+    op.create_index(
+        "image_tags_by_tag",
+        "image_tags",
+        ["tag", sa.literal_column("created_at DESC"), sa.literal_column("image_id DESC")],
+        unique=False,
+    )
+    op.create_table(
+        "images",
+        sa.Column("id", _text(), nullable=False),
+        sa.Column("name", _text(), nullable=True),
+        sa.Column("status", _text(), nullable=False),
+        sa.Column("visibility", _text(), nullable=False),
+        sa.Column("owner", _text(), nullable=True),
+        sa.Column("protected", sa.Boolean(), nullable=False),
+        sa.Column("os_hidden", sa.Boolean(), nullable=False),
+        sa.Column("disk_format", _text(), nullable=True),
+        sa.Column("container_format", _text(), nullable=True),
+        sa.Column("min_disk", sa.Integer(), nullable=False),
+        sa.Column("min_ram", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=True),
+        sa.Column("virtual_size", sa.BigInteger(), nullable=True),
+        sa.Column("checksum", _text(), nullable=True),
+        sa.Column("os_hash_algo", _text(), nullable=True),
+        sa.Column("os_hash_value", _text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("tags", _text(), nullable=False),
+        sa.Column("properties", _text(), nullable=False),
+        sa.Column("system", _text(), nullable=False),
+        sa.Column("locations", _text(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("name_key", _text(), sa.Computed("coalesce(name, '')", persisted=True), nullable=True),
+        sa.Column(
+            "disk_format_key", _text(), sa.Computed("coalesce(disk_format, '')", persisted=True), nullable=True
+        ),
+        sa.Column(
+            "container_format_key",
+            _text(),
+            sa.Computed("coalesce(container_format, '')", persisted=True),
+            nullable=True,
+        ),
+        sa.Column("size_key", sa.BigInteger(), sa.Computed("coalesce(size, 0)", persisted=True), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "images_by_age",
+        "images",
+        [sa.literal_column("created_at DESC"), sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("deleted_at IS NULL"),
+        sqlite_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_index(
+        "images_by_name",
+        "images",
+        ["name"],
+        unique=False,
+        postgresql_where=sa.text("deleted_at IS NULL"),
+        sqlite_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_index(
+        "images_by_owner",
+        "images",
+        ["owner", sa.literal_column("created_at DESC"), sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("deleted_at IS NULL"),
+        sqlite_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_index(
+        "images_by_visibility",
+        "images",
+        ["visibility", sa.literal_column("created_at DESC"), sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("deleted_at IS NULL"),
+        sqlite_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_index(
+        "images_moving",
+        "images",
+        ["status"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('saving', 'uploading', 'importing')"),
+        sqlite_where=sa.text("status IN ('saving', 'uploading', 'importing')"),
+    )
+    op.create_table(
+        "usage",
+        sa.Column("project", _text(), nullable=False),
+        sa.Column("stored", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project"),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("id", _text(), nullable=False),
+        sa.Column("process", _text(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )

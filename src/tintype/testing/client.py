@@ -1,0 +1,262 @@
+"""The whole service in this process, asked through ASGI: a request is a call, an answer is a record.
+
+    with client(tmp_path) as api:
+        made = api.post("/v2/images", json={"name": "first"})
+        assert api.get(f"/v2/images/{made.json['id']}", caller=STRANGER).status == 404
+
+The application runs on a loop of its own in another thread, so tests are plain functions and may ask from
+several threads at once.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from tintype.app import Application, build
+from tintype.config.model import (
+    Api,
+    Auth,
+    Config,
+    Database,
+    Formats,
+    Limits,
+    Logging,
+    Server,
+    StoreConfig,
+    Stores,
+)
+from tintype.db import schema
+from tintype.model.caller import Caller
+
+T = TypeVar("T")
+
+PATCH = "application/openstack-images-v2.1-json-patch"
+OCTETS = "application/octet-stream"
+
+
+def person(project: str | None, *roles: str, user: str = "", service_roles: Iterable[str] = ()) -> Caller:
+    """Return a caller with these roles; ``admin`` among them makes an administrator."""
+    return Caller(
+        user=user or f"{roles[0] if roles else 'nobody'}-of-{project}",
+        project=project,
+        roles=frozenset(roles),
+        service_roles=frozenset(service_roles),
+        is_admin="admin" in roles,
+    )
+
+
+ADMIN = person("admins", "admin", "member", "reader")
+OWNER = person("p1", "member", "reader")
+READER = person("p1", "reader")
+MEMBER = person("p9", "member", "reader")
+STRANGER = person("p2", "member", "reader")
+SERVICE = person("services", "service")
+
+
+def config(directory: Path, **changes: Any) -> Config:
+    """Return a configuration with two file stores, ``fast`` (the default) and ``cheap``, and SQLite.
+
+    ``changes`` replace sections, such as ``limits=Limits(image_tag_quota=2)``; ``database_url`` names
+    another database, ``single=True`` makes it a single-store deployment.
+    """
+    url = changes.pop("database_url", f"sqlite:///{directory}/tintype.sqlite")
+    single = changes.pop("single", False)
+    kind = url.partition(":")[0]
+    path = Path(url.removeprefix("sqlite:///")) if kind == "sqlite" else None
+
+    def store(store_id: str, **options: Any) -> StoreConfig:
+        return StoreConfig(
+            id=store_id, type="file", options=MappingProxyType({"datadir": directory / store_id}), **options
+        )
+
+    stores = (
+        Stores(False, "os_glance_default", (store("os_glance_default"),))
+        if single
+        else Stores(True, "fast", (store("fast", description="Quick disks", weight=10), store("cheap")))
+    )
+    made = Config(
+        server=Server(),
+        auth=Auth(),
+        database=Database(url=url, kind=kind, path=path),
+        api=Api(),
+        limits=Limits(),
+        formats=Formats(),
+        stores=stores,
+        logging=Logging(),
+    )
+    return replace(made, **changes)
+
+
+class Reply(msgspec.Struct):
+    """An answer. ``headers`` are by lower-case name."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return msgspec.json.decode(self.body)
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+
+class Client:
+    """Asks the service as whoever is named: ``caller`` of a request, else the one of the client."""
+
+    def __init__(self, application: Application, loop: asyncio.AbstractEventLoop, callers: dict[str, Caller]):
+        self.application = application
+        self._loop = loop
+        self._callers = callers
+        self.caller = ADMIN
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the service's own loop, and return its result."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        caller: Caller | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+        json: Any = None,
+        cut: bool = False,
+    ) -> Reply:
+        """Ask. A ``body`` that is no bytes is sent chunked; with ``cut`` the client goes before its end."""
+        return self.run(self._request(method, path, caller or self.caller, headers or {}, body, json, cut))
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        caller: Caller,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] | None,
+        json: Any,
+        cut: bool,
+    ) -> Reply:
+        token = f"{id(caller):x}"
+        self._callers[token] = caller
+        sent = {"host": "127.0.0.1:9292", "x-auth-token": token} | {k.lower(): v for k, v in headers.items()}
+        if json is not None:
+            body = msgspec.json.encode(json)
+        chunks = [body] if isinstance(body, bytes) else list(body or ())
+        if isinstance(body, bytes):
+            sent.setdefault("content-length", str(len(body)))
+        elif body is not None:
+            sent.setdefault("transfer-encoding", "chunked")
+        raw_path, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": raw_path,
+            "raw_path": quote(raw_path, safe="/%:@!$&'()*+,;=~").encode(),
+            "query_string": query.encode(),
+            "scheme": "http",
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
+            "extensions": {},
+        }
+        messages: list[dict[str, Any]] = [
+            {"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks
+        ]
+        messages.append({"type": "http.disconnect"} if cut else {"type": "http.request", "body": b""})
+        coming = iter(messages)
+        reply = Reply(0, {}, b"")
+
+        async def receive() -> dict[str, Any]:
+            return next(coming, {"type": "http.disconnect"})
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                reply.status = message["status"]
+                reply.headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
+            else:
+                reply.body += message.get("body", b"")
+
+        await self.application(scope, receive, send)
+        return reply
+
+    def get(self, path: str, **options: Any) -> Reply:
+        """GET"""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Reply:
+        """POST"""
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> Reply:
+        """PUT"""
+        return self.request("PUT", path, **options)
+
+    def delete(self, path: str, **options: Any) -> Reply:
+        """DELETE"""
+        return self.request("DELETE", path, **options)
+
+    def patch(self, path: str, operations: Any, **options: Any) -> Reply:
+        """PATCH with the media type of today"""
+        headers = {"content-type": PATCH} | dict(options.pop("headers", None) or {})
+        return self.request("PATCH", path, json=operations, headers=headers, **options)
+
+    def image(self, data: bytes | None = None, caller: Caller | None = None, **attributes: Any) -> Any:
+        """Make an image, raw and bare unless said otherwise, with data if given; return its document."""
+        document = {"disk_format": "raw", "container_format": "bare"} | attributes
+        made = self.post("/v2/images", json=document, caller=caller)
+        if made.status != 201:
+            raise AssertionError(f"create answered {made.status}: {made.text}")
+        path = f"/v2/images/{made.json['id']}"
+        if data is None:
+            return made.json
+        stored = self.put(f"{path}/file", body=data, headers={"content-type": OCTETS}, caller=caller)
+        if stored.status != 204:
+            raise AssertionError(f"upload answered {stored.status}: {stored.text}")
+        return self.get(path, caller=caller).json
+
+
+@contextmanager
+def client(directory: Path, **changes: Any) -> Iterator[Client]:
+    """Run a service with its data in ``directory`` and yield a client of it; see ``config`` for the changes."""
+    with serving(config(directory, **changes)) as api:
+        yield api
+
+
+@contextmanager
+def serving(configuration: Config) -> Iterator[Client]:
+    """Run a service of a configuration in this process and yield a client of it."""
+    schema.sync(configuration.database)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    callers: dict[str, Caller] = {}
+
+    async def identify(headers: Mapping[str, str]) -> Caller:
+        return callers[headers["x-auth-token"]]
+
+    def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return asyncio.run_coroutine_threadsafe(work(), loop).result(60)
+
+    application = run(lambda: build(configuration, identify))
+    try:
+        run(application.start)
+        try:
+            yield Client(application, loop, callers)
+        finally:
+            run(application.stop)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
