@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from needs import PACKAGES, need, wanting
 
 from tintype.testing.postgres import Server, postgres
+
+# The machines that run this are shared: how long one example takes says nothing about us.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,13 @@ from tintype.db.engine import DatabaseUnavailable
 from tintype.identity import none
 from tintype.model.errors import TintypeError
 from tintype.offload import Crew
-from tintype.rules.defaults import DEFAULTS
-from tintype.rules.permit import Authoriser
 from tintype.rules.schemas import Schemas
 from tintype.rules.view import View
 from tintype.service import seeding, upkeep
 from tintype.service.check import Difference, differences
 from tintype.service.core import Service
 from tintype.service.lease import Lease
+from tintype.service.policies import Policies
 from tintype.stores.store import open_stores
 from tintype.web.application import Identify, Web
 from tintype.web.http import Receive, Scope, Send
@@ -27,6 +26,8 @@ log = logging.getLogger("tintype.app")
 
 #: Seconds between renewals of the lease, rounds of upkeep, and probes of the stores.
 RENEW, TIDY, PROBE = 10.0, 5.0, 30.0
+#: Seconds between two looks at the policy files.
+REREAD = 2.0
 
 _IDENTITIES: dict[str, Identify] = {"none": none.identify}
 
@@ -34,8 +35,9 @@ _IDENTITIES: dict[str, Identify] = {"none": none.identify}
 class Application:
     """A service in one process: opened by ``start``, closed by ``stop``, called by the server in between."""
 
-    def __init__(self, svc: Service, identify: Identify):
+    def __init__(self, svc: Service, policies: Policies, identify: Identify):
         self.svc = svc
+        self._policies = policies
         self._web = Web(svc, identify)
         self._loops: list[asyncio.Task[None]] = []
 
@@ -52,7 +54,11 @@ class Application:
             asyncio.create_task(_every(RENEW, self.svc.lease.renew)),
             asyncio.create_task(_every(TIDY, lambda: upkeep.tidy(self.svc))),
             asyncio.create_task(_every(PROBE, self.svc.stores.probe)),
+            asyncio.create_task(_every(REREAD, self._refresh_policies)),
         ]
+
+    async def _refresh_policies(self) -> None:
+        self.svc.authoriser = self._policies.refresh()
 
     async def stop(self) -> None:
         """Leave in order: nothing is under way any more."""
@@ -72,12 +78,15 @@ class Application:
         for sentence in waiting:
             log.warning("%s", sentence)
         self.svc.config = kept
+        self._policies.configure(kept.policy)
+        self.svc.authoriser = self._policies.authoriser
         self.svc.schemas = Schemas(kept.formats, kept.api)
         self.svc.view = View(kept.api, kept.stores.multi, self.svc.stores.weight)
 
 
 async def build(config: Config, identify: Identify | None = None) -> Application:
     """Return the application of a configuration; call it in the process that will run it."""
+    policies = Policies(config.policy)
     crew = Crew()
     db = await engine.connect(config.database)
     stores = open_stores(config.stores, crew)
@@ -87,11 +96,11 @@ async def build(config: Config, identify: Identify | None = None) -> Application
         stores=stores,
         crew=crew,
         lease=Lease(db),
-        authoriser=Authoriser(DEFAULTS),
+        authoriser=policies.authoriser,
         schemas=Schemas(config.formats, config.api),
         view=View(config.api, config.stores.multi, stores.weight),
     )
-    return Application(svc, identify or _IDENTITIES[config.auth.strategy])
+    return Application(svc, policies, identify or _IDENTITIES[config.auth.strategy])
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

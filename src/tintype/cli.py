@@ -93,8 +93,29 @@ def _start_logging(config: Config) -> None:
     handler: logging.Handler = (
         logging.handlers.WatchedFileHandler(config.logging.file) if config.logging.file else logging.StreamHandler()
     )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=config.logging.level, handlers=[handler])
+
+
+#: Longest text of a log line.
+_LONGEST = 8192
+
+
+class _OneLine(logging.Formatter):
+    """Keeps a message on its line whatever callers put into it, and a traceback's lines apart from messages."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = _printable(record.message[:_LONGEST])
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(f"    {_printable(line)}" for line in super().formatException(ei).splitlines())
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _say_hello(config: Config, at_home: bool) -> None:

@@ -69,7 +69,8 @@ class Crew:
     def __init__(self, threads: int = 32, memory: int = 128 * 1024 * 1024):
         self.executor = ThreadPoolExecutor(threads, thread_name_prefix="crew")
         self.budget = Budget(memory)
-        self.waiting = 0  # pieces of work that found no thread yet
+        self._lock = threading.Lock()
+        self._waiting = 0
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Run one blocking call in a thread; when we are cancelled it is finished first."""
@@ -78,6 +79,16 @@ class Crew:
     def chain(self) -> "Chain":
         """Return a new chain."""
         return Chain(self)
+
+    @property
+    def waiting(self) -> int:
+        """How many chains have work and found no thread yet."""
+        return self._waiting
+
+    def wait_more(self, by: int) -> None:
+        """Count chains that wait for a thread; called from the loop and from the threads."""
+        with self._lock:
+            self._waiting += by
 
     def close(self) -> None:
         """End the threads after what they are doing."""
@@ -103,12 +114,12 @@ class Chain:
                 self._changed.notify()
                 return outcome
             self._running = True
-            self._crew.waiting += 1
+            self._crew.wait_more(1)
         self._crew.executor.submit(self._run)
         return outcome
 
     def _run(self) -> None:
-        self._crew.waiting -= 1
+        self._crew.wait_more(-1)
         while True:
             with self._changed:
                 if not self._work and not self._crew.waiting:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tintype.config.files import sources
-from tintype.config.model import SHIPPED_SCHEMA, Config, ConfigError
+from tintype.config.model import SHIPPED_SCHEMA, Config, ConfigError, Cors
 from tintype.config.options import TABLE
 from tintype.config.read import read, reloadable
 
@@ -128,6 +128,19 @@ def test_a_configuration_with_two_file_stores_starts(tmp_path):
     assert found.files == (tmp_path / "glance-api.conf",)
 
 
+def test_pages_of_other_origins_are_allowed_as_glance_allows_them(tmp_path):
+    assert config(tmp_path, LOCAL).cors == Cors(origins=())  # COR-01: off unless an origin is named
+    cors = config(tmp_path, LOCAL + "[cors]\nallowed_origin = https://a.example.org,http://b:8080\n").cors
+    # CFG-65, COR-01..03
+    assert cors.origins == ("https://a.example.org", "http://b:8080")
+    assert (cors.allow_credentials, cors.max_age) == (True, 3600)
+    assert cors.allow_methods == ("GET", "PUT", "POST", "DELETE", "PATCH")
+    assert "X-Auth-Token" in cors.allow_headers and "X-OpenStack-Request-ID" in cors.expose_headers
+    text = "[cors]\nallow_credentials = false\nmax_age = 0\nallow_methods = GET\nallow_headers = X-A, X-B\n"
+    cors = config(tmp_path, LOCAL + text + "expose_headers =\n").cors
+    assert cors == Cors((), False, 0, ("GET",), ("X-A", "X-B"), ())
+
+
 def test_without_enabled_backends_there_is_one_store_without_a_public_id(tmp_path):
     found = config(tmp_path, f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/i\n" + LOCAL)
     # STOR-11
@@ -244,6 +257,12 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[import_filtering_opts]\nallowed_ports = 80", ["allowed_ports = 80", "brackets"]),
         ("[import_filtering_opts]\nallowed_ports = [99999]", ["allowed_ports"]),
         ("[import_filtering_opts]\nallowed_networks = [10.0.0.0/40]", ["allowed_networks", "10.0.0.0/40"]),
+        # Web pages of other origins: SEC-102, RUL-43
+        ("[cors]\nallowed_origin = https://a.example.org/", ["allowed_origin", "'https://a.example.org/'"]),
+        ("[cors]\nallowed_origin = https://a.example.org, null", ["allowed_origin", "'null'"]),
+        ("[cors]\nallowed_origin = *", ["allowed_origin = *", "auth_strategy is none"]),
+        ("[cors]\nmax_age = -1", ["max_age = -1"]),
+        ("[cors]\nallow_headers = X-A, X B", ["allow_headers"]),
         # What is not here yet
         ("[paste_deploy]\nflavor = keystone+caching", ["flavor", "keystone", "not in this version"]),  # CFG-62
         ("[paste_deploy]\nflavor = mine", ["flavor", "auth_strategy"]),
@@ -380,13 +399,13 @@ def test_an_old_name_writes_no_warning_of_its_own(tmp_path, caplog):
     assert caplog.records == []
 
 
-def test_policy_rules_that_would_not_be_kept_stop_the_start(tmp_path):
-    policy = tmp_path / "policy.yaml"
-    policy.write_text("# every line is a comment\n")
-    assert config(tmp_path, "").auth.strategy == "none"
-    policy.write_text('"delete_image": "!"\n')  # CFG-61
-    (problem,) = problems(tmp_path, "")
-    assert str(policy) in problem
+def test_policy_files_are_looked_for_beside_the_configuration(tmp_path):
+    found = config(tmp_path, "").policy  # CFG-61
+    assert (found.file, found.dirs) == (tmp_path / "policy.yaml", (tmp_path / "policy.d",))
+    (tmp_path / "policy.json").write_text("{}")
+    assert config(tmp_path, "").policy.file == tmp_path / "policy.json"
+    named = config(tmp_path, "[oslo_policy]\npolicy_file = p.yaml\npolicy_dirs = a\npolicy_dirs = b\n").policy
+    assert (named.file, named.dirs) == (tmp_path / "p.yaml", (tmp_path / "a", tmp_path / "b"))
 
 
 @pytest.mark.parametrize(
@@ -441,7 +460,9 @@ CHANGED = {
     "limit_param_default": "3", "api_limit_max": "4", "image_size_cap": "5", "user_storage_quota": "6",
     "image_property_quota": "7", "image_tag_quota": "8", "image_member_quota": "9", "image_location_quota": "11",
     "hashing_algorithm": "sha256", "disk_formats": "raw", "container_formats": "bare",
+    "enforce_new_defaults": "false", "enforce_scope": "false",
     "require_image_format_match": "false", "gpt_safety_checks_nonfatal": "mbr",
+    "allowed_origin": "https://dashboard.example.org", "allow_credentials": "false", "max_age": "9",
 }  # fmt: skip
 
 

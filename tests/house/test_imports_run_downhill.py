@@ -1,6 +1,7 @@
 """The house has floors, and imports run downhill only.
 
-floor 6   cli
+floor 7   __main__
+      6   cli
       5   app  serve
       4   web  tasks
       3   service
@@ -18,8 +19,8 @@ from collections.abc import Mapping
 from house import PRODUCT, product
 
 FLOORS = {
+    "__main__": 7,
     "cli": 6,
-    "__main__": 6,
     "app": 5,
     "serve": 5,
     "web": 4,

@@ -42,6 +42,8 @@ class Toy:
         (self.folder / "started").open("a").write(f"{os.getpid()}\n")
         if (self.folder / "refuse-to-start").exists():
             raise OSError("the database refuses connections")
+        if (self.folder / "start-slowly").exists():
+            await asyncio.sleep(60)
 
     async def stop(self) -> None:
         (self.folder / "stopped").open("a").write(f"{os.getpid()}\n")
@@ -95,7 +97,7 @@ class Toy:
         try:
             await asyncio.sleep(float(query["s"]))
         except asyncio.CancelledError:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.0)
             (self.folder / "undone").touch()
             raise
         await answer(send, 200, b"slept")

@@ -179,7 +179,14 @@ def test_a_client_in_the_middle_of_a_long_body_can_read_why_it_is_refused(server
         assert client.response().status == 409
 
 
-def test_a_refused_body_with_bad_chunks_ends_the_connection(server: Running) -> None:
+def test_a_refused_client_sees_the_end_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, Limits(drain_seconds=10.0)) as server, server.client() as client:
+        client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nx")
+        assert client.response().status == 409
+        assert client.is_closed(1.0)
+
+
+def test_what_follows_a_refused_body_is_still_judged(server: Running) -> None:
     with server.client() as client:
         client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
         assert client.response().status == 409

@@ -231,6 +231,14 @@ def test_a_worker_that_dies_at_once_is_restarted_later_and_later(
     assert running.get("/hello") == b"hello"
 
 
+def test_a_service_that_still_starts_ends_at_once(service: Callable[..., Service], tmp_path: Path) -> None:
+    (tmp_path / "start-slowly").touch()
+    running = service()
+    wait((tmp_path / "started").exists)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(3) == 0
+
+
 def test_a_service_that_cannot_start_ends_with_a_reason(service: Callable[..., Service], tmp_path: Path) -> None:
     (tmp_path / "refuse-to-start").touch()
     running = service(workers=4)

@@ -73,6 +73,25 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Cors:
+    """Pages of which other origins may call the service, and how. Without origins none may, and nothing is said."""
+
+    #: as browsers send them; ``*`` is every page
+    origins: tuple[str, ...] = ()
+    allow_credentials: bool = True
+    #: seconds that a browser may remember what it was allowed; 0 leaves that to the browser
+    max_age: int = 3600
+    allow_methods: tuple[str, ...] = ("GET", "PUT", "POST", "DELETE", "PATCH")
+    allow_headers: tuple[str, ...] = (
+        "Content-MD5", "X-Image-Meta-Checksum", "X-Storage-Token", "Accept-Encoding", "X-Auth-Token",
+        "X-Identity-Status", "X-Roles", "X-Service-Catalog", "X-User-Id", "X-Tenant-Id", "X-OpenStack-Request-ID",
+    )  # fmt: skip
+    expose_headers: tuple[str, ...] = (
+        "X-Image-Meta-Checksum", "X-Auth-Token", "X-Subject-Token", "X-Service-Token", "X-OpenStack-Request-ID",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Auth:
     """Who may call: ``strategy`` is none, http_basic or keystone."""
 
@@ -81,6 +100,20 @@ class Auth:
     www_authenticate_uri: str | None = None
     #: listen beyond loopback although nobody is asked who they are
     allow_open: bool = False
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Where a deployment's own rules are. Files that do not exist are fine; they may appear while we run."""
+
+    file: Path | None = None
+    dirs: tuple[Path, ...] = ()
+    #: rules ask for roles; without, everybody of a project may do everything in it
+    new_defaults: bool = True
+    #: tokens of domains and of the system are refused
+    projects_only: bool = True
+    #: the rule that counts where another one is referred to and does not exist
+    default_rule: str = "default"
 
 
 @dataclass(frozen=True)
@@ -180,6 +213,8 @@ class Config:
     formats: Formats
     stores: Stores
     logging: Logging
+    policy: Policy = Policy()
+    cors: Cors = Cors()
     #: sentences about options that are unknown, obsolete or questionable; logged at start
     remarks: tuple[str, ...] = ()
     #: files that were read, in order

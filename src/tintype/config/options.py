@@ -16,6 +16,8 @@ from typing import Any
 
 from oslo_config import types
 
+from tintype.config.model import Cors
+
 STORE = "<store>"
 DEFAULT_DATADIR = "/var/lib/glance/images"
 
@@ -109,7 +111,6 @@ def checked(section: str, name: str, type_: types.ConfigType, note: str, **more:
 IMPORT = "images are not imported in this version"
 KEYSTONE = "Keystone is not asked in this version"
 LIMITS = "limits from Keystone are not in this version"
-POLICY = "policy files are not read in this version; one that holds rules stops the start"
 CACHE = "there is no local cache of images in this version"
 EVENTS = "notifications are not sent in this version"
 TASKS = "there are no tasks in this version"
@@ -161,11 +162,25 @@ TABLE: tuple[Option, ...] = (
          "seconds that running transfers get after SIGTERM", goes_to="server.graceful_timeout"),
     used("DEFAULT", "public_endpoint", TEXT, None, "address users know the service by; base of version links"),
     used("DEFAULT", "max_request_id_length", at_least(0), 64,
-         "longest request id a client may send; 0 ignores them all", goes_to="server.max_request_id_length"),
+         "longest request id a client may send; 0: any", goes_to="server.max_request_id_length"),
     used("oslo_middleware", "enable_proxy_headers_parsing", BOOL, False,
          "believe X-Forwarded-* and Forwarded headers", goes_to="server.proxy_headers"),
     used("healthcheck", "disable_by_file_path", TEXT, None,
          "file whose presence makes /healthcheck answer 503", shown="unset: never"),
+    # Web pages of other origins.
+    used("cors", "allowed_origin", NAMES, [],
+         "origins whose pages may call the service, such as `https://dashboard.example.org`; `*`: every page",
+         reloadable=True),
+    used("cors", "allow_credentials", BOOL, Cors.allow_credentials,
+         "such a page may send what the browser keeps for this service; never with `*`",
+         goes_to="cors.allow_credentials", reloadable=True),
+    used("cors", "max_age", at_least(0), Cors.max_age,
+         "seconds that a browser may remember what a page was allowed; 0 leaves it to the browser",
+         goes_to="cors.max_age", reloadable=True),
+    used("cors", "allow_methods", NAMES, list(Cors.allow_methods), "methods such a page may use", reloadable=True),
+    used("cors", "allow_headers", NAMES, list(Cors.allow_headers), "headers such a page may send", reloadable=True),
+    used("cors", "expose_headers", NAMES, list(Cors.expose_headers), "headers such a page may read",
+         reloadable=True),
     # Who may call.
     used("DEFAULT", "auth_strategy", types.String(ignore_case=True), None,
          "`keystone`, `http_basic` or `none`; only `none` is in this version",
@@ -281,10 +296,23 @@ TABLE: tuple[Option, ...] = (
     *obsolete("wsgi", "python_interpreter", "no other interpreter is started"),
     *accepted("DEFAULT", "do_secure_hash http_retries", "locations cannot be registered in this version"),
     # Policy, identity, limits.
+    used("oslo_policy", "policy_file", TEXT, None,
+         "file of rules, beside the configuration; read again whenever it changes", reloadable=True,
+         shown="policy.yaml, else policy.json"),
+    used("oslo_policy", "policy_dirs", types.String(), None, "directories of more files of rules",
+         reloadable=True, multi=True, shown="policy.d"),
+    used("oslo_policy", "policy_default_rule", TEXT, "default",
+         "rule that counts where one is referred to that does not exist",
+         goes_to="policy.default_rule", reloadable=True),
+    used("oslo_policy", "enforce_new_defaults", BOOL, True,
+         "rules ask for the roles admin, member and reader; off: for the project alone",
+         goes_to="policy.new_defaults", reloadable=True),
+    used("oslo_policy", "enforce_scope", BOOL, True, "tokens of domains and of the system are refused",
+         goes_to="policy.projects_only", reloadable=True),
     *accepted("oslo_policy",
-              "enforce_new_defaults enforce_scope policy_file policy_default_rule policy_dirs remote_content_type"
-              " remote_ssl_ca_crt_file remote_ssl_client_crt_file remote_ssl_client_key_file"
-              " remote_ssl_verify_server_crt remote_timeout", POLICY),
+              "remote_content_type remote_ssl_ca_crt_file remote_ssl_client_crt_file remote_ssl_client_key_file"
+              " remote_ssl_verify_server_crt remote_timeout",
+              "rules that ask another server are not supported; a file that holds one is refused"),
     Option("keystone_authtoken", "auth_type", "accepted", KEYSTONE,
            older=(("keystone_authtoken", "auth_plugin"),)),
     Option("keystone_authtoken", "memcached_servers", "accepted", KEYSTONE,
@@ -318,8 +346,6 @@ TABLE: tuple[Option, ...] = (
            older=(("oslo_limit", "user-name"), ("oslo_limit", "user_name"))),
     # HTTP.
     *accepted("paste_deploy", "config_file", "the parts of the service are put together in the program"),
-    *accepted("cors", "allowed_origin allow_credentials allow_headers allow_methods expose_headers max_age",
-              "no page of another origin may call the service in this version"),
     *accepted("oslo_middleware", "max_request_body_size",
               "has no effect in Glance either; images may be of any size"),
     *accepted("oslo_middleware", "http_basic_auth_user_file", "http_basic is not in this version"),

@@ -18,10 +18,12 @@ from tintype.config.model import (
     Auth,
     Config,
     ConfigError,
+    Cors,
     Database,
     Formats,
     Limits,
     Logging,
+    Policy,
     Server,
     Stores,
 )
@@ -77,7 +79,6 @@ def examine(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str,
     db = database(values, home / "tintype.sqlite", told=nothing)
     auth = _auth(values)
     where = list(dict.fromkeys([*(file.parent for file in readable), *dirs]))
-    _check_policy(values, where)
     config = Config(
         server=_server(values, auth, db),
         auth=auth,
@@ -87,6 +88,8 @@ def examine(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str,
         formats=_formats(values),
         stores=_stores(values, home / "images" if nothing else None),
         logging=_logging(values),
+        cors=_cors(values, auth),
+        policy=_policy(values, where),
         files=readable,
     )
     remarks = (*values.remarks, *_remarks_on_lines(values))
@@ -176,6 +179,25 @@ def _auth(values: Values) -> Auth:
     return Auth(strategy=strategy, **plain_fields(values, "auth"))
 
 
+def _cors(values: Values, auth: Auth) -> Cors:
+    origins = tuple(values.get("cors", "allowed_origin"))
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+", origin):
+            text = f"holds {origin!r}, which no browser sends; write it like https://dashboard.example.org"
+            values.problem("cors", "allowed_origin", text)
+    if "*" in origins and auth.strategy == "none":
+        text = "would let every web page do anything, as auth_strategy is none; name the origins that may"
+        values.problem("cors", "allowed_origin", text)
+    elif "*" in origins:
+        values.remark("[cors] allowed_origin holds *: every web page may call, none with what the browser keeps.")
+    lists: dict[str, Any] = {}
+    for name in ("allow_methods", "allow_headers", "expose_headers"):
+        lists[name] = tuple(values.get("cors", name))
+        if any(not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", entry) for entry in lists[name]):
+            values.problem("cors", name, "must be names with commas between them")
+    return Cors(**plain_fields(values, "cors"), **lists, origins=origins)
+
+
 def _api(values: Values, where: Sequence[Path]) -> Api:
     methods = values.get("DEFAULT", "enabled_import_methods") or []
     if unknown := [method for method in methods if method not in IMPORT_METHODS]:
@@ -247,22 +269,22 @@ def _check_accepted(values: Values) -> None:
             values.problem("import_filtering_opts", "allowed_networks", f"holds {text!r}: {error}")
 
 
-def _check_policy(values: Values, where: Sequence[Path]) -> None:
-    """A rule that would not be kept stops the start; files that only hold comments do not."""
+def _policy(values: Values, where: Sequence[Path]) -> Policy:
+    """Rules are looked for beside the configuration files, in the order in which those are read."""
     named = values.get("oslo_policy", "policy_file")
-    directory = values.get("oslo_policy", "policy_dirs") or "policy.d"
-    for base in where:
-        candidates = [base / named] if named else [base / "policy.yaml", base / "policy.json"]
-        candidates += sorted(path for path in (base / directory).glob("*") if path.suffix in (".yaml", ".json"))
-        for path in candidates:
-            if path.is_file() and _has_rules(path):
-                text = f"{path} holds policy rules, which this version would not keep; remove it to run without them."
-                values.problems.append(text)
-
-
-def _has_rules(path: Path) -> bool:
-    lines = (line.strip() for line in path.read_text(errors="replace").splitlines())
-    return any(line and not line.startswith("#") and line not in ("---", "...", "{}", "{", "}") for line in lines)
+    names = [named] if named else ["policy.yaml", "policy.json"]
+    candidates = [base / name for name in names for base in where]
+    dirs = [base / name for name in values.get("oslo_policy", "policy_dirs") or ["policy.d"] for base in where]
+    present = [path for path in candidates if path.is_file()]
+    if named and candidates and not present and values.written("oslo_policy", "policy_file"):
+        values.remark(
+            f"[oslo_policy] policy_file: there is no {candidates[0]} yet; the usual rules hold until there is."
+        )
+    return Policy(
+        **plain_fields(values, "policy"),
+        file=next(iter([*present, *candidates]), None),
+        dirs=tuple(dict.fromkeys(dirs)),
+    )
 
 
 def _remarks_on_lines(values: Values) -> list[str]:
@@ -287,7 +309,8 @@ def _remarks_on_lines(values: Values) -> list[str]:
 def reloadable(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
     """Return what runs after a SIGHUP, and a sentence for every change that needs a restart."""
     fresh = {option.goes_to for option in TABLE if option.reloadable and option.goes_to}
-    sections: dict[str, Any] = {"limits": new.limits, "formats": new.formats}
+    sections: dict[str, Any] = {"limits": new.limits, "formats": new.formats, "cors": new.cors}
+    sections["policy"] = new.policy
     sections["logging"] = replace(old.logging, level=new.logging.level)
     for name in ("api", "auth"):
         part = {field.name for field in fields(getattr(old, name)) if f"{name}.{field.name}" in fresh}

@@ -3,6 +3,8 @@
 Locks are always taken in the order image, blob, usage; so transactions can wait for each other, never in a ring.
 """
 
+from collections.abc import Collection, Iterable
+
 from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
@@ -13,14 +15,16 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     null,
     or_,
     select,
     text,
+    union_all,
     update,
 )
 
-from tintype.db.engine import Connection, Row, Statement, Transaction, now, one_of
+from tintype.db.engine import Connection, Row, Statement, Transaction, any_of, now, one_of
 from tintype.db.tables import blobs, usage, workers
 from tintype.model.blob import Blob, Stored
 from tintype.model.errors import OverLimit
@@ -97,12 +101,13 @@ _DOOM_WRITING = Statement(
 _UNCHARGE = Statement(update(blobs).where(_b.id == _id, _b.state == "live").values(charged=0))
 _OF_IMAGE = Statement(select(*_COLUMNS).where(_b.image_id == bindparam("image", type_=Text)))
 _BY_ID = Statement(select(*_COLUMNS).where(_b.id == _id))
+_BY_ID_LOCKED = Statement(select(*_COLUMNS).where(_b.id == _id).with_for_update())
 _WRITTEN_BY = Statement(
     select(*_COLUMNS).where(_b.writer == bindparam("writer_", type_=Text), one_of(_b.state, "writing", "doomed"))
 )
 _ABANDON = Statement(
     update(blobs)
-    .where(_b.id == _id, _b.writer == bindparam("writer_", type_=Text), _b.state == bindparam("state_", type_=Text))
+    .where(_b.id == _id, _b.writer == bindparam("writer_", type_=Text), _b.state == "writing")
     .values(state="doomed", charged=0, remove_at=now())
 )
 _lapsed = or_(workers.c.id.is_(None), workers.c.lease_until <= now())
@@ -118,7 +123,7 @@ _no_writer = or_(_b.writer.is_(None), workers.c.id.is_(None), workers.c.lease_un
 _DUE = Statement(
     select(*_COLUMNS, _b.attempts)
     .select_from(blobs.outerjoin(workers, workers.c.id == _b.writer))
-    .where(_b.state == "doomed", and_(_b.remove_at <= now(), _no_writer))
+    .where(_b.state == "doomed", any_of(_b.store, "stores"), and_(_b.remove_at <= now(), _no_writer))
     .order_by(_b.remove_at)
     .limit(bindparam("limit", type_=BigInteger))
 )
@@ -129,9 +134,21 @@ _POSTPONE = Statement(
     .values(attempts=_b.attempts + 1, remove_at=now() + bindparam("delay", type_=BigInteger))
 )
 _MARK_DAMAGED = Statement(update(blobs).where(_b.id == _id, _b.damaged_at.is_(None)).values(damaged_at=now()))
+_UNMARK_DAMAGED = Statement(update(blobs).where(_b.id == _id).values(damaged_at=null()))
+_DAMAGED = Statement(select(_b.id).where(_b.damaged_at.is_not(None)))
 _ALL = Statement(select(*_COLUMNS))
-_SUMS = Statement(select(func.coalesce(_b.project, ""), func.sum(_b.charged)).group_by(func.coalesce(_b.project, "")))
-_USAGE = Statement(select(usage.c.project, usage.c.stored))
+# Written out: two bound values would be two expressions to PostgreSQL, and it would refuse the grouping.
+_account = func.coalesce(_b.project, literal_column("''"))
+# One statement sees one moment: otherwise a busy project would seem to differ.
+_ACCOUNTS = Statement(
+    union_all(
+        select(literal_column("'counted'"), usage.c.project, usage.c.stored),
+        select(literal_column("'summed'"), _account, cast(func.sum(_b.charged), BigInteger)).group_by(_account),
+    )
+)
+_LOCK_USAGE = Statement(
+    select(usage.c.stored).where(usage.c.project == bindparam("project_", type_=Text)).with_for_update()
+)
 _sum = select(func.coalesce(func.sum(_b.charged), 0)).where(
     func.coalesce(_b.project, "") == bindparam("project_", type_=Text)
 )
@@ -201,32 +218,36 @@ async def doom_of_image(tx: Transaction, image_id: str) -> list[Blob]:
     An object that is being written stays charged until its writer has noticed: its bytes are still coming.
     """
     removable = []
-    for row in await tx.rows(_OF_IMAGE, image=image_id):
-        blob = _blob_from(row)
+    for blob in await of_image(tx, image_id):
         if await tx.run(_DOOM, of=blob.id):
-            await _charge(tx, blob.project, -blob.charged)
             removable.append(blob)
         else:
             await tx.run(_DOOM_WRITING, of=blob.id)
+    await _give_back(tx, removable)
     return removable
 
 
 async def uncharge_image(tx: Transaction, image_id: str) -> None:
     """Stop counting what an image holds, though its bytes stay: it is deleted, and only kept for a while."""
-    for row in await tx.rows(_OF_IMAGE, image=image_id):
-        blob = _blob_from(row)
-        if blob.charged and await tx.run(_UNCHARGE, of=blob.id):
-            await _charge(tx, blob.project, -blob.charged)
+    held = [blob for blob in await of_image(tx, image_id) if blob.charged]
+    await _give_back(tx, [blob for blob in held if await tx.run(_UNCHARGE, of=blob.id)])
 
 
-async def doom(tx: Transaction, blob_id: str, image_id: str) -> Blob | None:
-    """Doom one finished object of an image that is locked, and return it; None when it is not there."""
-    for row in await tx.rows(_OF_IMAGE, image=image_id):
-        blob = _blob_from(row)
-        if blob.id == blob_id and await tx.run(_DOOM, of=blob.id):
-            await _charge(tx, blob.project, -blob.charged)
-            return blob
-    return None
+async def doom(tx: Transaction, blob_ids: Collection[str], image_id: str) -> list[Blob]:
+    """Doom finished objects of an image that is locked, and return those that were there."""
+    named = [blob for blob in await of_image(tx, image_id) if blob.id in blob_ids]
+    doomed = [blob for blob in named if await tx.run(_DOOM, of=blob.id)]
+    await _give_back(tx, doomed)
+    return doomed
+
+
+async def _give_back(tx: Transaction, given_up: Iterable[Blob]) -> None:
+    """Give back what objects were charged: after all their rows, and one account after another in order."""
+    freed: dict[str, int] = {}
+    for blob in given_up:
+        freed[blob.project or ""] = freed.get(blob.project or "", 0) + blob.charged
+    for project, amount in sorted(freed.items()):
+        await _charge(tx, project, -amount)
 
 
 async def mark_damaged(tx: Transaction, blob_id: str) -> None:
@@ -234,9 +255,19 @@ async def mark_damaged(tx: Transaction, blob_id: str) -> None:
     await tx.run(_MARK_DAMAGED, of=blob_id)
 
 
-async def by_id(connection: Connection, blob_id: str) -> Blob | None:
-    """Return one object's row, or None when it is gone."""
-    row = await connection.row(_BY_ID, of=blob_id)
+async def unmark_damaged(tx: Transaction, blob_id: str) -> None:
+    """Note that an object is again what was stored."""
+    await tx.run(_UNMARK_DAMAGED, of=blob_id)
+
+
+async def damaged(connection: Connection) -> set[str]:
+    """Return the ids of objects that were found missing or altered."""
+    return {row[0] for row in await connection.rows(_DAMAGED)}
+
+
+async def by_id(connection: Connection, blob_id: str, lock: bool = False) -> Blob | None:
+    """Return one object's row, or None when it is gone. With ``lock`` it stays as it is to the transaction's end."""
+    row = await connection.row(_BY_ID_LOCKED if lock else _BY_ID, of=blob_id)
     return _blob_from(row) if row else None
 
 
@@ -246,11 +277,11 @@ async def written_by(connection: Connection, worker: str) -> list[Blob]:
 
 
 async def abandon(tx: Transaction, blob: Blob) -> bool:
-    """Doom an object whose writer fell silent. False: the writer was quicker.
+    """Doom an object whose writer fell silent, as its locked row says. False: the writer was quicker.
 
     Its bytes are removed only when the writer cannot write any more; so the row goes on naming it.
     """
-    if not await tx.run(_ABANDON, of=blob.id, writer_=blob.writer, state_=blob.state):
+    if not await tx.run(_ABANDON, of=blob.id, writer_=blob.writer):
         return False
     await _charge(tx, blob.project, -blob.charged)
     return True
@@ -266,9 +297,10 @@ async def abandoned(connection: Connection) -> list[Blob]:
     return [_blob_from(row) for row in await connection.rows(_ABANDONED)]
 
 
-async def due(connection: Connection, limit: int = 100) -> list[tuple[Blob, int]]:
-    """Return doomed objects whose bytes are to be removed now, each with how often that failed."""
-    return [(_blob_from(row), row[len(_FIELDS)]) for row in await connection.rows(_DUE, limit=limit)]
+async def due(connection: Connection, stores: list[str], limit: int = 100) -> list[tuple[Blob, int]]:
+    """Return doomed objects in these stores whose bytes are to be removed now, each with how often that failed."""
+    found = await connection.rows(_DUE, stores=stores, limit=limit)
+    return [(_blob_from(row), row[len(_FIELDS)]) for row in found]
 
 
 async def drop(tx: Transaction, blob: Blob) -> None:
@@ -290,12 +322,14 @@ async def everything(connection: Connection) -> list[Blob]:
 
 async def accounts(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
     """Return for each project what its counter says and what the ledger adds up to, in bytes."""
-    counted = {row[0]: int(row[1]) for row in await connection.rows(_USAGE)}
-    summed = {row[0]: int(row[1]) for row in await connection.rows(_SUMS)}
-    return counted, summed
+    found: dict[str, dict[str, int]] = {"counted": {}, "summed": {}}
+    for kind, project, amount in await connection.rows(_ACCOUNTS):
+        found[kind][project] = int(amount)
+    return found["counted"], found["summed"]
 
 
 async def correct_account(tx: Transaction, project: str) -> None:
     """Set a project's counter to what the ledger adds up to at this moment."""
     await tx.run(_OPEN_ACCOUNT, project=project)
+    await tx.row(_LOCK_USAGE, project_=project)  # Whoever changes the ledger now, adds to the sum afterwards.
     await tx.run(_SET_USAGE, project_=project)

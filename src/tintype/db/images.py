@@ -159,6 +159,7 @@ async def _find(tx: Transaction, image: Image, properties: Iterable[tuple[str, A
                 "created_at": image.created_at,
             }
             for name, value in properties
+            if value is not None  # No text that a filter could have equals nothing.
         ],
     )
     await tx.run_many(_FIND_TAG, [{"image_id": image.id, "tag": tag, "created_at": image.created_at} for tag in tags])
@@ -168,9 +169,8 @@ async def _find(tx: Transaction, image: Image, properties: Iterable[tuple[str, A
 def _update(changed: tuple[str, ...], dies: bool) -> Statement:
     """One statement for each set of columns: what did not change is not written."""
     values: dict[str, Any] = {name: bindparam(name, type_=_c[name].type) for name in changed}
-    values["updated_at"] = now()
-    if dies:
-        values["deleted_at"] = now()
+    # A deleted image keeps its time of change, so that a walk by it can go on from there.
+    values["deleted_at" if dies else "updated_at"] = now()
     return Statement(
         update(images)
         .where(_c.id == bindparam("of", type_=Text), _c.status == bindparam("expecting", type_=Text))

@@ -7,7 +7,7 @@ what it shows, whatever the table holds. A statement is built once for each shap
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Text, and_, bindparam, exists, or_, select, tuple_, union_all
+from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, or_, select, tuple_, union_all
 from sqlalchemy.sql.elements import ColumnElement
 
 from tintype.db.engine import Connection, Row, Statement, any_of
@@ -21,6 +21,8 @@ _m = image_members.c
 _project = bindparam("project", type_=Text)
 
 Sort = tuple[tuple[str, bool], ...]
+#: What is to be compared with what, without the values: (field, op) of each filter
+Shape = tuple[tuple[str, str], ...]
 
 
 async def page(connection: Connection, scope: Scope, query: ImageQuery, after: Image | None) -> list[Image]:
@@ -49,21 +51,27 @@ async def page(connection: Connection, scope: Scope, query: ImageQuery, after: I
 async def _rows(
     connection: Connection, scope: Scope, query: ImageQuery, after: Image | None, limit: int
 ) -> list[Row]:
+    filters = sorted(query.filters, key=_shape)  # The order in which clients write them makes no new statement.
     statement = _statement(
         scope.branches,
-        tuple((each.field, each.op) for each in query.filters),
+        tuple(_shape(each) for each in filters),
         query.sort,
         after is not None,
         query.member_status,
         query.hidden,
     )
     values: dict[str, Any] = {"project": scope.project, "limit": limit}
-    for index, each in enumerate(query.filters):
+    for index, each in enumerate(filters):
         _bind(values, index, each)
     if after is not None:
         for key, _ in query.sort:
             values[f"after_{key}"] = _sort_value(after, key)
     return await connection.rows(statement, **values)
+
+
+def _shape(each: Filter) -> tuple[str, str]:
+    """The name of a property is a value: whoever makes up names must not make up statements."""
+    return ("" if each.op == "property" else each.field), each.op
 
 
 def _sort_value(image: Image, key: str) -> Any:
@@ -102,7 +110,8 @@ def _condition(index: int, field: str, op: str) -> ColumnElement[bool]:
         low, high = bindparam(f"{name}_low", type_=BigInteger), bindparam(f"{name}_high", type_=BigInteger)
         inside = and_(column >= low, column < high)
         return inside if op == "between" else or_(column < low, column >= high)
-    value = bindparam(name, type_=column.type)
+    # A number that no column can hold is compared like any other.
+    value = bindparam(name, type_=BigInteger() if isinstance(column.type, Integer) else column.type)
     match op:
         case "min" | "from":
             return column >= value
@@ -127,10 +136,10 @@ def _behind(keys: list[tuple[Any, str, bool]]) -> ColumnElement[bool]:
     return or_(*steps)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=256)  # Half a mebibyte each.
 def _statement(
     branches: tuple[Branch, ...],
-    filters: tuple[tuple[str, str], ...],
+    filters: Shape,
     sort: Sort,
     behind: bool,
     member_status: str,
@@ -142,16 +151,17 @@ def _statement(
     conditions.append(_c.os_hidden.is_(True) if hidden else _c.os_hidden.is_(False))
     parts = []
     for branch in branches:
-        part = select(*COLUMNS, *(_c[SORT_KEYS[key]].label(f"sort_{key}") for key, _ in sort))
         keys: dict[str, Any] = {key: _c[SORT_KEYS[key]] for key, _ in sort}
+        if branch.kind == "member" and not hidden:  # The index of listed shares holds the images' times.
+            keys.update({"created_at": _m.listed_at, "id": _m.image_id})
+        part = select(*COLUMNS, *(keys[key].label(f"sort_{key}") for key, _ in sort)).select_from(images)
         if branch.kind == "member":
             part = part.join(image_members, _m.image_id == _c.id)
             part = part.where(_m.member == _project, _m.removed_at.is_(None), _c.visibility == "shared")
             if member_status != "all":
                 part = part.where(_m.status == member_status)
-            if not hidden:  # The index of listed shares holds the images' times.
+            if not hidden:
                 part = part.where(_m.listed_at.is_not(None))
-                keys.update({"created_at": _m.listed_at, "id": _m.image_id})
         elif branch.kind == "mine":
             part = part.where(_c.owner == _project)
         if branch.kind in ("visible", "mine") and branch.visibility is not None:

@@ -5,6 +5,7 @@ to be changed.
 """
 
 import asyncio
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _version_sqlite(config: DatabaseConfig) -> str | None:
 
 def _create_sqlite(config: DatabaseConfig) -> None:
     path = config.path or Path()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    _make_folder(path.parent)
     connection = sqlite3.connect(path, timeout=config.busy_timeout, isolation_level=None)
     try:
         path.chmod(0o640)
@@ -112,6 +113,19 @@ def _create_sqlite(config: DatabaseConfig) -> None:
         raise DatabaseUnavailable(f"SQLite: {path}: {error}") from error
     finally:
         connection.close()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, durably: SQLite flushes the names in it, not its own."""
+    if folder.exists():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True, mode=0o750)
+    above = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
 
 
 async def _connect(config: DatabaseConfig) -> Any:

@@ -5,6 +5,7 @@ writing --all bytes durable--> ready --committed with the image--> live
                                        doomed --bytes gone--> (row removed)
 """
 
+import re
 import secrets
 
 from msgspec import Struct
@@ -47,3 +48,11 @@ class Stored(Struct, frozen=True, kw_only=True):
 def object_name(image_id: str) -> str:
     """Return a name for a new object. It is used once, so a late writer can never overwrite a newer attempt."""
     return f"{image_id.lower()}-{secrets.token_hex(4)}"
+
+
+_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9a-f]{8}", re.ASCII)
+
+
+def is_object_name(name: str) -> bool:
+    """Tell whether ``object_name`` could have made this name."""
+    return _NAME.fullmatch(name) is not None

@@ -11,5 +11,10 @@ class Caller(Struct, frozen=True):
     roles: frozenset[str] = frozenset()
     service_roles: frozenset[str] = frozenset()
     is_admin: bool = False
+    #: what a token without a project may be scoped to instead
+    domain: str | None = None
+    system: str | None = None
+    user_domain: str | None = None
+    project_domain: str | None = None
     #: nobody was identified, and the deployment allows that: may read, never write
     anonymous: bool = False

@@ -12,7 +12,7 @@ SECOND = 1_000_000
 _ISO = re.compile(
     r"\s*(?P<year>\d{4})(?:-?(?P<month>\d\d)(?:-?(?P<day>\d\d)"
     r"(?:(?:T|\s+)(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,]\d+)?)?)?"
-    r"\s*(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?)?)?\s*",
+    r"\s*(?P<zone>Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?)?)?\s*",
     re.ASCII | re.IGNORECASE,
 )
 

@@ -1,98 +1,137 @@
-"""The rules that hold when the deployment says nothing: action -> who may do it to which image.
+"""The rules that hold when the deployment's policy file says nothing: name -> text, and what each one guards.
 
-Roles ``admin``, ``member`` and ``reader`` as in every OpenStack service. A rule sees the caller, the image
-(None where none is involved) and whether the image is shared with the caller's project.
+The texts are in the policy language. ``legacy`` is what held before roles did (``enforce_new_defaults`` off):
+everybody for reading, the owner for writing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from tintype.model.caller import Caller
-from tintype.model.image import Image
-
-Rule = Callable[[Caller, Image | None, bool], bool]
-
-
-def _owns(caller: Caller, image: Image | None) -> bool:
-    return image is not None and caller.project is not None and caller.project == image.owner
-
-
-def admin(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Administrators only."""
-    return caller.is_admin
+_ADMIN = "role:admin"
+_SERVICE = "role:service or role:admin"
+_OWNER_READS = "role:admin or (role:reader and project_id:%(project_id)s)"
+_OWNER_WRITES = "role:admin or (role:member and project_id:%(project_id)s)"
+_REACH = (
+    "(project_id:%(project_id)s or project_id:%(member_id)s"
+    " or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s)"
+)
+_OWNER = "role:admin or project_id:%(project_id)s"
+_MEMBER = "role:admin or project_id:%(member_id)s"
 
 
-def service(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Administrators and other services."""
-    return caller.is_admin or "service" in caller.roles
+class Default(NamedTuple):
+    """One rule: its text, its text without roles, what it guards, and the calls that ask it."""
+
+    text: str
+    legacy: str
+    guards: str
+    calls: tuple[str, ...] = ()
 
 
-def reader(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Whoever may read something in a project."""
-    return caller.is_admin or "reader" in caller.roles
+_IMAGE = "/v2/images/{image_id}"
 
-
-def owner_reads(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Readers of the project that owns the image."""
-    return caller.is_admin or ("reader" in caller.roles and _owns(caller, image))
-
-
-def owner_writes(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Members of the project that owns the image."""
-    return caller.is_admin or ("member" in caller.roles and _owns(caller, image))
-
-
-def _within_reach(caller: Caller, image: Image | None, shared: bool) -> bool:
-    return _owns(caller, image) or shared or (image is not None and image.visibility != "private")
-
-
-def reads(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Readers, where the image is theirs, shared with them, or not private."""
-    return caller.is_admin or ("reader" in caller.roles and _within_reach(caller, image, shared))
-
-
-def downloads(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Members, where the image is theirs, shared with them, or not private."""
-    return caller.is_admin or ("member" in caller.roles and _within_reach(caller, image, shared))
-
-
-def sees_members(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Readers of the owning project, and of projects that are members themselves."""
-    return caller.is_admin or ("reader" in caller.roles and (_owns(caller, image) or shared))
-
-
-def is_member(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Members of the project that the image is shared with."""
-    return caller.is_admin or ("member" in caller.roles and shared)
-
-
-def adds_location(caller: Caller, image: Image | None, shared: bool) -> bool:
-    """Other services, and members of the project that owns the image."""
-    return service(caller, image, shared) or owner_writes(caller, image, shared)
-
-
-DEFAULTS: Mapping[str, Rule] = {
-    "add_image": owner_writes,
-    "get_images": reader,
-    "get_image": reads,
-    "modify_image": owner_writes,
-    "delete_image": owner_writes,
-    "publicize_image": admin,
-    "communitize_image": owner_writes,
-    "download_image": downloads,
-    "download_from_store": downloads,
-    "upload_image": owner_writes,
-    "copy_image": admin,
-    "get_image_location": owner_reads,
-    "set_image_location": owner_writes,
-    "delete_image_location": admin,
-    "add_image_location": adds_location,
-    "fetch_image_location": service,
-    "add_member": owner_writes,
-    "delete_member": owner_writes,
-    "get_member": sees_members,
-    "get_members": sees_members,
-    "modify_member": is_member,
-    "deactivate": owner_writes,
-    "reactivate": owner_writes,
-    "stores_info_detail": service,
+DEFAULTS: Mapping[str, Default] = {
+    "default": Default("", "", "What holds for a rule that is referred to and does not exist."),
+    "context_is_admin": Default(_ADMIN, _ADMIN, "Who is an administrator, everywhere."),
+    "service_api": Default(_SERVICE, _SERVICE, "Who is another service of the cloud."),
+    "add_image": Default(_OWNER_WRITES, _OWNER, "Make an image.", ("POST /v2/images",)),
+    "get_images": Default(_OWNER_READS, "", "List images.", ("GET /v2/images",)),
+    "get_image": Default(
+        f"role:admin or (role:reader and {_REACH})",
+        "",
+        "Show an image; whoever may not is told that there is none.",
+        (f"GET {_IMAGE}",),
+    ),
+    "modify_image": Default(
+        _OWNER_WRITES, _OWNER, "Change an image or its tags.", (f"PATCH {_IMAGE}", f"PUT {_IMAGE}/tags/{{tag}}")
+    ),
+    "delete_image": Default(_OWNER_WRITES, _OWNER, "Delete an image.", (f"DELETE {_IMAGE}",)),
+    "publicize_image": Default(_ADMIN, _ADMIN, "Make an image public.", ("POST /v2/images", f"PATCH {_IMAGE}")),
+    "communitize_image": Default(
+        _OWNER_WRITES, _OWNER, "Make an image a community image.", ("POST /v2/images", f"PATCH {_IMAGE}")
+    ),
+    "download_image": Default(
+        f"role:admin or (role:member and {_REACH})", "", "Get an image's data.", (f"GET {_IMAGE}/file",)
+    ),
+    "download_from_store": Default(
+        f"role:admin or (role:member and {_REACH})",
+        "",
+        "Choose the store that an image's data come from.",
+        (f"GET {_IMAGE}/file?prefer={{stores}}",),
+    ),
+    "upload_image": Default(_OWNER_WRITES, _OWNER, "Give an image its data.", (f"PUT {_IMAGE}/file",)),
+    "copy_image": Default(_ADMIN, _ADMIN, "Copy an image's data to further stores.", (f"POST {_IMAGE}/import",)),
+    "get_image_location": Default(
+        _OWNER_READS,
+        "",
+        "Learn where an image's data are.",
+        (f"GET {_IMAGE}", "DELETE /v2/stores/{store_id}/{image_id}"),
+    ),
+    "set_image_location": Default(
+        _OWNER_WRITES, _OWNER, "Add or replace locations in an image.", (f"PATCH {_IMAGE}",)
+    ),
+    "delete_image_location": Default(
+        _ADMIN,
+        _OWNER,
+        "Remove a copy of an image's data.",
+        (f"PATCH {_IMAGE}", "DELETE /v2/stores/{store_id}/{image_id}"),
+    ),
+    "add_image_location": Default(
+        f"{_SERVICE} or (role:member and project_id:%(project_id)s)",
+        f"{_SERVICE} or (role:member and project_id:%(project_id)s)",
+        "Name data that are in a store already.",
+        (f"POST {_IMAGE}/locations",),
+    ),
+    "fetch_image_location": Default(
+        _SERVICE, _SERVICE, "Learn the locations of an image, as a service.", (f"GET {_IMAGE}/locations",)
+    ),
+    "add_member": Default(_OWNER_WRITES, _OWNER, "Share an image with a project.", (f"POST {_IMAGE}/members",)),
+    "delete_member": Default(
+        _OWNER_WRITES, _OWNER, "Stop sharing an image with a project.", (f"DELETE {_IMAGE}/members/{{member_id}}",)
+    ),
+    "get_member": Default(
+        f"{_OWNER_READS} or (role:reader and project_id:%(member_id)s)",
+        "",
+        "Show a member.",
+        (f"GET {_IMAGE}/members/{{member_id}}",),
+    ),
+    "get_members": Default(
+        f"{_OWNER_READS} or (role:reader and project_id:%(member_id)s)",
+        "",
+        "List the members of an image.",
+        (f"GET {_IMAGE}/members",),
+    ),
+    "modify_member": Default(
+        "role:admin or (role:member and project_id:%(member_id)s)",
+        _MEMBER,
+        "Accept or reject an image.",
+        (f"PUT {_IMAGE}/members/{{member_id}}",),
+    ),
+    "deactivate": Default(_OWNER_WRITES, _OWNER, "Take an image out of use.", (f"POST {_IMAGE}/actions/deactivate",)),
+    "reactivate": Default(
+        _OWNER_WRITES, _OWNER, "Bring an image back into use.", (f"POST {_IMAGE}/actions/reactivate",)
+    ),
+    "stores_info_detail": Default(
+        _SERVICE, _ADMIN, "See how the stores are configured.", ("GET /v2/info/stores/detail",)
+    ),
 }
+
+#: Names that operators' files may have although nothing here asks for them yet, or ever will.
+ACCEPTED = frozenset(
+    [
+        "manage_image_cache", "cache_list", "cache_image", "cache_delete", "cache_clean", "cache_prune",
+        "list_cached_nodes", "tasks_api_access", "get_task", "get_tasks", "add_task", "modify_task",
+        "metadef_default", "metadef_admin",
+        *(f"{verb}_metadef_{noun}" for noun in ("namespace", "object", "property", "tag")
+          for verb in ("get", "add", "modify", "delete")),
+        *(f"get_metadef_{noun}" for noun in ("namespaces", "objects", "properties", "tags", "resource_type")),
+        "add_metadef_tags", "modify_metadef_tags", "delete_metadef_tags", "remove_metadef_property",
+        "list_metadef_resource_types", "add_metadef_resource_type_association",
+        "remove_metadef_resource_type_association",
+    ]
+)  # fmt: skip
+
+
+def texts(new_defaults: bool) -> dict[str, str]:
+    """Return the text of every rule, with roles or without."""
+    return {name: each.text if new_defaults else each.legacy for name, each in DEFAULTS.items()}

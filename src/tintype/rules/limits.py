@@ -12,9 +12,10 @@ def _within(count: int, limit: int, what: str) -> None:
         raise OverLimit(f"An image may have at most {limit} {what}; this would be {count}.")
 
 
-def tags_fit(tags: Collection[str], limits: Limits) -> None:
-    """Raise OverLimit when there are too many distinct tags."""
-    _within(len(set(tags)), limits.image_tag_quota, "tags")
+def tags_fit(before: Collection[str], after: Collection[str], limits: Limits) -> None:
+    """Raise OverLimit when a new tag makes the tags too many; keeping and removing is always fine."""
+    if set(after) - set(before):
+        _within(len(set(after)), limits.image_tag_quota, "tags")
 
 
 def properties_fit(before: Mapping[str, Any], after: Mapping[str, Any], limits: Limits) -> None:

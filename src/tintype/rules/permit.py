@@ -10,7 +10,7 @@ from tintype.model.caller import Caller
 from tintype.model.errors import Forbidden, NotFound
 from tintype.model.image import Image
 from tintype.model.query import Branch, Scope
-from tintype.rules.defaults import Rule
+from tintype.rules.policy import Rule
 
 
 def sees(caller: Caller, image: Image, shared: bool) -> bool:
@@ -57,10 +57,21 @@ def _own_view(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
 
 
 class Authoriser:
-    """Every access to an image passes here. ``rules`` say for each action who may do it."""
+    """Every access to an image passes here. ``rules`` say for each action who may do it.
 
-    def __init__(self, rules: Mapping[str, Rule]):
+    ``narrows``: the deployment has a rule of its own for ``get_image``, so what a list finds is judged one
+    by one; the usual rule says nothing more than the list's own question. ``projects_only``: a token for a
+    domain or for the system may do nothing here, whatever its roles.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule], narrows: bool = False, projects_only: bool = True):
         self._rules = rules
+        self.narrows = narrows
+        self._projects_only = projects_only
+
+    def is_admin(self, caller: Caller) -> bool:
+        """Tell whether the rules make an administrator of the caller."""
+        return self._rules["context_is_admin"](caller, None, False)
 
     def allows(self, caller: Caller, action: str, image: Image | None = None, shared: bool = False) -> bool:
         """Tell whether the action's rule lets the caller do it."""
@@ -82,5 +93,12 @@ class Authoriser:
 
     def permit_at_all(self, caller: Caller, action: str) -> None:
         """Raise Forbidden unless ``caller`` may do ``action``, where no image is involved."""
+        self.require_project(caller)
         if not self.allows(caller, action):
             raise Forbidden(f"You are not allowed to do this ({action}).")
+
+    def require_project(self, caller: Caller) -> None:
+        """Raise Forbidden for a token of a domain or of the system: before anything is looked up."""
+        if self._projects_only and (caller.domain or caller.system):
+            scope = "the system" if caller.system else "a domain"
+            raise Forbidden(f"Images belong to projects; this token is for {scope}.")

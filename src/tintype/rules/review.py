@@ -25,6 +25,7 @@ FIXED_BY_DATA = ("disk_format", "container_format")
 INT_MAX = 2**31 - 1
 PROPERTY_BYTES = 65535
 NAME_LENGTH = 255
+NESTING = 32
 
 _SIGNATURE = (
     "img_signature",
@@ -40,7 +41,7 @@ MayBecome = Callable[[Image], None]
 def name_is_free(name: str) -> None:
     """Raise unless a property may have this name."""
     if name.startswith("os_glance") or name in RESERVED:
-        raise Forbidden(f"Attribute '{name}' is reserved.")
+        raise Forbidden(f"Attribute '{name[:NAME_LENGTH]}' is reserved.")
 
 
 def name_fits(name: str) -> None:
@@ -52,10 +53,19 @@ def name_fits(name: str) -> None:
 
 
 def value_fits(name: str, value: Any) -> None:
-    """Raise Invalid unless a property's value is of a length that every database keeps."""
+    """Raise Invalid unless a property's value is of a size that every database keeps and every client reads."""
+    if _deeper_than(NESTING, value):
+        raise Invalid(f"Property '{name}' must be nested in at most {NESTING} levels.")
     length = len(value.encode()) if isinstance(value, str) else len(msgspec.json.encode(value))
     if length > PROPERTY_BYTES:
         raise Invalid(f"Property '{name}' must have at most {PROPERTY_BYTES} bytes; it has {length}.")
+
+
+def _deeper_than(levels: int, value: Any) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper_than(levels - 1, each) for each in inner)
 
 
 def proposed(document: Mapping[str, Any], caller: Caller, schemas: Schemas) -> Image:
@@ -90,7 +100,7 @@ def proposed(document: Mapping[str, Any], caller: Caller, schemas: Schemas) -> I
 
 def completed(image: Image, document: Mapping[str, Any], limits: Limits) -> Image:
     """Return the proposed image with its numbers, after the checks that the API makes last."""
-    room.tags_fit(image.tags, limits)
+    room.tags_fit((), image.tags, limits)
     for name in READ_ONLY:
         if name in document:
             raise Forbidden(f"Attribute '{name}' is read-only.")
@@ -139,7 +149,7 @@ def changed(
             after = _base_changed(after, operation, patch.only_new, caller, may_become)
         else:
             after = replace(after, properties=_property_changed(after.properties, operation, patch.only_new))
-    room.tags_fit(after.tags, limits)
+    room.tags_fit(before.tags, after.tags, limits)
     room.properties_fit(before.properties, after.properties, limits)
     for name in schemas.required:
         if name in before.properties and name not in after.properties:
@@ -177,7 +187,7 @@ def _property_changed(properties: Mapping[str, Any], operation: Operation, only_
         if present and only_new:
             raise Conflict(f"Property '{name}' exists already; replace it.")
     elif not present:
-        raise Conflict(f"Property '{name}' does not exist.")
+        raise Conflict(f"Property '{name[:NAME_LENGTH]}' does not exist.")
     if operation.op == "remove":
         return {key: value for key, value in properties.items() if key != name}
     return {**properties, name: operation.value}
@@ -198,6 +208,15 @@ def ready_for_data(image: Image) -> None:
             "This image carries a signature, which this version cannot verify;"
             " remove the img_signature properties to upload it unsigned."
         )
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def is_clean(what: str, text: str) -> None:
+    """Raise Invalid where a text that will be part of a URL has control characters."""
+    if _CONTROL.search(text):
+        raise Invalid(f"{what} must not contain control characters.")
 
 
 _IMAGE_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)

@@ -154,7 +154,9 @@ class Schemas:
         self.members = MEMBERS_SCHEMA
         self.required = tuple(self.image.get("required", ()))
         checked = {key: value for key, value in self.image.items() if key != "required"}
-        self._check: Callable[[Any], Any] = fastjsonschema.compile({"type": "object", **checked}, use_default=False)
+        self._check: Callable[[Any], Any] = fastjsonschema.compile(
+            {"type": "object", **checked}, use_default=False, use_formats=False
+        )
 
     def check(self, document: Mapping[str, Any]) -> None:
         """Raise Invalid naming the attribute and the limit where the document breaks the image's schema."""
@@ -177,7 +179,7 @@ class Schemas:
 def _explained(error: Any) -> str:
     """Say which attribute breaks which limit, in our words."""
     path = [str(step) for step in error.path[1:]]
-    name = path[0] if path else "document"
+    name = path[0][:255] if path else "document"
     place = f"'{name}'" + (f" ({'.'.join(path[1:])})" if len(path) > 1 else "")
     limit = error.rule_definition
     match error.rule:

@@ -5,8 +5,8 @@ from typing import Any
 
 from tintype.db import blobs
 from tintype.db import images as rows
-from tintype.model.blob import Blob
-from tintype.model.errors import StoreError
+from tintype.model.blob import Blob, is_object_name
+from tintype.model.errors import BlobDamaged, BlobNotFound, StoreError
 from tintype.service.core import Service
 from tintype.stores.store import Store
 
@@ -30,10 +30,12 @@ class Difference:
 
 
 async def differences(svc: Service, repair: bool) -> list[Difference]:
-    """Return every difference there is.
+    """Return every difference there is. The service may run meanwhile: what only looks like one is looked at again.
 
-    unknown-object    a store holds what the ledger does not know; repaired by removing it
+    unknown-object    a store holds what the ledger does not know; removed by repair when its name is one of ours
     missing-object    the ledger says an object is finished, and its store does not have it
+    damaged-object    an object is there and is not what was stored: another size, or no plain file
+    marked-damaged    a read once failed, and the object is good again; repaired by taking the mark away
     no-such-store     the ledger names a store that this node does not have
     unused-object     a finished object that no image names; repaired by dooming it
     wrong-count       a project's counter is not the ledger's sum; repaired by setting it
@@ -41,55 +43,74 @@ async def differences(svc: Service, repair: bool) -> list[Difference]:
     """
     found: list[Difference] = []
     known = await blobs.everything(svc.db)
+    marked = await blobs.damaged(svc.db)
     for store in svc.stores:
-        found += await _of_store(svc, store, [blob for blob in known if blob.store == store.id], repair)
-    configured = {store.id for store in svc.stores}
-    found += [
-        Difference("no-such-store", blob.name, f"the ledger has it in store {blob.store}, which is not configured")
-        for blob in known
-        if blob.store not in configured
-    ]
-    found += await _unused(svc, known, repair)
+        found += await _unknown(svc, store, {blob.name for blob in known if blob.store == store.id}, repair)
+    for blob in known:
+        if svc.stores.get(blob.store) is None:
+            detail = f"the ledger has it in store {blob.store}, which is not configured"
+            found.append(Difference("no-such-store", blob.name, detail))
+        if blob.state == "live":
+            found += await _finished(svc, blob, blob.id in marked, repair)
     found += await _counts(svc, repair)
     return found
 
 
-async def _of_store(svc: Service, store: Store, known: list[Blob], repair: bool) -> list[Difference]:
+async def _unknown(svc: Service, store: Store, known: set[str], repair: bool) -> list[Difference]:
     try:
-        names = {name async for name in store.names()}
+        unknown = {name async for name in store.names()} - known
+        if unknown:  # What came meanwhile is in the ledger by now, and what went is in the store no more.
+            later = {blob.name for blob in await blobs.everything(svc.db)}
+            unknown = {name async for name in store.names()} & unknown - later
     except StoreError as error:
         return [Difference("unreadable-store", store.id, str(error))]
     found = []
-    # What appeared while we were looking is in the ledger by now: its row is older than its first byte.
-    unknown = names - {blob.name for blob in known}
-    later = {blob.name for blob in await blobs.everything(svc.db)} if unknown else set()
-    for name in sorted(unknown - later):
-        if repair:
-            await store.delete(name)
-        found.append(Difference("unknown-object", name, f"store {store.id} holds it, the ledger does not", repair))
-    for blob in known:
-        if blob.state in ("ready", "live") and blob.name not in names:
-            detail = f"image {blob.image_id} needs it, store {store.id} does not have it"
-            found.append(Difference("missing-object", blob.name, detail))
+    for name in sorted(unknown):
+        detail, repaired = f"store {store.id} holds it, the ledger does not", False
+        if repair and is_object_name(name):
+            try:
+                await store.delete(name)
+                repaired = True
+            except StoreError as error:
+                detail += f"; it cannot be removed: {error}"
+        elif repair:
+            detail += "; its name was not made here, so it stays"
+        found.append(Difference("unknown-object", name, detail, repaired))
     return found
 
 
-async def _unused(svc: Service, known: list[Blob], repair: bool) -> list[Difference]:
-    found = []
-    for blob in known:
-        if blob.state != "live" or await _is_used(svc, blob):
-            continue
+async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> list[Difference]:
+    """Return what is wrong with an object that an image should have. A deleted image that is kept counts."""
+    image = await rows.marker(svc.db, blob.image_id, None)
+    locations = [each for each in image[0].locations if each.blob == blob.id] if image else []
+    now = await blobs.by_id(svc.db, blob.id)
+    if now is None or now.state != "live":  # It went while we were looking.
+        return []
+    if not locations:
         if repair:
             async with svc.db.begin() as tx:
-                await blobs.doom(tx, blob.id, blob.image_id)
-        found.append(Difference("unused-object", blob.name, f"image {blob.image_id} does not name it", repair))
-    return found
-
-
-async def _is_used(svc: Service, blob: Blob) -> bool:
-    """Whether an image names the object; one that is deleted but kept for a while counts."""
-    image = await rows.marker(svc.db, blob.image_id, None)
-    return image is not None and any(location.blob == blob.id for location in image[0].locations)
+                await blobs.doom(tx, {blob.id}, blob.image_id)
+        return [Difference("unused-object", blob.name, f"image {blob.image_id} does not name it", repair)]
+    store = svc.stores.get(blob.store)
+    if store is None:
+        return []
+    try:
+        file = await store.get(locations[0], blob.size)
+    except BlobNotFound:
+        detail = f"image {blob.image_id} needs it, store {store.id} does not have it"
+        return [Difference("missing-object", blob.name, detail)]
+    except BlobDamaged as error:
+        return [Difference("damaged-object", blob.name, f"image {blob.image_id} needs it: {error}")]
+    except StoreError as error:
+        return [Difference("unreadable-store", store.id, str(error))]
+    if file is not None:
+        file.close()
+    if not marked:
+        return []
+    if repair:
+        async with svc.db.begin() as tx:
+            await blobs.unmark_damaged(tx, blob.id)
+    return [Difference("marked-damaged", blob.name, f"image {blob.image_id} can be read again", repair)]
 
 
 async def _counts(svc: Service, repair: bool) -> list[Difference]:

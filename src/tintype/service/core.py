@@ -38,6 +38,7 @@ async def fetch(
 
     There is no other way to get an image. With ``lock`` it stays as it is until the transaction ends.
     """
+    svc.authoriser.require_project(caller)
     found = await rows.get(connection, image_id, caller.project, lock) if could_be_image_id(image_id) else None
     if found is None:
         raise NotFound(f"No image found with ID {image_id[:64]}.")

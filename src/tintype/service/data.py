@@ -1,22 +1,22 @@
 """Filling an image with data, and giving the data out."""
 
 import logging
-import uuid
 from collections.abc import AsyncIterator
 
 from tintype.db import blobs
 from tintype.db import images as rows
+from tintype.db.engine import Connection, DatabaseUnavailable
 from tintype.model.blob import Blob, Stored, object_name
 from tintype.model.caller import Caller
 from tintype.model.errors import (
     BlobDamaged,
     BlobNotFound,
     Busy,
-    Conflict,
     Forbidden,
     Gone,
     Invalid,
     OverLimit,
+    Refusal,
     StoreError,
     StoreUnavailable,
 )
@@ -35,8 +35,6 @@ log = logging.getLogger("tintype.data")
 #: Bytes that an upload of unknown size reserves at first; doubled each time up to the last.
 FIRST_STEP = 8 * 1024 * 1024
 LAST_STEP = 1024 * 1024 * 1024
-#: Transfers that one process takes on at once.
-SLOTS = 512
 
 
 def chosen_store(svc: Service, store_id: str | None) -> Store:
@@ -59,43 +57,43 @@ async def upload(
 ) -> None:
     """Fill a queued image with data and make it active; or leave it queued, with nothing stored."""
     store = chosen_store(svc, store_id)
-    if len(svc.lease.writing) >= SLOTS:
-        raise Busy("This node has as many transfers as it can take; please repeat this one later.")
-    async with undoing() as undo:
-        async with svc.db.begin() as tx:
-            image, _ = await fetch(svc, tx, caller, image_id, "upload_image", lock=True)
-            review.ready_for_data(image)
-            limits.size_fits(announced or 0, svc.config.limits)
-            saving = await rows.save(tx, image, move(image, "saving"))
-            blob = await blobs.reserve(
-                tx, _new_blob(svc, image, store, announced), svc.config.limits.user_storage_quota
+    with svc.lease.under_way() as blob_id:
+        async with undoing() as undo:
+            async with svc.db.begin() as tx:
+                image, _ = await fetch(svc, tx, caller, image_id, "upload_image", lock=True)
+                review.ready_for_data(image)
+                limits.size_fits(announced or 0, svc.config.limits)
+                saving = await rows.save(tx, image, move(image, "saving"))
+                quota = svc.config.limits.user_storage_quota
+                blob = await blobs.reserve(tx, _new_blob(svc, blob_id, image, store, announced), quota)
+                undo(give_up, svc, blob)
+            reserved = _Reservation(svc, blob)
+            checks = Checks(
+                most=svc.config.limits.image_size_cap,
+                announced=announced,
+                algorithm=svc.config.api.hashing_algorithm,
+                room=reserved.room,
+                judge=lambda findings: _judge(svc, saving, findings),
+                last=reserved.last,
             )
-            svc.lease.writing.add(blob.id)
-            undo(give_up, svc, blob)
-        reserved = _Reservation(svc, blob)
-        checks = Checks(
-            most=svc.config.limits.image_size_cap,
-            announced=announced,
-            algorithm=svc.config.api.hashing_algorithm,
-            room=reserved.room,
-            judge=lambda findings: _judge(svc, saving, findings),
-            last=reserved.last,
-        )
-        stored = await transfer(chunks, lambda batches: store.put(blob.name, batches, announced), svc.crew, checks)
-        await _activate(svc, image_id, reserved.blob, store, stored)
-        svc.lease.writing.discard(blob.id)
+            stored = await transfer(
+                chunks, lambda batches: store.put(blob.name, batches, announced), svc.crew, checks
+            )
+            await _activate(svc, reserved.blob, store, stored)
 
 
-def _new_blob(svc: Service, image: Image, store: Store, announced: int | None) -> Blob:
+def _new_blob(svc: Service, blob_id: str, image: Image, store: Store, announced: int | None) -> Blob:
+    # Of an unknown size at least the first byte is reserved: with nothing left it is refused before it is read.
+    first = 1 if svc.config.limits.user_storage_quota > 0 else 0
     return Blob(
-        id=uuid.uuid4().hex,
+        id=blob_id,
         store=store.id,
         name=object_name(image.id),
         image_id=image.id,
         project=image.owner,
         purpose="data",
         state="writing",
-        charged=announced or 0,
+        charged=first if announced is None else announced,
         writer=svc.lease.worker,
     )
 
@@ -120,9 +118,9 @@ class _Reservation:
 
     async def room(self, total: int) -> None:
         """Make sure that ``total`` bytes are reserved, and that the work is still ours."""
-        writer = self.blob.writer or ""
-        if not self._svc.lease.held_by(writer):
-            raise Busy("This worker lost its lease; please repeat the transfer.")
+        lease = self._svc.lease
+        if self.blob.id in lease.unwanted or not lease.held_by(self.blob.writer or ""):
+            raise await _taken(self._svc.db, self.blob)
         quota = self._svc.config.limits.user_storage_quota
         if quota <= 0 or total <= self.blob.charged:
             return
@@ -137,7 +135,7 @@ class _Reservation:
         async with self._svc.db.begin() as tx:
             grown = await blobs.grow(tx, self.blob, by, quota)
         if grown is None:
-            raise Gone(f"Image {self.blob.image_id} was deleted during the upload.")
+            raise await _taken(self._svc.db, self.blob)
         self.blob = grown
 
     async def last(self) -> None:
@@ -145,15 +143,20 @@ class _Reservation:
         await self._svc.lease.assure(self.blob.writer or "")
 
 
-async def _activate(svc: Service, image_id: str, blob: Blob, store: Store, stored: Stored) -> None:
+async def _taken(connection: Connection, blob: Blob) -> Refusal:
+    """Return the reason why an upload of ours is not ours any more."""
+    if await rows.get(connection, blob.image_id, None) is None:
+        return Gone(f"Image {blob.image_id} was deleted during the upload.")
+    return Busy("This node lost its hold on the transfer; please repeat it.")
+
+
+async def _activate(svc: Service, blob: Blob, store: Store, stored: Stored) -> None:
     """Commit the bytes and the image together; raise when either is no longer ours."""
     async with svc.db.begin() as tx:
-        found = await rows.get(tx, image_id, None, lock=True)
-        if found is None:
-            raise Gone(f"Image {image_id} was deleted during the upload.")
+        found = await rows.get(tx, blob.image_id, None, lock=True)
+        if found is None or found[0].status != "saving" or not await blobs.keep(tx, blob, stored):
+            raise await _taken(tx, blob)
         current, _ = found
-        if current.status != "saving" or not await blobs.keep(tx, blob, stored):
-            raise Conflict(f"The upload of image {image_id} was taken back meanwhile; please repeat it.")
         metadata = {"store": store.id} if svc.stores.multi else {}
         await rows.save(
             tx,
@@ -192,9 +195,7 @@ async def download(
             file = await store.get(location, image.size)
         except StoreError as error:
             failure = error
-            log.error("Image %s cannot be read from store %s: %s", image_id, store.id, error)
-            if isinstance(error, BlobNotFound | BlobDamaged) and location.blob:
-                await _mark_damaged(svc, location.blob)
+            await _report(svc, image, location, store, error)
             continue
         if file is not None:
             return image, file
@@ -210,10 +211,23 @@ def _in_order(svc: Service, image: Image, prefer: tuple[str, ...]) -> list[Locat
     return ordered
 
 
-async def _mark_damaged(svc: Service, blob_id: str) -> None:
-    """Note that a copy is not what was stored; the ledger keeps it, so that it can be looked at and mended."""
-    async with svc.db.begin() as tx:
-        await blobs.mark_damaged(tx, blob_id)
+async def _report(svc: Service, image: Image, location: Location, store: Store, error: StoreError) -> None:
+    """Say that a copy cannot be read. One that is not what was stored is marked, and its row and bytes stay."""
+    if not isinstance(error, BlobNotFound | BlobDamaged):
+        log.error("Image %s cannot be read from store %s: %s", image.id, store.id, error)
+        return
+    log.error(
+        "The copy of image %s in store %s is lost or damaged: %s. Bring the object back from a backup, or delete"
+        " the copy or the image; `tintype check` lists all of them.",
+        image.id, store.id, error,
+    )  # fmt: skip
+    if not location.blob:
+        return
+    try:
+        async with svc.db.begin() as tx:
+            await blobs.mark_damaged(tx, location.blob)
+    except DatabaseUnavailable as unavailable:  # The next reader marks it; this one may have another copy.
+        log.error("The damaged copy could not be marked: %s", unavailable)
 
 
 def preferred(svc: Service, text: str) -> tuple[str, ...]:

@@ -113,11 +113,12 @@ async def set_active(svc: Service, caller: Caller, image_id: str, active: bool) 
 async def add_tag(svc: Service, caller: Caller, image_id: str, tag: str) -> None:
     """Give an image a tag; one that it has already is fine."""
     svc.schemas.check({"tags": [tag]})
+    review.is_clean("A tag", tag)
     async with svc.db.begin() as tx:
         image, _ = await fetch(svc, tx, caller, image_id, "modify_image", lock=True)
         if tag not in image.tags:
             after = replace(image, tags=(*image.tags, tag))
-            limits.tags_fit(after.tags, svc.config.limits)
+            limits.tags_fit(image.tags, after.tags, svc.config.limits)
             await rows.save(tx, image, after)
 
 

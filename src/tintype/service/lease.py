@@ -2,6 +2,8 @@
 
 import logging
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tintype.db import workers
 from tintype.db.engine import Database, DatabaseUnavailable
@@ -10,12 +12,16 @@ from tintype.service.process import identity
 
 log = logging.getLogger("tintype.lease")
 
+#: Transfers that one process takes on at once.
+SLOTS = 512
+
 
 class Lease:
     """A lease by the database's clock, renewed while the process lives.
 
-    ``writing`` are the ids of the objects that this process is writing now. What the ledger says is ours to
-    write and is not in there was broken off, and is cleaned up.
+    ``writing`` are the ids of the objects that this process is writing now, or whose writing it is taking back.
+    What the ledger says is ours to write and is not in there was broken off, and is cleaned up. ``unwanted`` are
+    those among them whose image was deleted meanwhile: their transfers end before the next byte.
     """
 
     def __init__(self, db: Database):
@@ -23,6 +29,25 @@ class Lease:
         self.worker = ""
         self.lost = True
         self.writing: set[str] = set()
+        self.unwanted: set[str] = set()
+
+    @contextmanager
+    def under_way(self) -> Iterator[str]:
+        """Yield the id of an object that is going to be written; when the block ends, it is not any more.
+
+        Raises Busy when nothing can be begun now.
+        """
+        if self.lost:
+            raise Busy("This node cannot reach its database; please repeat the transfer later.")
+        if len(self.writing) >= SLOTS:
+            raise Busy("This node has as many transfers as it can take; please repeat this one later.")
+        blob_id = uuid.uuid4().hex
+        self.writing.add(blob_id)
+        try:
+            yield blob_id
+        finally:
+            self.writing.discard(blob_id)
+            self.unwanted.discard(blob_id)
 
     async def begin(self) -> None:
         """Enter this process among the workers, under a name that was never used before."""
@@ -33,13 +58,18 @@ class Lease:
 
     async def renew(self) -> None:
         """Prolong the lease; when it has lapsed, everything under way is ended and a new one begins."""
+        worker = self.worker
         try:
             async with self._db.begin() as tx:
-                kept = await workers.renew(tx, self.worker)
-        except DatabaseUnavailable as error:
+                kept = await workers.renew(tx, worker)
+        except Exception as error:
             # Others may take our work over from now on, and we could not know: nothing may be finished.
             self.lost = True
             log.error("The lease of this worker could not be renewed: %s", error)
+            if not isinstance(error, DatabaseUnavailable):
+                raise
+            return
+        if worker != self.worker:  # Somebody else found that it had lapsed, and began another one.
             return
         if kept:
             self.lost = False

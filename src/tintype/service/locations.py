@@ -1,14 +1,19 @@
 """Where an image's data are: for those who may know, and for those who may take a copy away."""
 
+import logging
+
 from msgspec.structs import replace
 
 from tintype.db import blobs
 from tintype.db import images as rows
+from tintype.db.engine import Connection
 from tintype.model.caller import Caller
-from tintype.model.errors import Conflict, Forbidden, NotFound
-from tintype.model.image import Location
+from tintype.model.errors import Conflict, Forbidden, NotFound, StoreError
+from tintype.model.image import Image, Location
 from tintype.service.core import Service, fetch
 from tintype.service.upkeep import remove_bytes
+
+log = logging.getLogger("tintype.locations")
 
 
 async def list_locations(svc: Service, caller: Caller, image_id: str) -> tuple[Location, ...]:
@@ -27,24 +32,51 @@ async def add_location(svc: Service, caller: Caller, image_id: str, url: str) ->
 
 
 async def delete_from_store(svc: Service, caller: Caller, store_id: str, image_id: str) -> None:
-    """Remove the copy of an image that one store holds; the last copy stays."""
+    """Remove the copy of an image that one store holds; the last copy that can be read stays."""
     if not svc.stores.multi:
         raise NotFound("Multi backend is not supported at this site.")
     if svc.stores.get(store_id) is None:
         raise Conflict(f"The selected store {store_id[:64]} is not available on this node.")
+    image = await _judged(svc, svc.db, caller, store_id, image_id)
+    await _another_copy_is_good(svc, image, store_id)
     async with svc.db.begin() as tx:
-        image, _ = await fetch(svc, tx, caller, image_id, "get_image_location", lock=True)
-        await fetch(svc, tx, caller, image_id, "delete_image_location")
-        if image.status != "active":
-            raise Conflict(f"Image {image_id} is {image.status}; only an active image has copies to remove.")
-        if len(image.locations) == 1:
-            raise Forbidden(f"Cannot delete image data from the only store containing it. Image {image_id} stays.")
-        gone = [each for each in image.locations if each.store == store_id]
-        if not gone:
-            raise NotFound(f"Image {image_id} has no copy in store {store_id[:64]}.")
+        image = await _judged(svc, tx, caller, store_id, image_id, lock=True)
         kept = tuple(each for each in image.locations if each.store != store_id)
         await rows.save(tx, image, replace(image, locations=kept))
-        doomed = [await blobs.doom(tx, each.blob, image_id) for each in gone if each.blob]
+        gone = {each.blob for each in image.locations if each.store == store_id and each.blob}
+        doomed = await blobs.doom(tx, gone, image_id)
     for blob in doomed:
-        if blob:
-            await remove_bytes(svc, blob)
+        await remove_bytes(svc, blob)
+
+
+async def _judged(
+    svc: Service, connection: Connection, caller: Caller, store_id: str, image_id: str, lock: bool = False
+) -> Image:
+    """Return an image whose copy in this store the caller may remove now."""
+    await fetch(svc, connection, caller, image_id, "get_image_location", lock)
+    image, _ = await fetch(svc, connection, caller, image_id, "delete_image_location")
+    if image.status != "active":
+        raise Conflict(f"Image {image_id} is {image.status}; only an active image has copies to remove.")
+    here = [each for each in image.locations if each.store == store_id]
+    if len(image.locations) == 1 or len(here) == len(image.locations):
+        raise Forbidden(f"Cannot delete image data from the only store containing it. Image {image_id} stays.")
+    if not here:
+        raise NotFound(f"Image {image_id} has no copy in store {store_id[:64]}.")
+    return image
+
+
+async def _another_copy_is_good(svc: Service, image: Image, store_id: str) -> None:
+    """Raise Conflict unless a copy elsewhere can be read; one in a store that another node has is believed."""
+    for location in image.locations:
+        store = svc.stores.of(location)
+        if location.store == store_id:
+            continue
+        try:
+            file = await store.get(location, image.size) if store else None
+        except StoreError as error:
+            log.error("Image %s cannot be read from store %s: %s", image.id, location.store, error)
+            continue
+        if file is not None:
+            file.close()
+        return
+    raise Conflict(f"The copy in store {store_id[:64]} is the only one of image {image.id} that can be read.")

@@ -5,7 +5,7 @@ from tintype.model.caller import Caller
 from tintype.model.errors import Conflict, Forbidden, Invalid, NotFound
 from tintype.model.image import Image
 from tintype.model.member import STATUSES, Member
-from tintype.rules import limits
+from tintype.rules import limits, review
 from tintype.service.core import Service, fetch
 
 
@@ -45,6 +45,7 @@ async def add_member(svc: Service, caller: Caller, image_id: str, member: str) -
     async with svc.db.begin() as tx:
         image, _ = await fetch(svc, tx, caller, image_id, "add_member", lock=True)
         _must_be_shared(image)
+        review.is_clean("A member", member)
         present = await rows.of_image(tx, image_id)
         limits.members_fit(len(present) + 1, svc.config.limits)
         if any(each.member == member for each in present):
@@ -56,15 +57,13 @@ async def set_member_status(svc: Service, caller: Caller, image_id: str, member:
     """Accept, reject or reconsider an image on behalf of the member itself."""
     if status not in STATUSES:
         raise Invalid(f"'status' must be one of {', '.join(STATUSES)}.")
+    theirs = caller.is_admin or caller.project == member
     async with svc.db.begin() as tx:
-        image, shared = await fetch(svc, tx, caller, image_id, "get_image", lock=True)
+        image, _ = await fetch(svc, tx, caller, image_id, "modify_member" if theirs else "get_image", lock=True)
         _must_be_shared(image)
-        if not (caller.is_admin or caller.project in (image.owner, member)):
+        if not (theirs or caller.project == image.owner) or await rows.one(tx, image_id, member) is None:
             raise _no_member(image_id, member)
-        if await rows.one(tx, image_id, member) is None:
-            raise _no_member(image_id, member)
-        theirs = caller.is_admin or caller.project == member
-        if not theirs or not svc.authoriser.allows(caller, "modify_member", image, shared):
+        if not theirs:
             raise Forbidden("Only the member itself can change its status (modify_member).")
         changed = await rows.set_status(tx, image_id, member, status)
         if changed is None:

@@ -7,12 +7,15 @@ from pathlib import Path
 def identity(pid: int | None = None) -> str:
     """Return boot, process-id namespace, pid and start time of a process (this one); "" if there is none.
 
-    A process in another container may have the same pid, and a pid is used again: hence all four.
+    A process in another container may have the same pid, and a pid is used again: hence all four. One that has
+    ended, and that nobody has waited for yet, is no more: an orphan's new parent may take its time.
     """
     pid = pid or os.getpid()
     try:
-        start = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-        return f"{_here()} {pid} {start}"
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        if fields[0] == "Z" and len([*Path(f"/proc/{pid}/task").iterdir()]) == 1:  # its other threads ended, too
+            return ""
+        return f"{_here()} {pid} {fields[19]}"
     except OSError:
         return ""
 
@@ -35,4 +38,4 @@ def is_gone(process: str) -> bool:
 
 def _here() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

@@ -7,6 +7,7 @@ import logging
 
 from tintype.db import blobs, workers
 from tintype.db import images as rows
+from tintype.db.engine import DatabaseUnavailable
 from tintype.model.blob import Blob
 from tintype.model.errors import StoreError
 from tintype.model.image import move
@@ -24,34 +25,38 @@ async def give_up(svc: Service, blob: Blob) -> None:
     """Take back an upload of ours: the image is queued again, the object is doomed, its bytes are removed."""
     async with svc.db.begin() as tx:
         found = await rows.get(tx, blob.image_id, None, lock=True)
-        current = await blobs.by_id(tx, blob.id)
+        current = await blobs.by_id(tx, blob.id, lock=True)
         if current is None or current.writer != blob.writer or not await blobs.give_up(tx, current):
-            svc.lease.writing.discard(blob.id)
             return
         if found and found[0].status == "saving" and current.state == "writing":
             await rows.save(tx, found[0], move(found[0], "queued"))
-    svc.lease.writing.discard(blob.id)
     await remove_bytes(svc, current)
 
 
 async def remove_bytes(svc: Service, blob: Blob, attempts: int = 0) -> None:
-    """Remove the bytes of a doomed object and then its row; what its store refuses is tried again later."""
+    """Remove the bytes of a doomed object and then its row; what cannot be done now is tried again later.
+
+    Never fails: whoever doomed the object has done what he was asked to do.
+    """
     store = svc.stores.get(blob.store)
-    try:
-        if store is None:
-            raise StoreError("this node has no such store")
-        await store.delete(blob.name)
-    except StoreError as error:
-        pause = min(SECOND * 2 ** min(attempts, 30), LONGEST_PAUSE)
-        log.warning(
-            "Object %s of a deleted image cannot be removed from store %s, next try in %d s: %s",
-            blob.name, blob.store, pause // SECOND, error,
-        )  # fmt: skip
-        async with svc.db.begin() as tx:
-            await blobs.postpone(tx, blob, pause)
+    if store is None:  # Another node has it, and removes the bytes.
         return
-    async with svc.db.begin() as tx:
-        await blobs.drop(tx, blob)
+    try:
+        try:
+            await store.delete(blob.name)
+        except StoreError as error:
+            pause = min(SECOND * 2 ** min(attempts, 30), LONGEST_PAUSE)
+            log.warning(
+                "Object %s is not needed any more and cannot be removed from store %s; next try in %d s: %s",
+                blob.name, blob.store, pause // SECOND, error,
+            )  # fmt: skip
+            async with svc.db.begin() as tx:
+                await blobs.postpone(tx, blob, pause)
+            return
+        async with svc.db.begin() as tx:
+            await blobs.drop(tx, blob)
+    except DatabaseUnavailable as error:
+        log.warning("The row of object %s stays for the next round of upkeep: %s", blob.name, error)
 
 
 async def expire_the_dead(svc: Service) -> None:
@@ -62,15 +67,22 @@ async def expire_the_dead(svc: Service) -> None:
                 await workers.expire(tx, worker)
 
 
-async def take_over_abandoned(svc: Service) -> None:
-    """Doom objects whose writers fell silent and give their images back; also what we broke off ourselves."""
+async def look_after_ours(svc: Service) -> None:
+    """Take back what we broke off without a proper end, and have transfers to deleted images end."""
     for blob in await blobs.written_by(svc.db, svc.lease.worker):
         if blob.id not in svc.lease.writing:  # Its undo failed, perhaps because the database was away.
             await give_up(svc, blob)
-    for blob in await blobs.abandoned(svc.db):
+        elif blob.state == "doomed":
+            svc.lease.unwanted.add(blob.id)
+
+
+async def take_over_abandoned(svc: Service) -> None:
+    """Doom objects whose writers fell silent and give their images back."""
+    for listed in await blobs.abandoned(svc.db):
         async with svc.db.begin() as tx:
-            found = await rows.get(tx, blob.image_id, None, lock=True)
-            if not await blobs.abandon(tx, blob):
+            found = await rows.get(tx, listed.image_id, None, lock=True)
+            blob = await blobs.by_id(tx, listed.id, lock=True)
+            if blob is None or not await blobs.abandon(tx, blob):
                 continue
             if found and found[0].status == "saving":
                 await rows.save(tx, found[0], move(found[0], "queued"))
@@ -78,14 +90,15 @@ async def take_over_abandoned(svc: Service) -> None:
 
 
 async def remove_doomed(svc: Service) -> None:
-    """Remove the bytes of doomed objects whose time has come."""
-    for blob, attempts in await blobs.due(svc.db):
+    """Remove the bytes of doomed objects whose time has come, in the stores that this node has."""
+    for blob, attempts in await blobs.due(svc.db, [store.id for store in svc.stores]):
         await remove_bytes(svc, blob, attempts + 1)
 
 
 async def tidy(svc: Service) -> None:
     """One round of upkeep."""
     await expire_the_dead(svc)
+    await look_after_ours(svc)
     await take_over_abandoned(svc)
     await remove_doomed(svc)
     async with svc.db.begin() as tx:

@@ -1,1 +1,1 @@
-"""Where bytes are kept. ``store`` is what the service calls; ``driver`` is what a backend is; a file for each backend."""
+"""Where bytes are kept: ``store`` is what the service calls, ``driver`` what a backend is, then a file for each."""

@@ -34,10 +34,14 @@ class LocalFile:
 
 
 class Health(Struct, frozen=True):
-    """What the last probe found. ``reason`` says what an operator has to mend."""
+    """What the last probe found. ``reason`` says what an operator has to mend.
+
+    ``full``: nothing is broken, there is no room. Room may come at any moment, so writing is tried all the same.
+    """
 
     writable: bool
     reason: str = ""
+    full: bool = False
 
 
 class Driver(Protocol):
@@ -53,7 +57,8 @@ class Driver(Protocol):
         """Keep an object and return its URL. When this returns, the bytes are durable.
 
         ``size`` is what the source announced, if it did. On any failure nothing is left behind that
-        ``delete`` of the same name would not remove.
+        ``delete`` of the same name would not remove. An object of this name that exists already is left as
+        it is, and the new one fails.
         """
 
     async def get(self, url: str, size: int | None) -> LocalFile | None:

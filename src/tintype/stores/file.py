@@ -59,14 +59,23 @@ class _Writing:
         self._mode, self._thin = mode, thin
         self._unsynced = self._size = 0
         self._fd = self._folder = -1
+        self.opened = False
 
     def open(self) -> None:
         with _translated(f"create {self._part} in {self._directory}"):
-            self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self._part, flags, 0o640, dir_fd=self._folder)
-            if self._mode:
-                os.fchmod(self._fd, self._mode)
+            self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._fd = os.open(self._part, flags, self._mode or 0o640, dir_fd=self._folder)
+                if _exists(self._name, self._folder):
+                    os.unlink(self._part, dir_fd=self._folder)
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                self.opened = True
+                if self._mode:
+                    os.fchmod(self._fd, self._mode)
+            except BaseException:
+                self.close()
+                raise
 
     def write(self, batch: Batch) -> None:
         with _translated(f"write {self._part} in {self._directory}"):
@@ -143,37 +152,54 @@ class FileDriver:
                 await self._crew.offload(file.write, batch)
             await self._crew.offload(file.settle)
         except BaseException:  # Failed or cancelled: leave no trace, then let it through.
-            await self._crew.offload(self._remove_quietly, directory, name)
+            if file.opened:  # Else what is there is not ours.
+                await self._crew.offload(self._remove_quietly, directory, name)
             raise
         finally:
-            file.close()
+            await self._crew.offload(file.close)
         return f"file://{quote(str(directory / name))}"
 
     def _roomiest(self, size: int) -> Path:
-        """Return the directory of the highest priority that has room; among equals the emptiest."""
-        best: tuple[int, int, Path] | None = None
-        for directory in self._directories:
-            with _translated(f"use {directory}"):
-                self._prepare(directory)
-                found = os.statvfs(directory)
-            free = found.f_bavail * found.f_frsize
-            rank = (self._priorities[directory], free, directory)
-            if free > size and (best is None or rank[:2] > best[:2]):
-                best = rank
-        if best is None:
-            raise StoreFull(f"no directory has {size} bytes free: {', '.join(map(str, self._directories))}")
-        return best[2]
+        """Return the directory of the highest priority that has room; among equals the emptiest.
 
-    @staticmethod
-    def _prepare(directory: Path) -> None:
-        """Make the directory, durably: a file in it must not vanish with it after a power loss."""
+        One that cannot be used is passed over, as long as there is another.
+        """
+        usable: list[tuple[int, int, Path]] = []
+        failure: StoreError | None = None
+        for directory in self._directories:
+            try:
+                with _translated(f"use {directory}"):
+                    self._prepare(directory)
+                    found = os.statvfs(directory)
+                    _check_access(directory)
+            except StoreError as error:
+                failure = error
+                continue
+            usable.append((self._priorities[directory], found.f_bavail * found.f_frsize, directory))
+        if not usable and failure:
+            raise failure
+        roomy = [each for each in usable if each[1] >= size]
+        if not roomy:
+            raise StoreFull(f"no directory has {size} bytes free: {', '.join(map(str, self._directories))}")
+        return max(roomy, key=lambda each: each[:2])[2]
+
+    def _prepare(self, directory: Path) -> None:
+        """Make the directory, durably: a file in it must not vanish with it after a power loss.
+
+        Whoever may read the files by ``file_perm`` is let into the directory too.
+        """
         missing = []
-        while not directory.exists():
-            missing.append(directory)
-            directory = directory.parent
+        parent = directory
+        while not parent.exists():
+            missing.append(parent)
+            parent = parent.parent
         for each in reversed(missing):
             each.mkdir(mode=0o750, exist_ok=True)
             _fsync_directory(each.parent)
+        enter = (0o010 if self._mode & 0o070 else 0) | (0o001 if self._mode & 0o007 else 0)
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        if mode | enter != mode:
+            directory.chmod(mode | enter)
 
     @staticmethod
     def _remove_quietly(directory: Path, name: str) -> None:
@@ -201,10 +227,12 @@ class FileDriver:
             # Neither a link nor a pipe that somebody put in its place is followed or waited for.
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or (size is not None and found.st_size != size):
-            os.close(fd)
-            raise BlobDamaged(f"{path} has {found.st_size} bytes where {size} were stored")
-        return LocalFile(fd, found.st_size)
+        if stat.S_ISREG(found.st_mode) and size in (None, found.st_size):
+            return LocalFile(fd, found.st_size)
+        os.close(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise BlobDamaged(f"{path} is not a plain file")
+        raise BlobDamaged(f"{path} has {found.st_size} bytes where {size} were stored")
 
     async def delete(self, name: str) -> None:
         for directory in self._directories:
@@ -219,14 +247,17 @@ class FileDriver:
         return await self._crew.offload(self._probe)
 
     def _probe(self) -> Health:
+        reasons, full, writable = [], True, False
         for directory in self._directories:
             try:
                 self._prepare(directory)
                 _try_to_write(directory)
+                writable = True
             except OSError as error:
+                full = full and error.errno in (errno.ENOSPC, errno.EDQUOT)
                 reason = os.strerror(error.errno or errno.EIO)
-                return Health(False, f"cannot write to {directory}: {reason}. Check its owner, mode and free space.")
-        return Health(True)
+                reasons.append(f"cannot write to {directory}: {reason}. Check its owner, mode and free space.")
+        return Health(writable, " ".join(reasons), full and not writable)
 
     async def names(self) -> AsyncIterator[str]:
         for directory in self._directories:
@@ -236,7 +267,7 @@ class FileDriver:
     @staticmethod
     def _list(directory: Path) -> list[str]:
         with _translated(f"list {directory}"):
-            found = os.listdir(directory) if directory.exists() else []
+            found = [each.name for each in directory.iterdir()] if directory.exists() else []
         return sorted(
             {name.removeprefix(".").removesuffix(".part") if name.endswith(".part") else name for name in found}
         )
@@ -247,7 +278,7 @@ def _unlink(directory: Path, name: str) -> None:
     gone = False
     for each in (name, f".{name}.part"):
         try:
-            os.unlink(directory / each)
+            (directory / each).unlink()
             gone = True
         except FileNotFoundError:
             continue
@@ -255,8 +286,21 @@ def _unlink(directory: Path, name: str) -> None:
         _fsync_directory(directory)
 
 
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _check_access(directory: Path) -> None:
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def _fsync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
@@ -270,8 +314,7 @@ def _try_to_write(directory: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
-        if not os.access(directory, os.W_OK | os.X_OK):  # This file system has no nameless files.
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
+        _check_access(directory)  # This file system has no nameless files.
         return
     try:
         os.write(fd, b"probe")

@@ -1,5 +1,6 @@
 """A store as the service sees it: what is alike in all of them, around the driver that differs."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from tintype.stores.file import FileDriver
 
 log = logging.getLogger("tintype.stores")
 
+#: Seconds that a backend has to answer a probe.
+PATIENCE = 5.0
+
 DRIVERS: Mapping[str, Factory] = {"file": FileDriver}
 
 
@@ -28,6 +32,8 @@ class Store:
         self.weight = config.weight
         self._driver = driver
         self.health = Health(True)
+        #: a probe that has not been answered yet
+        self._asked: asyncio.Future[Health] | None = None
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -36,7 +42,7 @@ class Store:
 
     async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
         """Keep an object durably and return its URL; all of it, or nothing and an error."""
-        if not self.health.writable:
+        if not self.health.writable and not self.health.full:
             raise self._named(StoreReadOnly(f"it does not take images at present: {self.health.reason}"))
         with self._translated():
             return await self._driver.put(name, batches, size)
@@ -60,12 +66,27 @@ class Store:
         return self._driver.owns(url)
 
     async def probe(self) -> None:
-        """Find out whether the store can be written, and log when that changes."""
-        health = await self._driver.probe()
+        """Find out whether the store can be written, and log when that changes.
+
+        A backend that does not answer counts as one that cannot; nobody waits for it, and it is not asked again
+        before it has answered.
+        """
+        if self._asked is None:
+            self._asked = asyncio.ensure_future(self._driver.probe())
+        answered, _ = await asyncio.wait([self._asked], timeout=PATIENCE)
+        if answered:
+            asked, self._asked = self._asked, None
+            try:
+                health = asked.result()
+            except StoreError as error:
+                health = Health(False, str(error))
+        else:
+            health = Health(False, "it does not answer. Check its file system, or the network to it.")
         if health.writable and not self.health.writable:
             log.warning("Store %s takes images again.", self.id)
-        if not health.writable and health != self.health:
-            log.error("Store %s is read-only now: %s", self.id, health.reason)
+        if health.reason and health != self.health:
+            how = "is in trouble" if health.writable else "is full" if health.full else "is read-only now"
+            log.error("Store %s %s: %s", self.id, how, health.reason)
         self.health = health
 
     @contextmanager
@@ -107,9 +128,8 @@ class Stores:
         return next((store for store in self if store.owns(location.url)), None)
 
     async def probe(self) -> None:
-        """Probe every store; one that fails never keeps the others from being probed."""
-        for store in self:
-            await store.probe()
+        """Probe every store; one that fails or hangs never keeps the others from being probed."""
+        await asyncio.gather(*(store.probe() for store in self))
 
 
 def open_stores(config: StoresConfig, crew: Crew) -> Stores:

@@ -9,14 +9,15 @@ import asyncio
 import hashlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import msgspec
 
 from tintype.model.blob import Stored
 from tintype.model.errors import Invalid, OverLimit
-from tintype.offload import Crew
+from tintype.offload import Crew, undisturbed
 from tintype.streams.inspect import Findings, Inspector
 
 Batch = Sequence[bytes]
@@ -69,18 +70,27 @@ async def transfer(
     virtual_size: int | None = None
     findings: Findings | None = None
 
-    async def source() -> AsyncIterator[Batch]:
+    async def source() -> AsyncGenerator[Batch, None]:
         nonlocal size, virtual_size, findings
-        async for batch in _watched(_sized(_gathered(chunks), checks), watchers, crew):
-            size += sum(map(len, batch))
-            yield batch
+        async with (
+            aclosing(_gathered(chunks)) as gathered,
+            aclosing(_sized(gathered, checks)) as sized,
+            aclosing(_watched(sized, watchers, crew)) as watched,
+        ):
+            async for batch in watched:
+                size += _bytes_in(batch)
+                yield batch
         if checks.announced is not None and size != checks.announced:
             raise Invalid(f"{size} bytes came where {checks.announced} were announced.")
         findings = await crew.offload(inspector.finish)
         virtual_size = checks.judge(findings)
         await checks.last()
 
-    url = await sink(source())
+    # Closed here, not whenever the collector comes by: nothing is read any more once we have ended.
+    async with aclosing(source()) as batches:
+        url = await sink(batches)
+    if findings is None:
+        raise RuntimeError("the sink was content before the data had ended")
     return Stored(
         url=url,
         size=size,
@@ -100,7 +110,7 @@ def _hashing(digest: Any) -> Watcher:
     return feed
 
 
-async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[Batch]:
+async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Batch, None]:
     """Yield the chunks in lists of at least ``BATCH`` bytes; smaller ones at the end or from a slow source."""
     batch: list[bytes] = []
     size, began = 0, 0.0
@@ -118,11 +128,11 @@ async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[Batch]:
         yield batch
 
 
-async def _sized(batches: AsyncIterator[Batch], checks: Checks) -> AsyncIterator[Batch]:
+async def _sized(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGenerator[Batch, None]:
     """Pass batches on while they are within every limit."""
     total = 0
     async for batch in batches:
-        total += sum(map(len, batch))
+        total += _bytes_in(batch)
         if checks.announced is not None and total > checks.announced:
             raise Invalid(f"More bytes came than the {checks.announced} that were announced.")
         if total > checks.most:
@@ -131,50 +141,58 @@ async def _sized(batches: AsyncIterator[Batch], checks: Checks) -> AsyncIterator
         yield batch
 
 
-async def _watched(batches: AsyncIterator[Batch], watchers: list[Watcher], crew: Crew) -> AsyncIterator[Batch]:
-    """Yield every batch while the watchers see it in their threads; end when they have seen all."""
+async def _watched(batches: AsyncIterator[Batch], watchers: list[Watcher], crew: Crew) -> AsyncGenerator[Batch, None]:
+    """Yield every batch while the watchers see it in their threads; end when they have seen all.
+
+    The next batch is read meanwhile. A batch leaves the budget when everybody is done with it, whatever becomes
+    of the others: a transfer that waits for memory must never hold any that it does not use.
+    """
     chains = [crew.chain() for _ in watchers]
-    ahead: asyncio.Queue[Batch | Exception | None] = asyncio.Queue(1)
-    pending: deque[tuple[int, list[asyncio.Future[None]]]] = deque()
-    held = 0
+    under_way: deque[asyncio.Task[None]] = deque()
 
-    async def read_ahead() -> None:
-        nonlocal held
-        try:
-            async for batch in batches:
-                amount = sum(map(len, batch))
-                await crew.budget.take(amount)
-                held += amount
-                await ahead.put(batch)
-            await ahead.put(None)
-        except Exception as error:  # Raised again where the sink is waiting for bytes.
-            await ahead.put(error)
+    async def next_batch() -> Batch | None:
+        batch = await anext(batches, None)
+        if batch is not None:
+            await crew.budget.take(_bytes_in(batch))
+        return batch
 
-    async def seen() -> None:
-        nonlocal held
-        amount, outcomes = pending.popleft()
+    async def seen(batch: Batch, outcomes: list[asyncio.Future[None]]) -> None:
+        await asyncio.wait(outcomes)
+        crew.budget.give(_bytes_in(batch))
         for outcome in outcomes:
-            await outcome
-        held -= amount
-        crew.budget.give(amount)
+            outcome.result()
 
-    reader = asyncio.ensure_future(read_ahead())
+    async def wind_up() -> None:
+        reading.cancel()
+        await asyncio.wait([reading, *under_way])
+        for each in under_way:
+            if not each.cancelled():
+                each.exception()  # Looked at, so that nobody complains: what ended us is more to the point.
+        if not reading.cancelled() and reading.exception() is None and (unused := reading.result()):
+            crew.budget.give(_bytes_in(unused))
+
+    reading = asyncio.create_task(next_batch())
     try:
-        while (batch := await ahead.get()) is not None:
-            if isinstance(batch, Exception):
-                raise batch
+        while (batch := await reading) is not None:
             outcomes = [chain.submit(watch, batch) for chain, watch in zip(chains, watchers, strict=True)]
-            pending.append((sum(map(len, batch)), outcomes))
-            yield batch
-            while len(pending) >= WINDOW:
-                await seen()
-        while pending:
-            await seen()
+            reading = asyncio.create_task(next_batch())
+            try:
+                yield batch
+            finally:
+                under_way.append(asyncio.create_task(seen(batch, outcomes)))
+            while len(under_way) >= WINDOW:
+                await _oldest(under_way)
+        while under_way:
+            await _oldest(under_way)
     finally:
-        reader.cancel()
-        await asyncio.wait([reader])
-        unseen = [outcome for _, outcomes in pending for outcome in outcomes]
-        if unseen:
-            await asyncio.wait(unseen)
-        if held:
-            crew.budget.give(held)
+        await undisturbed(wind_up())
+
+
+async def _oldest(under_way: deque[asyncio.Task[None]]) -> None:
+    """Wait for the first of the tasks without passing a cancellation on to it, and take it away."""
+    await asyncio.wait([under_way[0]])
+    under_way.popleft().result()
+
+
+def _bytes_in(batch: Batch) -> int:
+    return sum(map(len, batch))

@@ -10,7 +10,7 @@ several threads at once.
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from tintype.config.model import (
 )
 from tintype.db import schema
 from tintype.model.caller import Caller
+from tintype.model.errors import Unauthenticated
 
 T = TypeVar("T")
 
@@ -133,11 +134,14 @@ class Client:
         *,
         caller: Caller | None = None,
         headers: Mapping[str, str] | None = None,
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | Iterable[bytes] | AsyncIterator[bytes] | None = None,
         json: Any = None,
         cut: bool = False,
     ) -> Reply:
-        """Ask. A ``body`` that is no bytes is sent chunked; with ``cut`` the client goes before its end."""
+        """Ask. A ``body`` that is no bytes is sent chunked; with ``cut`` the client goes before its end.
+
+        An asynchronous body is asked for a piece whenever the service wants one.
+        """
         return self.run(self._request(method, path, caller or self.caller, headers or {}, body, json, cut))
 
     async def _request(
@@ -146,7 +150,7 @@ class Client:
         path: str,
         caller: Caller,
         headers: Mapping[str, str],
-        body: bytes | Iterable[bytes] | None,
+        body: bytes | Iterable[bytes] | AsyncIterator[bytes] | None,
         json: Any,
         cut: bool,
     ) -> Reply:
@@ -155,7 +159,6 @@ class Client:
         sent = {"host": "127.0.0.1:9292", "x-auth-token": token} | {k.lower(): v for k, v in headers.items()}
         if json is not None:
             body = msgspec.json.encode(json)
-        chunks = [body] if isinstance(body, bytes) else list(body or ())
         if isinstance(body, bytes):
             sent.setdefault("content-length", str(len(body)))
         elif body is not None:
@@ -171,15 +174,12 @@ class Client:
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
             "extensions": {},
         }
-        messages: list[dict[str, Any]] = [
-            {"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks
-        ]
-        messages.append({"type": "http.disconnect"} if cut else {"type": "http.request", "body": b""})
-        coming = iter(messages)
+        last = {"type": "http.disconnect"} if cut else {"type": "http.request", "body": b""}
+        coming = _messages(body, last)
         reply = Reply(0, {}, b"")
 
         async def receive() -> dict[str, Any]:
-            return next(coming, {"type": "http.disconnect"})
+            return await anext(coming, {"type": "http.disconnect"})
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -227,6 +227,18 @@ class Client:
         return self.get(path, caller=caller).json
 
 
+async def _messages(
+    body: bytes | Iterable[bytes] | AsyncIterator[bytes] | None, last: dict[str, Any]
+) -> AsyncIterator[dict[str, Any]]:
+    if isinstance(body, AsyncIterator):
+        async for chunk in body:
+            yield {"type": "http.request", "body": chunk, "more_body": True}
+    else:
+        for chunk in [body] if isinstance(body, bytes) else body or ():
+            yield {"type": "http.request", "body": chunk, "more_body": True}
+    yield last
+
+
 @contextmanager
 def client(directory: Path, **changes: Any) -> Iterator[Client]:
     """Run a service with its data in ``directory`` and yield a client of it; see ``config`` for the changes."""
@@ -244,7 +256,10 @@ def serving(configuration: Config) -> Iterator[Client]:
     callers: dict[str, Caller] = {}
 
     async def identify(headers: Mapping[str, str]) -> Caller:
-        return callers[headers["x-auth-token"]]
+        caller = callers.get(headers.get("x-auth-token", ""))
+        if caller is None:
+            raise Unauthenticated("The token is missing, or nobody has it.")
+        return caller
 
     def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run_coroutine_threadsafe(work(), loop).result(60)

@@ -1,13 +1,12 @@
 """``tintype serve`` as a process of its own, on a free port, to be asked over sockets and killed."""
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +15,13 @@ from pathlib import Path
 class Served:
     """A running service. ``url`` has no slash at its end; ``log`` is the file with everything it said."""
 
-    def __init__(self, arguments: Sequence[str], port: int, log: Path, environment: Mapping[str, str]):
+    def __init__(
+        self, arguments: Sequence[str], port: int, log: Path, environment: Mapping[str, str], wrapper: Sequence[str]
+    ):
         self.url = f"http://127.0.0.1:{port}"
         self.port = port
         self.log = log
-        self._arguments, self._environment = arguments, environment
+        self._arguments, self._environment, self._wrapper = arguments, environment, wrapper
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -35,21 +36,64 @@ class Served:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [int(child) for child in children]
 
+    def worker_of(self, client: socket.socket) -> int | None:
+        """Return the process id of the worker that has accepted this connection; None before one has."""
+        ours = f"{client.getsockname()[1]:04X}"
+        inode = ""
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[1].endswith(f":{self.port:04X}") and fields[2].endswith(f":{ours}"):
+                inode = fields[9]
+        for worker in self.workers():
+            if f"socket:[{inode}]" in self.descriptors(worker):
+                return worker
+        return None
+
+    def descriptors(self, pid: int) -> list[str]:
+        """Return what the open descriptors of a process lead to."""
+        found = []
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            try:
+                found.append(str(Path(entry.path).readlink()))
+            except FileNotFoundError:  # It was closed while we were looking.
+                continue
+        return found
+
     def start(self, patience: float = 30) -> None:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "tintype", "serve", "--port", str(self.port), *self._arguments]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=dict(self._environment))
+            self.process = subprocess.Popen(  # noqa: S603  every word is ours
+                [*self._wrapper, *command], stdout=log, stderr=log, env=dict(self._environment)
+            )
+        self.wait_until_it_answers(patience)
+
+    def wait_until_it_answers(self, patience: float = 30) -> None:
+        """Wait until a request is answered."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
-            if self.process.poll() is not None:
+            if self.process and self.process.poll() is not None:
                 raise RuntimeError(f"the service ended with {self.process.returncode}:\n{self.log.read_text()}")
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
             try:
-                with urllib.request.urlopen(f"{self.url}/healthcheck", timeout=2):  # noqa: S310 - our own URL
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.05)
+                connection.request("GET", "/healthcheck")
+                connection.getresponse().read()
+                return
+            except (http.client.HTTPException, OSError):
+                time.sleep(0.02)
+            finally:
+                connection.close()
         raise RuntimeError(f"the service does not answer:\n{self.log.read_text()}")
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run another ``tintype`` command in the same environment, such as ``check``."""
+        return subprocess.run(  # noqa: S603  every word is ours
+            [sys.executable, "-m", "tintype", *words],
+            env=dict(self._environment),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def kill_all(self) -> None:
         """End supervisor and workers as a power cut would: at once, all of them."""
@@ -84,11 +128,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Run ``tintype serve`` with its data home in ``directory`` and end it afterwards."""
+def served(
+    directory: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
+) -> Iterator[Served]:
+    """Run ``tintype serve`` with its data home in ``directory`` and end it afterwards.
+
+    ``wrapper`` are words in front of the command, such as ``strace -D``: they must not change the process id.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     env = os.environ | {"XDG_DATA_HOME": str(directory), "HOME": str(directory)} | dict(environment or {})
-    service = Served(arguments, free_port(), directory / "serve.log", env)
+    service = Served(arguments, free_port(), directory / "serve.log", env, wrapper)
     service.start()
     try:
         yield service

@@ -7,10 +7,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from msgspec.structs import replace
+
 from tintype.model.caller import Caller
 from tintype.model.errors import Forbidden, Invalid, NotFound
 from tintype.service.core import Service
-from tintype.web import health, routes, versions
+from tintype.web import cors, health, routes, versions
 from tintype.web.errors import HTTPRefusal, response_to
 from tintype.web.http import FileResponse, Receive, Request, Response, Scope, Send
 
@@ -22,6 +24,9 @@ Identify = Callable[[Mapping[str, str]], Awaitable[Caller]]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _VERSION_BY_ACCEPT = "application/vnd.openstack.images-"
+#: What a proxy may say of where it was reached; anything else is not believed.
+_HOST = re.compile(r"[A-Za-z0-9._~%:\[\]-]+", re.ASCII)
+_PREFIX = re.compile(r"/*[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/*", re.ASCII)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 #: What is read of a file at once where the server cannot send it by itself.
 _PIECE = 1024 * 1024
@@ -42,6 +47,7 @@ class Web:
             response = await self._answer(request)
         except Exception as error:
             response = response_to(error, request)
+        response.headers += cors.headers(request)
         sent = 0
         try:
             sent = await self._send(request, response, scope, send)
@@ -72,7 +78,8 @@ class Web:
             return versions.document(request, 300)
         if not segments:
             return versions.document(request, 200)
-        request.caller = await self._identify(request.headers)
+        caller = await self._identify(request.headers)
+        request.caller = replace(caller, is_admin=self._svc.authoriser.is_admin(caller))
         return await self._routed(request, segments)
 
     def _versioned(self, request: Request, first: str, rest: list[str]) -> list[str] | None:
@@ -180,17 +187,22 @@ def _base(request: Request) -> str:
     """Return scheme, host and mount prefix by which the client reached us, as far as it may be believed."""
     scheme, host, prefix = request.scope["scheme"], request.headers.get("host", ""), ""
     if request.svc.config.server.proxy_headers:
-        forwarded = _forwarded(request.headers.get("forwarded", ""))
-        scheme = forwarded.get("proto") or request.headers.get("x-forwarded-proto", scheme)
-        host = forwarded.get("host") or request.headers.get("x-forwarded-host", host)
-        prefix = request.headers.get("x-forwarded-prefix", "").rstrip("/")
+        told = _forwarded(request.headers)
+        scheme = told["proto"].lower() if told["proto"].lower() in ("http", "https") else scheme
+        host = told["host"] if _HOST.fullmatch(told["host"]) else host
+        prefix = f"/{told['prefix'].strip('/')}" if _PREFIX.fullmatch(told["prefix"]) else ""
     return f"{scheme}://{host}{prefix}"
 
 
-def _forwarded(text: str) -> dict[str, str]:
-    """Return the parameters of a Forwarded header's first element."""
-    pairs = (part.partition("=") for part in text.split(",")[0].split(";"))
-    return {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs if value}
+def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return proto, host and prefix as the first proxy saw them; empty where none says so."""
+    names = ("proto", "host", "prefix")
+    told = {name: headers.get(f"x-forwarded-{name}", "").partition(",")[0].strip() for name in names}
+    for part in headers.get("forwarded", "").split(",")[0].split(";"):
+        name, _, value = part.partition("=")
+        if name.strip().lower() in ("proto", "host"):
+            told[name.strip().lower()] = value.strip().strip('"')
+    return told
 
 
 def _not_behind_somebodys_back(request: Request) -> None:
@@ -205,9 +217,9 @@ def _not_behind_somebodys_back(request: Request) -> None:
             f"This service runs without authentication and answers only to loopback names, not to '{host[:64]}'."
         )
     origin = request.headers.get("origin")
-    if origin is None or request.method in ("GET", "HEAD", "OPTIONS"):
+    if origin is None or request.method in ("GET", "HEAD", "OPTIONS") or cors.allows(request.svc.config.cors, origin):
         return
-    if urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+    if origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
         raise Forbidden("This service runs without authentication and takes no changes from other sites' pages.")
 
 

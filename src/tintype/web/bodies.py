@@ -1,5 +1,6 @@
 """JSON <-> records: what clients send becomes records, what they get is made of documents."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ PATCH_V20 = "application/openstack-images-v2.0-json-patch"
 #: Operations that one patch may have: more than any image has attributes, less than costs a second.
 MOST_OPERATIONS = 1000
 
+_LOOSE_TILDE = re.compile("~(?![01])")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -33,12 +35,17 @@ async def json(request: Request) -> Any:
     return document
 
 
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any("\0" in key or _has_nul(each) for key, each in value.items())
-    return isinstance(value, list) and any(map(_has_nul, value))
+def _has_nul(document: Any) -> bool:
+    waiting = [document]  # Not recursive: documents may be nested as deep as the decoder goes.
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and "\0" in value:
+            return True
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+    return False
 
 
 async def json_object(request: Request) -> dict[str, Any]:
@@ -125,12 +132,9 @@ def _path(pointer: Any) -> tuple[str, ...]:
     rest = pointer.lstrip("/")
     if rest.endswith("/") or "//" in rest:
         raise Invalid(f"The path '{pointer[:64]}' must not have empty segments.")
-    segments = []
-    for segment in rest.split("/"):
-        if "~" in segment.replace("~0", "").replace("~1", ""):
-            raise Invalid(f"In the path '{pointer[:64]}' a '~' must be followed by 0 or 1.")
-        segments.append(segment.strip().replace("~1", "/").replace("~0", "~"))
-    return tuple(segments)
+    if _LOOSE_TILDE.search(rest):
+        raise Invalid(f"In the path '{pointer[:64]}' a '~' must be followed by 0 or 1.")
+    return tuple(segment.strip().replace("~1", "/").replace("~0", "~") for segment in rest.split("/"))
 
 
 # -- pages --------------------------------------------------------------------------------------

@@ -63,12 +63,14 @@ def response_to(error: Exception, request: Request) -> Response:
         return refusal(request, error.status, error.text, error.headers)
     status = _looked_up(STATUSES, error)
     if status is None:
-        log.error("%s %s failed", request.method, request.scope["path"][:256], exc_info=error)
+        log.error("%s %s failed", request.method, request.scope["raw_path"][:256].decode("latin-1"), exc_info=error)
         return refusal(request, 500, "The server failed to answer this request. It has been logged.")
     text = _looked_up(_STORE_TEXTS, error) or str(error)
     headers: list[tuple[str, str]] = []
     if status == 503:
         headers.append(("retry-after", str(getattr(error, "retry_after", 5))))
+    if status == 401 and (uri := request.svc.config.auth.www_authenticate_uri):
+        headers.append(("www-authenticate", f'Keystone uri="{uri}"'))
     if isinstance(error, errors.BadRange):
         headers.append(("content-range", f"bytes */{error.size}"))
     if isinstance(error, errors.StoreError):

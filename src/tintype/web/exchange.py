@@ -55,8 +55,6 @@ class Exchange(RequestResponseCycle):
     protocol: "Protocol"
     #: of the body; None when it is chunked
     length: int | None
-    #: the client said that this is its last request here
-    final: bool
     #: of the body, received and not yet asked for
     chunks: list[bytes]
     buffered = 0

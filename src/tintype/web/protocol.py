@@ -53,7 +53,6 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None):
         super().__init__(config, server_state, app_state, _loop)
-        self.parser = self.new_parser()
         self.access_log = False  # the application logs requests: it knows who asked
         #: whose response is due; ``cycle`` is the latest that was parsed
         self.running: Exchange | None = None
@@ -72,12 +71,6 @@ class Protocol(HttpToolsProtocol):
         self.head_timer: asyncio.TimerHandle | None = None
         self.send_timer: asyncio.TimerHandle | None = None
         self.drain_timer: asyncio.TimerHandle | None = None
-
-    def new_parser(self) -> httptools.HttpRequestParser:
-        # The leniency that uvicorn asks for would go on parsing after "Connection: close".
-        parser = httptools.HttpRequestParser(self)
-        parser.set_dangerous_leniencies(lenient_data_after_close=False)
-        return parser
 
     # The connection
 
@@ -99,9 +92,7 @@ class Protocol(HttpToolsProtocol):
         self.cycle = None  # type: ignore[assignment]  # the collector need not untangle us
 
     def eof_received(self) -> None:
-        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
-            self.cycle.lost()
-        self.watch_sending()
+        self.watch_sending()  # the transport closes itself, as soon as the client has taken what waits for it
 
     def shutdown(self) -> None:
         """The server is about to end: idle connections go now, the others with their last response."""
@@ -178,10 +169,6 @@ class Protocol(HttpToolsProtocol):
             self.refuse(Refused(405, "This method is not known.", ALLOW) if unknown else Refused(400, NO_REQUEST))
             return
         except httptools.HttpParserError as error:
-            if self.in_head and self.cycle is not None and self.cycle.final and not self.head_begun:
-                self.deaf = True  # the client had said that nothing would follow, so nobody waits for an answer
-                self.flow.pause_reading()
-                return
             cause = error.__context__
             if cause is not None and not isinstance(cause, Refused):
                 log.error("a request could not be read", exc_info=cause)
@@ -209,7 +196,7 @@ class Protocol(HttpToolsProtocol):
         lines = [b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
         lines += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         data = b"".join([*lines, b"\r\n", rest])
-        self.parser = self.new_parser()
+        self.parser = httptools.HttpRequestParser(self)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
@@ -271,15 +258,14 @@ class Protocol(HttpToolsProtocol):
         idle = self.cycle is None or self.cycle.response_complete
         if not idle and len(self.pipeline) >= self.limits.pipelined:
             raise Refused(400, "Too many requests were sent ahead.")
-        final = version == "1.0" or not parser.should_keep_alive()
-        self.cycle = self.exchange(length, final)
+        self.cycle = self.exchange(length, version != "1.0" and parser.should_keep_alive())
         if idle:
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
-    def exchange(self, length: int | None, final: bool) -> Exchange:
+    def exchange(self, length: int | None, keep_alive: bool) -> Exchange:
         exchange = Exchange(
             scope=self.scope,
             transport=self.transport,
@@ -290,12 +276,11 @@ class Protocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=length != 0 and expects_continue(self.scope["http_version"], self.headers),
-            keep_alive=not final,
+            keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
         exchange.protocol = self
         exchange.length = length
-        exchange.final = final
         exchange.chunks = []
         return exchange
 
@@ -379,7 +364,7 @@ class Protocol(HttpToolsProtocol):
         self.scope.setdefault("method", "GET")
         self.scope.setdefault("path", "")
         idle = self.cycle is None or self.cycle.response_complete
-        answer = self.exchange(0, True)
+        answer = self.exchange(0, keep_alive=False)
         answer.more_body = False
         answer.lingers = True
         self.cycle = answer

@@ -12,6 +12,8 @@ from tintype.model.query import SORT_KEYS, Filter, ImageQuery
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _BIGINT = 2**63 - 1
+#: Conditions that one list may have: more than anybody needs, less than costs a database a second.
+MOST_FILTERS = 50
 
 #: Given more than once, all of them count; of everything else the last one does.
 _REPEATED = ("tag", "sort_key", "sort_dir", "sort")
@@ -42,6 +44,8 @@ def image_query(pairs: list[tuple[str, str]], api: Api) -> ImageQuery:
         raise Invalid(f"'member_status' must be one of {', '.join(STATUSES)}, all.")
     filters = [Filter("tag", "tag", value.strip()) for key, value in pairs if key == "tag"]
     filters += [_filter(key, value) for key, value in last.items() if key not in _OTHER]
+    if len(filters) > MOST_FILTERS:
+        raise Invalid(f"A list may have at most {MOST_FILTERS} filters; this one has {len(filters)}.")
     return ImageQuery(
         filters=tuple(filters),
         sort=_sort(pairs),
@@ -119,7 +123,7 @@ def _list(key: str, text: str) -> tuple[str, ...]:
             item = text[position:end]
             if '"' in item.replace('\\"', ""):
                 raise Invalid(f"In the list of '{key}' a quote must begin an item.")
-            position = end
+            item, position = item.replace('\\"', '"'), end
         items.append(item)
         position += 1
     return tuple(items)

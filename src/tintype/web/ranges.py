@@ -24,6 +24,11 @@ def part(request: Request, size: int, etag: str | None) -> tuple[int, int] | Non
     return _content_range(legacy, size) if legacy is not None else None
 
 
+def _number(digits: str) -> int:
+    """Return what the digits say; beyond what any file can have, the exact value does not matter."""
+    return int(digits.lstrip("0")[:20] or "0")
+
+
 def _still_the_same(request: Request, etag: str | None) -> bool:
     """If-Range: a part is only wanted when the whole is still what the client knows."""
     condition = request.headers.get("if-range")
@@ -38,8 +43,8 @@ def _range(text: str, size: int) -> tuple[int, int]:
         raise BadRange("The range must look like bytes=0-99, bytes=100- or bytes=-100.", size)
     first, last = match.groups()
     if not first:
-        return _suffix(int(last[:20]), size)
-    return _between(int(first[:20]), int(last[:20]) if last else size - 1, size)
+        return _suffix(_number(last), size)
+    return _between(_number(first), _number(last) if last else size - 1, size)
 
 
 def _suffix(count: int, size: int) -> tuple[int, int]:
@@ -61,8 +66,8 @@ def _content_range(text: str, size: int) -> tuple[int, int]:
     match = _CONTENT_RANGE.fullmatch(text)
     if not match:
         raise BadRange("The range must look like bytes 0-99/*.", size)
-    first, last, total = int(match[1][:20]), int(match[2][:20]), match[3]
-    if last >= size or (total != "*" and int(total[:20]) != size):
+    first, last, total = _number(match[1]), _number(match[2]), match[3]
+    if last >= size or (total != "*" and _number(total) != size):
         raise BadRange(f"The range ends at {last} of {total}; the data have {size} bytes.", size)
     return _between(first, last, size)
 

@@ -1,0 +1,124 @@
+"""Without authentication: a full admin for programs of this machine, and nothing for web pages."""
+
+import http.client
+import json
+
+import pytest
+
+from tintype.config.model import Auth, Cors, Server
+from tintype.identity.none import PROJECT
+from tintype.testing.client import client
+from tintype.testing.process import served
+
+WRITES = ("POST", "PUT", "PATCH", "DELETE", "FOO")
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    with client(tmp_path_factory.mktemp("alone"), cors=Cors(origins=("https://friend.example.org",))) as api:
+        yield api
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:9292", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:9292", "localhost:"],
+)
+def test_a_name_of_this_machine_is_answered(api, host):
+    for path in ("/", "/v2/images", "/healthcheck", "/v2/info/stores"):
+        assert api.get(path, headers={"host": host}).status in (200, 300)  # RUL-43
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example.org", "localhost.evil.org", "localhost@evil.org", "127.0.0.1.nip.io", "10.0.0.1", "", "[::1", "::1]",
+     "localhost:80@evil.org", "127.1", "0.0.0.0", "[::2]:80"],
+)  # fmt: skip
+def test_another_name_is_refused_whatever_is_asked(api, host):
+    for method in ("GET", "HEAD", "OPTIONS", *WRITES):
+        for path in ("/", "/v2/images", "/healthcheck", "/versions", "/v2/nothing"):
+            assert api.request(method, path, headers={"host": host}).status == 403  # RUL-43, SEC-101
+
+
+def test_the_address_that_the_service_listens_on_is_answered(tmp_path):
+    with client(tmp_path, server=Server(bind_host="127.0.0.2")) as api:
+        assert api.get("/v2/images", headers={"host": "127.0.0.2:9292"}).status == 200  # RUL-43
+        assert api.get("/v2/images", headers={"host": "127.0.0.3:9292"}).status == 403
+
+
+def test_whoever_opens_the_port_to_everybody_is_known_by_any_name(tmp_path):
+    with client(tmp_path, auth=Auth(allow_open=True)) as api:
+        assert api.get("/v2/images", headers={"host": "images.example.org"}).status == 200
+        foreign = {"host": "images.example.org", "origin": "http://evil.example.org"}
+        assert api.post("/v2/images", json={}, headers=foreign).status == 403  # RUL-43
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example.org", "null", "", "http://127.0.0.1:8080", "http://localhost:9292", "127.0.0.1:9292",
+     "http://[::1", "http://127.0.0.1:9292@evil.org", "http://127.0.0.1:9292.evil.org", "file://"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", WRITES)
+def test_another_sites_page_changes_nothing(api, origin, method):
+    before = api.get("/v2/images").body
+    answer = api.request(method, "/v2/images", headers={"origin": origin}, body=b"{}")
+    assert answer.status == 403 and api.get("/v2/images").body == before  # RUL-43
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_our_own_page_and_a_friends_page_may_change_things(api):
+    for origin in ("http://127.0.0.1:9292", "https://friend.example.org"):
+        assert api.post("/v2/images", json={}, headers={"origin": origin}).status == 201  # RUL-43, COR-01
+
+
+def test_where_callers_are_asked_who_they_are_names_do_not_matter(tmp_path):
+    with client(tmp_path, auth=Auth(strategy="keystone")) as api:
+        headers = {"host": "images.example.org", "origin": "http://evil.example.org"}
+        assert api.post("/v2/images", json={}, headers=headers).status == 201
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("served")) as service:
+        yield service
+
+
+def ask(service, method, path, headers=None, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        text = answer.read()
+        return answer.status, json.loads(text) if text.startswith(b"{") else text
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("token", [None, "notused", "", "x" * 5000])
+def test_whoever_calls_is_a_full_admin_of_one_project(service, token):
+    headers = {} if token is None else {"X-Auth-Token": token}
+    status, image = ask(service, "POST", "/v2/images", headers, b'{"visibility": "public"}')
+    assert (status, image["owner"], image["visibility"]) == (201, PROJECT, "public")  # AUT-07, RUL-43, CL-12
+    status, image = ask(service, "POST", "/v2/images", headers, b'{"owner": "somebody-else"}')
+    assert (status, image["owner"]) == (201, "somebody-else")
+    assert ask(service, "GET", image["self"], headers)[0] == 200
+    assert ask(service, "GET", "/v2/info/stores/detail", headers)[0] == 200  # DISC-110
+    assert ask(service, "POST", f"{image['self']}/actions/deactivate", headers)[0] == 403
+
+
+@pytest.mark.parametrize("spell", [str, str.lower, str.upper, lambda name: name.replace("-", "_")])
+def test_headers_never_say_who_is_calling(service, spell):
+    claims = {
+        "X-Roles": "reader", "X-Project-Id": "evil", "X-Tenant-Id": "evil", "X-User-Id": "evil", "X-Tenant": "evil",
+        "X-Is-Admin-Project": "False", "X-Identity-Status": "Invalid", "X-Service-Roles": "service",
+    }  # fmt: skip
+    headers = {spell(name): value for name, value in claims.items()}
+    status, image = ask(service, "POST", "/v2/images", headers, b'{"visibility": "public"}')
+    assert (status, image["owner"]) == (201, PROJECT)  # SEC-65
+
+
+def test_underscores_do_not_pass_for_dashes_in_a_token(tmp_path):
+    with client(tmp_path, auth=Auth(strategy="keystone")) as api:
+        api.get("/v2/images")
+        token = next(iter(api._callers))
+        assert api.get("/v2/images", headers={"x-auth-token": token}).status == 200
+        assert api.get("/v2/images", headers={"x-auth-token": "", "x_auth_token": token}).status == 401  # SEC-65

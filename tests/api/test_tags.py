@@ -1,0 +1,94 @@
+"""/v2/images/{id}/tags/{tag}"""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tintype.config.model import Limits
+from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with client(tmp_path_factory.mktemp("service")) as api:
+        yield api
+
+
+def tags(api: Client, path: str) -> list[str]:
+    return sorted(api.get(path).json["tags"])
+
+
+def test_a_tag_comes_once_and_goes_once(api: Client) -> None:
+    path = "/v2/images/" + api.image(caller=OWNER)["id"]
+    for method, tag, status, left in [
+        # IMG-TAG-01, CL-17
+        ("PUT", "a", 204, ["a"]), ("PUT", "a", 204, ["a"]), ("PUT", "A", 204, ["A", "a"]), ("DELETE", "a", 204, ["A"]),
+        ("DELETE", "a", 404, ["A"]), ("DELETE", "x", 404, ["A"]), ("PUT", "a", 204, ["A", "a"]),
+        # IMG-TAG-02
+        ("PUT", "t" * 255, 204, ["A", "a", "t" * 255]), ("DELETE", "t" * 255, 204, ["A", "a"]),
+        ("PUT", "t" * 256, 400, ["A", "a"]), ("PUT", "a/b", 404, ["A", "a"]),
+    ]:  # fmt: skip
+        reply = api.request(method, f"{path}/tags/{tag}", caller=OWNER)
+        assert (reply.status, reply.body if status == 204 else b"") == (status, b"")
+        assert tags(api, path) == left
+    assert api.put(f"{path}/tags/a%2Fb", caller=OWNER).status == 404  # MTH-05
+    assert api.put(f"{path}/tags/x", body=b"{}", caller=OWNER).status == 400
+    assert api.delete(f"{path}/tags/a", body=b"{}", caller=OWNER).status == 400
+    assert api.get(f"{path}/tags/a", caller=OWNER).status == 405
+    for method in ("GET", "PUT", "DELETE", "POST"):
+        assert api.request(method, f"{path}/tags", caller=OWNER).status == 404
+        assert api.request(method, f"{path}/tags/", caller=OWNER).status == 404
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["\u00e9", "e\u0301", "\u65e5\u672c", "\U0001f4bf", "a b", " a ", "%", "%41", "a?b", "a#b", "a;b", "'; --", "_", "..", "\u200b"],
+)  # fmt: skip
+def test_a_tag_is_kept_to_the_letter(api: Client, tag: str) -> None:
+    path = "/v2/images/" + api.image(caller=OWNER)["id"]
+    where = f"{path}/tags/{quote(tag, safe='')}"
+    # IMG-TAG-02, IMG-TAG-05, UNI-04, SEC-114, IMG-WART-14
+    assert api.put(where, caller=OWNER).status == 204
+    assert tags(api, path) == [tag]
+    assert api.delete(where, caller=OWNER).status == 204
+    assert tags(api, path) == []
+
+
+@pytest.mark.parametrize("tag", ["%00", "a%00", "%0A", "a%0D%0Ab", "%1B%5B31m", "%7F", "%FF", "%C0%AF", "%ED%A0%80"])
+def test_a_tag_that_is_no_clean_text_is_refused(api: Client, tag: str) -> None:
+    path = "/v2/images/" + api.image(caller=OWNER)["id"]
+    # IMG-TAG-05, SEC-55
+    assert api.put(f"{path}/tags/{tag}", caller=OWNER).status == 400
+    assert tags(api, path) == []
+
+
+def test_the_number_of_tags_is_limited(api: Client) -> None:
+    path = "/v2/images/" + api.image(caller=OWNER, tags=[f"t{number}" for number in range(128)])["id"]
+    # IMG-TAG-03, QUO-04
+    assert api.put(f"{path}/tags/one-more", caller=OWNER).status == 413
+    assert api.put(f"{path}/tags/t5", caller=OWNER).status == 204
+    assert api.delete(f"{path}/tags/t5", caller=OWNER).status == 204
+    assert api.put(f"{path}/tags/one-more", caller=OWNER).status == 204
+
+
+@pytest.mark.parametrize(("limit", "status"), [(0, 413), (-1, 204)])
+def test_no_tag_or_any_number_of_them(tmp_path: Any, limit: int, status: int) -> None:
+    with client(tmp_path, limits=Limits(image_tag_quota=limit)) as api:
+        # QUO-07, CFG-07
+        assert api.put(f"/v2/images/{api.image()['id']}/tags/a").status == status
+
+
+def test_who_may_tag(api: Client) -> None:
+    private = api.image(caller=OWNER, visibility="private", tags=["a"])
+    community = api.image(caller=OWNER, visibility="community", tags=["a"])
+    for image, caller, status in [
+        # IMG-TAG-04
+        (private, STRANGER, 404), (community, STRANGER, 403), (community, MEMBER, 403), (private, READER, 403),
+        (private, OWNER, 204), (community, ADMIN, 204), ({"id": "x"}, ADMIN, 404),
+        ({"id": "00000000-0000-4000-8000-000000000000"}, ADMIN, 404),
+    ]:  # fmt: skip
+        path = f"/v2/images/{image['id']}/tags"
+        assert api.put(f"{path}/b", caller=caller).status == status
+        assert api.delete(f"{path}/a", caller=caller).status == status

@@ -1,0 +1,69 @@
+"""The version document: where it is, what it says, and whose address it carries."""
+
+import pytest
+
+from tintype.config.model import Server
+from tintype.testing.client import client
+
+ALWAYS = {f"v2.{minor}" for minor in (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)}
+WITH_STORES = ALWAYS | {f"v2.{minor}" for minor in (8, 10, 11, 12, 13)}
+NOBODY = {"x-auth-token": "nobody's"}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    with client(tmp_path_factory.mktemp("multi")) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    with client(tmp_path_factory.mktemp("single"), single=True) as api:
+        yield api
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "FOO"])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/", 300), ("/versions", 200), ("/versions/", 200), ("/versions/a/b", 200), ("/v2", 200), ("/v2/", 200)],
+)
+def test_versions_are_told_to_anybody_whatever_the_method(api, method, path, status):
+    answer = api.request(method, path, headers=NOBODY)
+    assert answer.status == status  # VER-01, VER-02, VER-12, CL-21, CL-44, CL-46
+    assert answer.headers["content-type"] == "application/json"  # VER-03
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert answer.body == api.get("/versions", headers=NOBODY).body
+
+
+def test_each_version_has_an_id_a_status_and_a_link(api):
+    document = api.get("/versions").json
+    assert list(document) == ["versions"]
+    for version in document["versions"]:
+        assert set(version) == {"id", "status", "links"}  # VER-04
+        assert version["links"] == [{"rel": "self", "href": "http://127.0.0.1:9292/v2/"}]  # VER-05, CL-23
+    statuses = [version["status"] for version in document["versions"]]
+    assert statuses == ["CURRENT"] + ["SUPPORTED"] * (len(statuses) - 1)  # CL-21
+
+
+def test_the_set_of_versions_follows_the_stores(api, single):
+    found = [version["id"] for version in api.get("/versions").json["versions"]]
+    assert set(found) == WITH_STORES and len(found) == len(WITH_STORES)  # VER-07, MIN-08..13
+    alone = [version["id"] for version in single.get("/versions").json["versions"]]
+    assert set(alone) == ALWAYS and len(alone) == len(ALWAYS)  # VER-06, MIN-00..07, MIN-09, MIN-15, MIN-17
+    assert "v2.12" in found and "v2.12" not in alone and "v2.17" in alone  # VER-11, CL-42, DISC-130
+    for ids in (found, alone):
+        minors = [int(each.removeprefix("v2.")) for each in ids]
+        assert minors == sorted(minors, reverse=True)  # VER-10
+
+
+@pytest.mark.parametrize("endpoint", ["https://images.example.org", "https://images.example.org/image/"])
+def test_links_name_the_public_endpoint_where_there_is_one(tmp_path, endpoint):
+    with client(tmp_path, server=Server(public_endpoint=endpoint)) as api:
+        for headers in ({}, {"host": "localhost"}):
+            version = api.get("/", headers=headers).json["versions"][0]
+            assert version["links"][0]["href"] == endpoint.rstrip("/") + "/v2/"  # VER-05, CFG-01, SEC-101
+
+
+def test_links_name_the_host_that_was_asked(api):
+    version = api.get("/", headers={"host": "localhost:1234"}).json["versions"][0]
+    assert version["links"][0]["href"] == "http://localhost:1234/v2/"  # VER-05, CL-45

@@ -1,0 +1,403 @@
+"""Pages from both databases, compared with a model in Python that reads every image."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from listing import Shares, expected
+from msgspec.structs import replace
+from sqlalchemy import BigInteger, Text, bindparam, delete, update
+
+from tintype.config.model import Database as DatabaseConfig
+from tintype.db import engine, members, pages, schema
+from tintype.db import images as rows
+from tintype.db.engine import Database, Row, Statement
+from tintype.db.tables import image_members, image_properties, image_tags, images
+from tintype.model.caller import Caller
+from tintype.model.image import VISIBILITIES, Image
+from tintype.model.member import STATUSES
+from tintype.model.query import SORT_KEYS, Filter, ImageQuery
+from tintype.rules.permit import scope, sees
+
+DIES = ("deleted", "pending_delete")
+_WIPE = [Statement(delete(table)) for table in (image_tags, image_properties, image_members, images)]
+_AGE = Statement(
+    update(images)
+    .where(images.c.id == bindparam("of", type_=Text))
+    .values(created_at=bindparam("made", type_=BigInteger), updated_at=bindparam("changed", type_=BigInteger))
+)
+
+
+class Shelf:
+    """A database to put images on, and a way to ask it from plain functions."""
+
+    def __init__(self, runner: asyncio.Runner, db: Database):
+        self.run, self.db = runner.run, db
+
+    def put(self, album: Sequence[Image], shares: Shares) -> None:
+        """Make these images the only ones, by the steps that a service takes."""
+        self.run(self._put(album, shares))
+
+    async def _put(self, album: Sequence[Image], shares: Shares) -> None:
+        async with self.db.begin() as tx:
+            for statement in _WIPE:
+                await tx.run(statement)
+            for image in album:
+                born = replace(image, visibility="shared", os_hidden=False)
+                born = replace(born, status="active" if image.status in DIES else image.status)
+                await rows.insert_image(tx, born)
+                await tx.run(_AGE, of=image.id, made=image.created_at, changed=image.updated_at)
+                for project, status in shares.get(image.id, {}).items():
+                    await members.add(tx, born, project)
+                    await members.set_status(tx, image.id, project, status)
+                if born != image:
+                    await rows.save(tx, born, image)
+                    await tx.run(_AGE, of=image.id, made=image.created_at, changed=image.updated_at)
+
+    def page(self, caller: Caller, query: ImageQuery, after: Image | None = None) -> list[Image]:
+        """One page."""
+        return self.run(pages.page(self.db, scope(caller, query.visibility), query, after))
+
+    def walk(self, caller: Caller, query: ImageQuery) -> list[Image]:
+        """Every page, one after the other."""
+        found: list[Image] = []
+        while True:
+            page = self.page(caller, query, found[-1] if found else None)
+            assert len(page) <= query.limit
+            found += page
+            if len(page) < query.limit:
+                return found
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    """An empty shelf in each kind of database."""
+    if request.param == "sqlite":
+        path = tmp_path_factory.mktemp("pages") / "t.sqlite"
+        config = DatabaseConfig(url=f"sqlite:///{path}", kind="sqlite", path=Path(path))
+    else:
+        server = request.getfixturevalue("postgres_server")
+        config = DatabaseConfig(url=server.create_database(), kind="postgresql")
+    schema.sync(config)
+    with asyncio.Runner() as runner:
+        db = runner.run(engine.connect(config))
+        yield Shelf(runner, db)
+        runner.run(db.close())
+
+
+# -- any images, any caller, any question ----------------------------------------------------------
+
+PROJECTS = ("p1", "p2", "p3")
+# SEC-112: wildcards, quotes and escapes are letters like others. IMG-LIST-41: so is the case of a letter.
+WORDS = ("a", "A", "aa", "", "%", "_", "a%", "\\", "'", '"', "a' OR '1'='1", "ä", "Z", "\U0001f600", "\uffff")
+SECOND = 1_000_000
+TIMES = (0, 1, SECOND - 1, SECOND, SECOND + 1, 2 * SECOND)
+
+words, times, numbers = st.sampled_from(WORDS), st.sampled_from(TIMES), st.sampled_from((0, 1, 2, 2**31 - 1))
+ids = st.integers(0, 2**128 - 1).map(lambda n: f"{n:032x}")
+albums = st.lists(
+    st.builds(
+        Image,
+        id=ids,
+        name=st.none() | words,
+        status=st.sampled_from(["active", "active", "queued", "saving", "deactivated", "killed", *DIES]),
+        visibility=st.sampled_from(VISIBILITIES),
+        owner=st.none() | st.sampled_from(PROJECTS),
+        protected=st.booleans(),
+        os_hidden=st.sampled_from([False, False, False, True]),
+        disk_format=st.none() | st.sampled_from(["raw", "qcow2"]),
+        container_format=st.none() | st.sampled_from(["bare", "ovf"]),
+        min_disk=numbers,
+        min_ram=numbers,
+        size=st.none() | st.sampled_from([0, 1, 2**62]),
+        virtual_size=st.none() | st.sampled_from([0, 1, 2**62]),
+        checksum=st.none() | words,
+        created_at=times,
+        updated_at=times,
+        tags=st.lists(words, max_size=2, unique=True).map(tuple),
+        properties=st.dictionaries(words.filter(bool), words, max_size=2),
+    ),
+    max_size=14,
+    unique_by=lambda image: image.id,
+)
+callers = st.builds(Caller, project=st.none() | st.sampled_from(PROJECTS), is_admin=st.booleans())
+spans = st.tuples(times, times).map(lambda pair: (min(pair), max(pair)))
+filters = st.one_of(
+    st.builds(Filter, st.sampled_from(["name", "checksum", "owner", "id"]), st.just("eq"), words),
+    st.builds(
+        Filter, st.sampled_from(["name", "disk_format"]), st.just("in"), st.lists(words, max_size=3).map(tuple)
+    ),
+    st.builds(Filter, st.just("tag"), st.just("tag"), words),
+    st.builds(Filter, words.filter(bool), st.just("property"), words),
+    st.builds(
+        Filter,
+        st.sampled_from(["size", "min_disk", "min_ram", "virtual_size"]),
+        st.sampled_from(["eq", "min", "max"]),
+        st.sampled_from([-(2**63) + 1, -1, 0, 1, 2**31, 2**63 - 1]),
+    ),
+    st.builds(
+        Filter, st.sampled_from(["created_at", "updated_at"]), st.sampled_from(["between", "not_between"]), spans
+    ),
+    st.builds(Filter, st.sampled_from(["created_at", "updated_at"]), st.sampled_from(["from", "before"]), times),
+    st.builds(Filter, st.just("protected"), st.just("eq"), st.booleans()),
+)
+sorts = st.lists(
+    st.tuples(st.sampled_from(list(SORT_KEYS)), st.booleans()), max_size=3, unique_by=lambda pair: pair[0]
+).flatmap(
+    lambda keys: st.just(
+        tuple(keys) + tuple((key, True) for key in ("created_at", "id") if key not in dict(keys))
+    )
+)
+queries = st.builds(
+    ImageQuery,
+    filters=st.lists(filters, max_size=2, unique_by=lambda each: each.field).map(tuple),
+    sort=sorts,
+    limit=st.integers(1, 5),
+    visibility=st.sampled_from([None, None, "all", *VISIBILITIES]),
+    member_status=st.sampled_from(["accepted", "all", *STATUSES]),
+    hidden=st.sampled_from([False, False, True]),
+)
+shares_of = st.dictionaries(st.sampled_from(PROJECTS), st.sampled_from(STATUSES), max_size=3)
+TRY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+# IMG-LIST-02/03/04/05/07/41, SEC-66, SEC-112
+@TRY
+@given(album=albums, asked=st.lists(st.tuples(callers, queries), min_size=1, max_size=6), data=st.data())
+def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
+    shelf: Shelf, album: list[Image], asked: list[tuple[Caller, ImageQuery]], data: st.DataObject
+) -> None:
+    shares = {image.id: data.draw(shares_of) for image in album}
+    shelf.put(album, shares)
+    for caller, query in asked:
+        found = shelf.walk(caller, query)
+        assert [image.id for image in found] == [i.id for i in expected(caller, album, shares, query)]
+        assert all(sees(caller, image, caller.project in shares[image.id]) for image in found)
+
+
+# IMG-LIST-02
+@TRY
+@given(album=albums, caller=callers, data=st.data())
+def test_the_default_list_is_what_can_be_shown_without_what_only_an_id_leads_to(
+    shelf: Shelf, album: list[Image], caller: Caller, data: st.DataObject
+) -> None:
+    shares = {image.id: data.draw(shares_of) for image in album}
+    shelf.put(album, shares)
+    found = {image.id for image in shelf.page(caller, ImageQuery(limit=100))}
+    for image in album:
+        share = shares[image.id].get(caller.project or "")
+        mine = caller.project is not None and image.owner == caller.project
+        alive = image.status not in (*DIES, "killed") and not image.os_hidden
+        foreign_community = image.visibility == "community" and not mine
+        not_accepted = image.visibility == "shared" and not mine and share != "accepted"
+        ownerless = image.visibility == "private" and image.owner is None
+        left_out = foreign_community or (not caller.is_admin and (not_accepted or ownerless))
+        shown = sees(caller, image, share is not None)
+        assert (image.id in found) == (shown and alive and not left_out)
+
+
+# -- walks -------------------------------------------------------------------------------------------
+
+CALLER = Caller(project="p1")
+
+
+def library() -> tuple[list[Image], dict[str, dict[str, str]]]:
+    """Thirty images with nulls and ties in every sort key, of every branch."""
+    album, shares = [], {}
+    for n in range(30):
+        owner, visibility = (("p1", "private"), ("p2", "public"), ("p2", "shared"), ("p1", "public"))[n % 4]
+        image = Image(
+            id=f"{(n * 7919) % 101:03}",
+            name=(None, "", "a", "B", "é")[n % 5],
+            status=("active", "queued", "deactivated")[n % 3],
+            owner=owner,
+            visibility=visibility,
+            disk_format=(None, "raw", "iso")[n % 3],
+            container_format=(None, "bare")[n % 2],
+            size=(None, 0, 5, 2**40)[n // 2 % 4],
+            created_at=1000 + n // 6,
+            updated_at=2000 + n // 3 % 4,
+        )
+        album.append(image)
+        if visibility == "shared":
+            shares[image.id] = {"p1": "accepted"}
+    return album, shares
+
+
+# IMG-LIST-20/24/25, CL-150
+@pytest.mark.parametrize("descending", [True, False], ids=["desc", "asc"])
+@pytest.mark.parametrize("key", SORT_KEYS)
+def test_a_walk_yields_each_image_once_forwards_and_backwards(shelf: Shelf, key: str, descending: bool) -> None:
+    album, shares = library()
+    shelf.put(album, shares)
+    keys = tuple(dict.fromkeys((key, "created_at", "id")))
+    order = tuple((each, descending) for each in keys)
+    back = tuple((each, not descending) for each in keys)
+    whole = [i.id for i in expected(CALLER, album, shares, ImageQuery(sort=order))]
+    assert len(whole) == len(album)
+    for limit in (1, 4, 7, 30):
+        assert [i.id for i in shelf.walk(CALLER, ImageQuery(sort=order, limit=limit))] == whole
+    assert [i.id for i in shelf.walk(CALLER, ImageQuery(sort=back, limit=4))] == whole[::-1]
+    there = shelf.page(CALLER, ImageQuery(sort=order, limit=9))
+    again = shelf.page(CALLER, ImageQuery(sort=back, limit=8), there[-1])
+    assert [i.id for i in again] == [i.id for i in there[-2::-1]]
+
+
+# IMG-LIST-25
+def test_what_is_unknown_comes_first_when_ascending(shelf: Shelf) -> None:
+    album, shares = library()
+    shelf.put(album, shares)
+    for key in ("name", "disk_format", "container_format", "size"):
+        order = ((key, False), ("created_at", False), ("id", False))
+        values = [getattr(image, key) for image in shelf.walk(CALLER, ImageQuery(sort=order, limit=7))]
+        known = [value for value in values if value not in (None, "", 0)]
+        assert values[-len(known) :] == sorted(known) and known
+
+
+# -- cost --------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A connection that remembers what it was asked."""
+
+    def __init__(self, db: Database):
+        self.kind, self._db = db.kind, db
+        self.asked: list[tuple[Statement, dict[str, Any]]] = []
+
+    async def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        self.asked.append((statement, values))
+        return await self._db.rows(statement, **values)
+
+    async def row(self, statement: Statement, **values: Any) -> Row | None:
+        self.asked.append((statement, values))
+        return await self._db.row(statement, **values)
+
+
+def test_a_page_costs_one_statement_whatever_its_length(shelf: Shelf) -> None:
+    tagged = {"tags": ("t",), "properties": {"os": "x"}}
+    album = [Image(id=f"{n:04}", owner="p1", created_at=n, **tagged) for n in range(120)]
+    shelf.put(album, {})
+    wanted = (Filter("os", "property", "x"), Filter("tag", "tag", "t"))
+    for limit, filters in ((1, ()), (100, ()), (1, wanted), (100, wanted), (120, wanted), (1000, wanted)):
+        counting = Counting(shelf.db)
+        query = ImageQuery(limit=limit, filters=filters)
+        page = shelf.run(pages.page(counting, scope(CALLER, None), query, album[60]))
+        assert len(page) == min(limit, 60)
+        assert len(counting.asked) == 1
+
+
+# SEC-93
+def test_made_up_property_names_and_the_order_of_filters_make_no_new_statement(shelf: Shelf) -> None:
+    counting = Counting(shelf.db)
+
+    def ask(*filters: Filter) -> None:
+        shelf.run(pages.page(counting, scope(CALLER, None), ImageQuery(filters=filters), None))
+
+    one, other = Filter("one", "property", "x"), Filter("other", "property", "y")
+    named = Filter("name", "eq", "z")
+    ask(one, named, other)
+    ask(named, other, one)
+    assert counting.asked[0][0] is counting.asked[1][0]
+
+
+def test_filters_keep_their_values_in_whatever_order_they_come(shelf: Shelf) -> None:
+    album = [
+        Image(id="1", name="n", owner="p1", properties={"a": "1", "b": "2"}, tags=("s", "t")),
+        Image(id="2", name="n", owner="p1", properties={"a": "2", "b": "1"}, tags=("s", "t")),
+        Image(id="3", name="n", owner="p1", properties={"a": "1", "b": "2"}, tags=("s",)),
+    ]
+    shelf.put(album, {})
+    filters = [
+        Filter("b", "property", "2"),
+        Filter("tag", "tag", "t"),
+        Filter("a", "property", "1"),
+        Filter("name", "eq", "n"),
+        Filter("tag", "tag", "s"),
+    ]
+    for _ in filters:
+        filters.append(filters.pop(0))
+        assert [i.id for i in shelf.page(CALLER, ImageQuery(filters=tuple(filters)))] == ["1"]
+
+
+def test_values_whose_hashes_collide_are_told_apart_and_the_page_is_filled(shelf: Shelf) -> None:
+    album = [Image(id=f"{n:02}", owner="p1", created_at=n, properties={"os": f"v{n % 3}"}) for n in range(12)]
+    shelf.put(album, {})
+    alike = Statement(update(image_properties).values(value_hash=rows.value_hash("v1")))
+
+    async def collide() -> None:
+        async with shelf.db.begin() as tx:
+            await tx.run(alike)
+
+    shelf.run(collide())
+    query = ImageQuery(filters=(Filter("os", "property", "v1"),), limit=3)
+    assert [i.id for i in shelf.page(CALLER, query)] == ["10", "07", "04"]
+    assert [i.id for i in shelf.walk(CALLER, query)] == ["10", "07", "04", "01"]
+
+
+_FILL = (
+    """INSERT INTO images (id, name, status, visibility, owner, protected, os_hidden, min_disk, min_ram, size,
+                           created_at, updated_at, tags, properties, system, locations)
+       SELECT md5(n::text), 'image-' || n % 97, 'active',
+              (ARRAY['public', 'community', 'private', 'shared'])[1 + n % 4], 'p' || n % 50, false, n % 20 = 0,
+              0, 0, n % 7, n / 3, n / 2, '[]', '{}', '{}', '[]'
+       FROM generate_series(1, 6000) n""",
+    """INSERT INTO image_members (image_id, member, status, created_at, updated_at, listed_at)
+       SELECT id, 'p' || m, CASE WHEN m % 2 = 0 THEN 'accepted' ELSE 'pending' END, created_at, created_at,
+              CASE WHEN os_hidden THEN NULL ELSE created_at END
+       FROM images, generate_series(0, 5) m WHERE visibility = 'shared'""",
+    "ANALYZE images",
+    "ANALYZE image_members",
+)
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every step of a plan."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+# SEC-93
+def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_they_show(postgres_server) -> None:
+    config = DatabaseConfig(url=postgres_server.create_database(), kind="postgresql")
+    schema.sync(config)
+
+    async def plan(connection: Any, db: Counting, caller: Caller, after: Image | None) -> dict[str, Any]:
+        await pages.page(db, scope(caller, None), ImageQuery(), after)
+        statement, values = db.asked[-1]
+        text, bound = statement.bind("postgresql", values)
+        literals = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in bound)
+        await connection.execute(f"PREPARE listing AS {text}")
+        for _ in range(6):  # After five times the server may choose a plan for whatever values.
+            await connection.execute(f"EXECUTE listing({literals})")
+        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING off, FORMAT json) EXECUTE listing({literals})")
+        await connection.execute("DEALLOCATE listing")
+        return msgspec.json.decode(explained)[0]["Plan"]
+
+    async def plans() -> list[dict[str, Any]]:
+        connection = await asyncpg.connect(config.url)
+        db = await engine.connect(config)
+        try:
+            for statement in _FILL:
+                await connection.execute(statement)
+            callers = (Caller(project="p2"), Caller(project="p2", is_admin=True), Caller(is_admin=True))
+            places = (None, Image(id="a", created_at=1000))
+            return [await plan(connection, Counting(db), caller, at) for caller in callers for at in places]
+        finally:
+            await db.close()
+            await connection.close()
+
+    for found in asyncio.run(plans()):
+        steps = list(nodes(found))
+        assert found["Actual Rows"] == 25
+        scans = [step for step in steps if step.get("Relation Name")]
+        assert {step["Node Type"] for step in scans} <= {"Index Scan", "Index Only Scan"}
+        assert not [step for step in steps if step["Node Type"] in ("Sort", "Incremental Sort", "Hash Join")]
+        read = sum((s["Actual Rows"] + s.get("Rows Removed by Filter", 0)) * s["Actual Loops"] for s in scans)
+        assert read < 400

@@ -1,0 +1,96 @@
+"""What a list must contain, said once more in plain Python: the model that SQL is compared with."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tintype.model.caller import Caller
+from tintype.model.image import Image
+from tintype.model.query import Filter, ImageQuery
+from tintype.testing.client import person
+
+#: member project -> status, for each image id
+Shares = Mapping[str, Mapping[str, str]]
+
+
+def belongs(caller: Caller, image: Image, members: Mapping[str, str], query: ImageQuery) -> bool:
+    """Tell whether an image is in the list before filters are applied: IMG-LIST-02 to 05 and 07."""
+    mine = caller.project is not None and image.owner == caller.project
+    if image.status in ("deleted", "pending_delete", "killed") or image.os_hidden is not query.hidden:
+        return False
+    if query.visibility is None and image.visibility == "community" and not mine:
+        return False
+    if query.visibility not in (None, "all", image.visibility):
+        return False
+    if caller.is_admin or mine or image.visibility in ("public", "community"):
+        return True
+    share = members.get(caller.project) if caller.project else None
+    return image.visibility == "shared" and share is not None and query.member_status in ("all", share)
+
+
+def matches(image: Image, wanted: Filter) -> bool:
+    """Tell whether an image fulfils one condition."""
+    if wanted.op == "tag":
+        return wanted.value in image.tags
+    if wanted.op == "property":
+        return wanted.field in image.properties and image.properties[wanted.field] == wanted.value
+    value, mark = getattr(image, wanted.field), wanted.value
+    if value is None:
+        return False
+    tests: dict[str, Any] = {
+        "eq": lambda: value == mark,
+        "in": lambda: value in mark,
+        "min": lambda: value >= mark,
+        "from": lambda: value >= mark,
+        "max": lambda: value <= mark,
+        "before": lambda: value < mark,
+        "between": lambda: mark[0] <= value < mark[1],
+        "not_between": lambda: not mark[0] <= value < mark[1],
+    }
+    return bool(tests[wanted.op]())
+
+
+def in_order(images: Sequence[Image], sort: Sequence[tuple[str, bool]]) -> list[Image]:
+    """Return the images in a total order of (key, descending); an unknown value is the smallest."""
+    ordered = list(images)
+    for key, descending in reversed(sort):
+
+        def value(image: Image, key: str = key) -> Any:
+            known = getattr(image, key)
+            return (0 if key == "size" else "") if known is None else known
+
+        ordered.sort(key=value, reverse=descending)
+    return ordered
+
+
+def expected(caller: Caller, images: Sequence[Image], shares: Shares, query: ImageQuery) -> list[Image]:
+    """Return every image of the list, in order, whatever the limit."""
+    found = [
+        image
+        for image in images
+        if belongs(caller, image, shares.get(image.id, {}), query)
+        and all(matches(image, wanted) for wanted in query.filters)
+    ]
+    return in_order(found, query.sort)
+
+
+def fresh_database(request: pytest.FixtureRequest, kind: str, directory: Path) -> str:
+    """Return the URL of a new, empty database, for fixtures that live longer than a test."""
+    if kind == "sqlite":
+        return f"sqlite:///{directory}/tintype.sqlite"
+    url: str = request.getfixturevalue("postgres_server").create_database()
+    return url
+
+
+def names(reply: Any) -> list[str]:
+    """Return the names of the images on a page."""
+    assert reply.status == 200, reply.text
+    return [image["name"] for image in reply.json["images"]]
+
+
+def somebody() -> Caller:
+    """Return somebody whose project nobody else has."""
+    return person(f"p-{uuid.uuid4().hex[:12]}", "member", "reader")

@@ -1,0 +1,104 @@
+"""``sees`` and ``scope`` agree: whatever a list may contain can be shown, and the branches do not overlap."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from listing import belongs
+
+from tintype.model.caller import Caller
+from tintype.model.image import VISIBILITIES, Image
+from tintype.model.member import STATUSES
+from tintype.model.query import Branch, ImageQuery
+from tintype.rules.permit import scope, sees
+
+PROJECTS = ("p1", "p2", None)
+CALLERS = [Caller(project=project, is_admin=admin) for project in PROJECTS for admin in (False, True)]
+
+images = st.builds(
+    Image, id=st.just("i"), owner=st.sampled_from(PROJECTS), visibility=st.sampled_from(VISIBILITIES)
+)
+shares = st.dictionaries(st.sampled_from(["p1", "p2"]), st.sampled_from(STATUSES), max_size=2)
+queries = st.builds(
+    ImageQuery,
+    visibility=st.sampled_from([None, "all", *VISIBILITIES]),
+    member_status=st.sampled_from([*STATUSES, "all"]),
+)
+
+
+def holds(branch: Branch, project: str | None, image: Image, share: str | None, member_status: str) -> bool:
+    """What a branch says of itself, in Python."""
+    mine = project is not None and image.owner == project
+    match branch.kind:
+        case "mine":
+            return mine and branch.visibility in (None, image.visibility)
+        case "visible":
+            return image.visibility == branch.visibility and not (branch.others and mine)
+        case "member":
+            shared = image.visibility == "shared" and share is not None and member_status in ("all", share)
+            return shared and not (branch.others and mine)
+        case "all":
+            return not (branch.others and mine)
+    raise AssertionError(branch)
+
+
+# IMG-LIST-02/03/04, SEC-66
+@given(st.sampled_from(CALLERS), images, shares, queries)
+def test_an_image_is_in_one_branch_exactly_when_it_belongs_to_the_list(caller, image, shared, query) -> None:
+    share = shared.get(caller.project)
+    found = scope(caller, query.visibility)
+    assert found.project == caller.project
+    inside = [b for b in found.branches if holds(b, caller.project, image, share, query.member_status)]
+    assert len(inside) == belongs(caller, image, shared, query)
+
+
+# IMG-LIST-02
+@given(st.sampled_from(CALLERS), images, shares, queries)
+def test_whatever_a_list_may_contain_can_be_shown(caller, image, shared, query) -> None:
+    share = shared.get(caller.project)
+    branches = scope(caller, query.visibility).branches
+    if any(holds(b, caller.project, image, share, query.member_status) for b in branches):
+        assert sees(caller, image, share is not None)
+
+
+# IMG-LIST-02, IMG-POL-06
+@given(st.sampled_from(CALLERS), images, shares)
+def test_whatever_can_be_shown_is_listed_unless_it_has_no_owner_or_only_an_id_leads_to_it(
+    caller, image, shared
+) -> None:
+    query = ImageQuery(visibility="all", member_status="all")
+    if sees(caller, image, caller.project in shared) and (image.owner is not None or caller.is_admin):
+        assert belongs(caller, image, shared, query)
+
+
+# IMG-POL-01
+@pytest.mark.parametrize(
+    ("caller", "owner", "visibility", "shared", "seen"),
+    [
+        ("p1", "p1", "private", False, True),
+        ("p1", "p2", "private", False, False),
+        ("p1", "p2", "private", True, False),
+        ("p1", "p2", "shared", False, False),
+        ("p1", "p2", "shared", True, True),
+        ("p1", "p2", "community", False, True),
+        ("p1", "p2", "public", False, True),
+        ("p1", None, "private", False, True),
+        (None, "p2", "shared", False, False),
+        (None, "p2", "private", False, False),
+        (None, "p2", "public", False, True),
+    ],
+)
+def test_who_is_no_administrator_sees_what_is_theirs_shared_or_open(caller, owner, visibility, shared, seen) -> None:
+    image = Image(id="i", owner=owner, visibility=visibility)
+    assert sees(Caller(project=caller), image, shared) is seen
+    assert sees(Caller(project=caller, is_admin=True), image, shared)
+
+
+def test_no_visibility_is_an_empty_scope_except_where_nothing_can_be_there() -> None:
+    empty = {
+        (caller.project, visibility)
+        for caller, visibility in itertools.product(CALLERS, (None, "all", *VISIBILITIES))
+        if not scope(caller, visibility).branches
+    }
+    assert empty == {(None, "private"), (None, "shared")}
