@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tintype.db.engine import Connection, Row, Statement
 from tintype.model.caller import Caller
 from tintype.model.image import Image
 from tintype.model.query import Filter, ImageQuery
@@ -94,3 +95,19 @@ def names(reply: Any) -> list[str]:
 def somebody() -> Caller:
     """Return somebody whose project nobody else has."""
     return person(f"p-{uuid.uuid4().hex[:12]}", "member", "reader")
+
+
+class Counting:
+    """A connection that remembers what it was asked."""
+
+    def __init__(self, connection: Connection):
+        self.kind, self._connection = connection.kind, connection
+        self.asked: list[tuple[Statement, dict[str, Any]]] = []
+
+    async def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        self.asked.append((statement, values))
+        return await self._connection.rows(statement, **values)
+
+    async def row(self, statement: Statement, **values: Any) -> Row | None:
+        self.asked.append((statement, values))
+        return await self._connection.row(statement, **values)

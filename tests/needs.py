@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tintype.testing import postgres
+from tintype.testing import keystone, postgres
 
 #: What brings a program, for the sentence at the end.
 PACKAGES = {
     "genisoimage": "genisoimage",
+    "keystone": "keystone, by scripts/prepare servers",
+    "memcached": "memcached",
     "postgresql": "postgresql",
     "qemu-img": "qemu-utils",
     "strace": "strace",
@@ -29,10 +31,12 @@ MISSING = re.compile(r"needs (\S+), which cannot be had here")
 def need(program: str) -> Path:
     """Return where ``program`` is; end the test that asks when it is nowhere.
 
-    ``postgresql`` is the server: its programs' folder is returned.
+    ``postgresql`` and ``keystone`` are servers: their programs' folder is returned.
     """
     if program == "postgresql":
         found = postgres.find()
+    elif program == "keystone":
+        found = keystone.find()
     else:
         on_path = shutil.which(program)
         found = Path(on_path) if on_path else None

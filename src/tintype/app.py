@@ -81,12 +81,13 @@ class Application:
         self._policies.configure(kept.policy)
         self.svc.authoriser = self._policies.authoriser
         self.svc.schemas = Schemas(kept.formats, kept.api)
-        self.svc.view = View(kept.api, kept.stores.multi, self.svc.stores.weight)
+        self.svc.view = View(kept.api, kept.stores.multi, self.svc.stores.weight, self.svc.protection)
 
 
 async def build(config: Config, identify: Identify | None = None) -> Application:
     """Return the application of a configuration; call it in the process that will run it."""
     policies = Policies(config.policy)
+    protection = policies.protection(config.protection)
     crew = Crew()
     db = await engine.connect(config.database)
     stores = open_stores(config.stores, crew)
@@ -98,7 +99,8 @@ async def build(config: Config, identify: Identify | None = None) -> Application
         lease=Lease(db),
         authoriser=policies.authoriser,
         schemas=Schemas(config.formats, config.api),
-        view=View(config.api, config.stores.multi, stores.weight),
+        view=View(config.api, config.stores.multi, stores.weight, protection),
+        protection=protection,
     )
     return Application(svc, policies, identify or _IDENTITIES[config.auth.strategy])
 

@@ -36,7 +36,8 @@ def test_an_active_image_goes_out_of_use_and_comes_back(api: Client) -> None:
     path = "/v2/images/" + api.image(b"data", caller=OWNER)["id"]
     for name, status in [
         # IMG-ACT-01, IMG-ACT-02, IMG-ACT-03, IMG-STM-09, IMG-STM-10, CL-17
-        ("reactivate", "active"), ("deactivate", "deactivated"), ("deactivate", "deactivated"), ("reactivate", "active"),
+        ("reactivate", "active"), ("deactivate", "deactivated"), ("deactivate", "deactivated"),
+        ("reactivate", "active"),
     ]:  # fmt: skip
         assert act(api, path, name) == 204
         assert api.get(path, caller=OWNER).json["status"] == status
@@ -103,7 +104,8 @@ def test_locations_are_shown_only_where_the_deployment_says_so(api: Client) -> N
     kept = svc.config
     try:
         for locations, direct, keys in (
-            (False, False, {"stores"}), (True, False, {"stores", "locations"}), (False, True, {"stores", "direct_url"}),
+            (False, False, {"stores"}), (True, False, {"stores", "locations"}),
+            (False, True, {"stores", "direct_url"}),
         ):  # fmt: skip
             api.application.reload(
                 replace(kept, api=replace(kept.api, show_locations=locations, show_direct_url=direct))

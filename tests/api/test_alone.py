@@ -30,8 +30,8 @@ def test_a_name_of_this_machine_is_answered(api, host):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example.org", "localhost.evil.org", "localhost@evil.org", "127.0.0.1.nip.io", "10.0.0.1", "", "[::1", "::1]",
-     "localhost:80@evil.org", "127.1", "0.0.0.0", "[::2]:80"],
+    ["evil.example.org", "localhost.evil.org", "localhost@evil.org", "127.0.0.1.nip.io", "10.0.0.1", "", "[::1",
+     "::1]", "localhost:80@evil.org", "127.1", "0.0.0.0", "[::2]:80"],
 )  # fmt: skip
 def test_another_name_is_refused_whatever_is_asked(api, host):
     for method in ("GET", "HEAD", "OPTIONS", *WRITES):

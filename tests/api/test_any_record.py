@@ -148,7 +148,7 @@ patches = st.lists(st.sampled_from(FEW).flatmap(steps), max_size=5)
 @given(walk=st.lists(st.tuples(patches, st.booleans()), max_size=6))
 def test_any_walk_of_changes_ends_where_a_dictionary_would(api: Client, walk: list[Any]) -> None:
     made = api.image(caller=OWNER)
-    model = {"name": None, "tags": []}
+    model: dict[str, Any] = {"name": None, "tags": []}
     for patch, only_new in walk:
         form = [{each["op"]: each["path"], "value": each["value"]} for each in patch] if only_new else patch
         kind = PATCH.replace("v2.1", "v2.0") if only_new else PATCH

@@ -16,7 +16,9 @@ EXPOSED = "X-Image-Meta-Checksum,X-Auth-Token,X-Subject-Token,X-Service-Token,X-
 
 
 def cors(answer):
-    return {name: value for name, value in answer.headers.items() if name.startswith("access-control") or name == "vary"}
+    return {
+        name: value for name, value in answer.headers.items() if name.startswith("access-control") or name == "vary"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,9 @@ def test_a_listed_origin_may_read_that_it_needs_a_token(api):
     assert answer.status == 401 and cors(answer)["access-control-allow-origin"] == PAGE  # COR-01
 
 
-@pytest.mark.parametrize("origin", ["null", "https://evil.example.org", PAGE + ".evil.org", PAGE + "/", PAGE.upper(), ""])
+@pytest.mark.parametrize(
+    "origin", ["null", "https://evil.example.org", PAGE + ".evil.org", PAGE + "/", PAGE.upper(), ""]
+)
 def test_another_origin_is_served_and_told_nothing(api, origin):
     answer = api.get("/v2/images", headers={"origin": origin})
     assert answer.status == 200 and cors(answer) == {}  # COR-01, SEC-102
@@ -79,7 +83,9 @@ def test_a_listed_origin_is_told_what_it_may_do(api, method, path):
     assert "access-control-allow-headers" not in cors(preflight(api, method=method))
 
 
-@pytest.mark.parametrize("name", (*Cors.allow_headers, "Accept", "Accept-Language", "Content-Language", "Content-Type"))
+@pytest.mark.parametrize(
+    "name", (*Cors.allow_headers, "Accept", "Accept-Language", "Content-Language", "Content-Type")
+)
 def test_headers_that_pages_need_may_be_sent(api, name):
     assert cors(preflight(api, headers=name))["access-control-allow-headers"] == name  # COR-03
 

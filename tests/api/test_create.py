@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tintype.config.model import Api, Formats, Limits, Server
-from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client, person
+from tintype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, client, person
 
 ID = "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11"
 NOT_READER = person("p1", "member")
@@ -101,7 +101,8 @@ def test_an_owner_may_choose_a_visibility(api: Client, visibility: str) -> None:
         # IMG-PROP-01, IMG-PROP-02, IMG-PROP-03, SEC-109
         *(({"a": value}, 400) for value in (1, 1.5, True, None, {}, [], ["x"])),
         ({"a": ""}, 201), ({"a": "v" * 65535}, 201), ({"a": "v" * 65536}, 400), ({"a": "\u00e9" * 32768}, 400),
-        ({"k" * 255: "v"}, 201), ({"k" * 256: "v"}, 400), ({"": "v"}, 400), ({" ": "v"}, 201), ({"a/b:c d": "v"}, 201),
+        ({"k" * 255: "v"}, 201), ({"k" * 256: "v"}, 400), ({"": "v"}, 400), ({" ": "v"}, 201),
+        ({"a/b:c d": "v"}, 201),
         # IMG-PROP-04, SEC-73
         ({"os_glance_foo": "x"}, 403), ({"os_glancefoo": "x"}, 403), ({"os_glance": ""}, 403),
         ({"OS_GLANCE_foo": "x"}, 201), ({"Status": "active"}, 201),
@@ -120,7 +121,8 @@ def test_an_owner_may_choose_a_visibility(api: Client, visibility: str) -> None:
         # IMG-PROP-10, IMG-PATCH-21
         (dict.fromkeys(("image_id", "member", "properties", "is_public", "extra_properties", "base"), "x"), 201),
         # SCH-21, SCH-22
-        ({"kernel_id": "abc"}, 400), ({"kernel_id": ID}, 201), ({"kernel_id": ID + "\n"}, 400), ({"ramdisk_id": 5}, 400),
+        ({"kernel_id": "abc"}, 400), ({"kernel_id": ID}, 201), ({"kernel_id": ID + "\n"}, 400),
+        ({"ramdisk_id": 5}, 400),
         ({"architecture": None}, 400), ({"cinder_encryption_key_deletion_policy": "maybe"}, 400),
         ({"cinder_encryption_key_deletion_policy": "do_not_delete"}, 201),
     ],

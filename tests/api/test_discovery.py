@@ -36,7 +36,7 @@ def test_who_may_ask_what(api, single, call, who):
     caller = EVERYBODY[who]
     allowed = call != "stores/detail" or who in ("admin", "service")
     answer = api.get(f"/v2/info/{call}", caller=caller)
-    assert answer.status == (200 if allowed else 403)  # DISC-03, DISC-54, DISC-55, DISC-140..146
+    assert answer.status == (200 if allowed else 403)  # DISC-03, DISC-54, DISC-55, DISC-142, DISC-143, DISC-146
     if allowed:
         assert list(answer.json) == [KEYS[call]]  # DISC-01
         assert answer.headers["content-type"] == "application/json"

@@ -8,6 +8,7 @@ import pytest
 
 from tintype.config.model import Server, StoreConfig, Stores
 from tintype.stores import store as store_module
+from tintype.stores.driver import Health
 from tintype.testing.client import OCTETS, OWNER, client
 
 DATA = {"content-type": OCTETS}
@@ -39,7 +40,7 @@ def api(directory):
 def test_users_see_ids_descriptions_the_default_and_what_is_read_only(api):
     answer = api.get("/v2/info/stores", caller=OWNER)
     assert answer.json == {
-        "stores": [  # DISC-30..34, DISC-36, DISC-152
+        "stores": [  # DISC-30, DISC-31, DISC-32, DISC-33, DISC-34, DISC-36, DISC-152
             {"id": "zeta", "description": "Schnelle Pl\u00e4tze"},
             {"id": "shut", "read-only": "true"},
             {"id": "alpha", "default": "true"},
@@ -58,7 +59,7 @@ def test_operators_see_types_properties_and_weights_too(api, directory):
     assert list(stores[1]) == ["id", "read-only", "type", "properties", "weight"]
     assert [store["weight"] for store in stores] == [-3, 7, 0, 0]  # DISC-52, DISC-151
     assert {store["type"] for store in stores} == {"file"}  # DISC-51
-    assert stores[0]["properties"] == {  # DISC-53, DISC-70..72, DISC-147
+    assert stores[0]["properties"] == {  # DISC-53, DISC-70, DISC-71, DISC-72, DISC-60, DISC-147
         "data_dir": str(directory / "zeta"),
         "chunk_size": 4096,
         "thin_provisioning": False,
@@ -121,7 +122,7 @@ class Dead:
     async def probe(self):
         Dead.probes += 1
         await self._crew.offload(self.gone.wait)
-        raise OSError("the server is still gone")
+        return Health(True)
 
     async def put(self, name, batches, size):
         await self._crew.offload(self.gone.wait)
@@ -158,6 +159,8 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
             answer = api.put(path, body=b"x", headers=DATA | {"x-image-meta-store": "dead"})
             assert answer.status == 410
             Dead.gone.set()
+            api.run(stores.probe())
+            assert "read-only" not in api.get("/v2/info/stores").json["stores"][0]
     finally:
         Dead.gone.set()
 
@@ -165,4 +168,6 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
 def test_the_default_store_may_be_the_one_without_a_description(tmp_path):
     entries = (entry("only", datadir=tmp_path / "only"),)
     with client(tmp_path, stores=Stores(True, "only", entries), server=Server(workers=1)) as api:
-        assert api.get("/v2/info/stores").json == {"stores": [{"id": "only", "default": "true"}]}  # DISC-31..33
+        assert api.get("/v2/info/stores").json == {
+            "stores": [{"id": "only", "default": "true"}]
+        }  # DISC-31, DISC-32, DISC-33

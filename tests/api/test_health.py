@@ -41,7 +41,9 @@ def test_json_is_indented(api, down, accept):
     answer = api.get("/healthcheck", headers={"accept": accept})
     reason = "DISABLED BY FILE" if down else "OK"
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json == {"detailed": False, "reasons": [reason]} and b'\n    "detailed"' in answer.body  # HC-02, HC-03
+    assert (
+        answer.json == {"detailed": False, "reasons": [reason]} and b'\n    "detailed"' in answer.body
+    )  # HC-02, HC-03
 
 
 def test_a_page_has_a_table(api, down):

@@ -43,7 +43,9 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             given = {key: value for key, value in attributes.items() if key != "size"}
             api.image(b"x" * size if size else None, caller=HERE, name=name, **given)
         for visibility in ("private", "shared"):
-            api.image(caller=person("p2", "member", "reader"), name="plain", visibility=visibility, tags=["a"], team="a")
+            api.image(
+                caller=person("p2", "member", "reader"), name="plain", visibility=visibility, tags=["a"], team="a"
+            )
         yield api
 
 
@@ -147,7 +149,9 @@ EVERYTHING = set(ALBUM)
         ({"owner": "%"}, set()),
     ],
 )  # fmt: skip
-def test_a_condition_finds_exactly_what_fulfils_it(api: Client, conditions: dict[str, Any], expected: set[str]) -> None:
+def test_a_condition_finds_exactly_what_fulfils_it(
+    api: Client, conditions: dict[str, Any], expected: set[str]
+) -> None:
     assert found(api, urlencode(conditions, doseq=True)) == expected
 
 

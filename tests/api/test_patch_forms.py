@@ -76,7 +76,8 @@ def test_a_change_without_any_media_type_is_refused_before_the_image_is_looked_f
         *((add(path), 400) for path in ("/tags/-", "/tags/0", "/a/b", "/name/x")),
         *((add(path, {"url": "x", "metadata": {}}), 400) for path in ("/locations", "/locations/0/url")),
         (add("/locations/999", {"url": "x", "metadata": {}}), 404), (add("/locations/-", "x"), 400),
-        ([{"op": "replace", "path": "/locations/0", "value": []}], 400), ([{"op": "remove", "path": "/locations"}], 400),
+        ([{"op": "replace", "path": "/locations/0", "value": []}], 400),
+        ([{"op": "remove", "path": "/locations"}], 400),
         ([{"op": "replace", "path": "/locations", "value": []}], 404),
         ([{"op": "replace", "path": "/locations", "value": ["x"]}], 400),
         # IMG-PATCH-10, IMG-PATCH-24
@@ -108,7 +109,8 @@ def test_the_form_is_judged_before_the_image_is_looked_for(api: Client, operatio
         ([{"value": "x"}], 400), ([{}], 400), ([{"add": "/a", "remove": "/a", "value": "x"}], 400),
         ([{"add": "/a", "replace": "/a", "remove": "/a", "value": "x"}], 400), ([{"add": "/a"}], 400),
         ([{"replace": "/a"}], 400), ([{"op": "add", "path": "/a", "value": "x"}], 400), ([{"move": "/a"}], 400),
-        ([{"add": 7, "value": "x"}], 400), ([{"add": "a", "value": "x"}], 400), ([{"add": "/a/b", "value": "x"}], 400),
+        ([{"add": 7, "value": "x"}], 400), ([{"add": "a", "value": "x"}], 400),
+        ([{"add": "/a/b", "value": "x"}], 400),
         ([{"add": "/status", "value": "active"}], 403), ([{"remove": "/os_glance_x"}], 403), ([None], 400),
     ],
 )  # fmt: skip

@@ -51,7 +51,8 @@ def test_the_proxys_word_counts_where_the_deployment_says_so(api, headers, base)
 @pytest.mark.parametrize(
     "headers",
     [
-        {"x-forwarded-host": "evil/path"}, {"x-forwarded-host": "user@evil"}, {"x-forwarded-host": "a\r\nset-cookie: b"},
+        {"x-forwarded-host": "evil/path"}, {"x-forwarded-host": "user@evil"},
+        {"x-forwarded-host": "a\r\nset-cookie: b"},
         {"x-forwarded-host": '"><script>'}, {"x-forwarded-host": "\u00e9"}, {"x-forwarded-host": ""},
         {"x-forwarded-proto": "javascript"}, {"x-forwarded-proto": ""}, {"forwarded": "host="},
         {"forwarded": ";;=;,"}, {"x-forwarded-prefix": "//evil.example.org/?"}, {"x-forwarded-prefix": "/a b"},
@@ -61,7 +62,9 @@ def test_the_proxys_word_counts_where_the_deployment_says_so(api, headers, base)
 )  # fmt: skip
 def test_what_cannot_be_an_address_is_not_believed(behind, headers):
     assert link(behind, headers) == "http://127.0.0.1:9292/v2/"  # SEC-99, SEC-101
-    assert behind.post("/v2/images", json={}, headers=headers).headers["location"].startswith("http://127.0.0.1:9292/v2")
+    assert (
+        behind.post("/v2/images", json={}, headers=headers).headers["location"].startswith("http://127.0.0.1:9292/v2")
+    )
 
 
 def test_a_public_endpoint_beats_the_proxy(tmp_path):

@@ -10,6 +10,8 @@ from plain_http import OCTETS, Plain
 from reverse_proxy import Proxy
 from service_settings import CAP
 
+from tintype.testing.process import Served
+
 RAW = {"disk_format": "raw", "container_format": "bare"}
 DATA = bytes(range(256)) * 4096
 
@@ -46,10 +48,23 @@ def test_a_download_says_its_type_and_length(glance: Client, plain: Plain) -> No
     assert plain.ask("GET", f"/v2/images/{plain.image()}/file").status == 204
 
 
-def test_damaged_data_are_noticed_by_the_client(glance: Client, plain: Plain) -> None:
+def test_data_that_were_damaged_in_their_store_are_noticed_by_the_client(
+    glance: Client, plain: Plain, service: Served
+) -> None:
     # CL-15
-    good = glance.images.data(plain.image(DATA))
-    assert hashlib.sha512(b"".join(good)).hexdigest() == hashlib.sha512(DATA).hexdigest()
+    image_id = plain.image(DATA)
+    (file,) = (service.log.parent / "fast").rglob(f"{image_id}*")
+    with file.open("r+b") as data:
+        data.write(b"damage")
+    with pytest.raises(OSError, match="Corrupt image download"):
+        b"".join(glance.images.data(image_id))
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v2", "/v2/"])
+def test_an_address_may_end_in_the_version(path: str, service: Served, plain: Plain) -> None:
+    # CL-41, CL-192
+    image_id = plain.image(name="addressed")
+    assert Client("2", service.url + path).images.get(image_id).name == "addressed"
 
 
 @pytest.mark.parametrize(("stated", "fits"), [(5000, True), (None, True), (0, True), (4999, False), (5001, False)])
@@ -91,7 +106,7 @@ def test_members_are_shared_with(glance: Client, plain: Plain) -> None:
     # CL-18, CL-106
     image_id = plain.image()
     made = glance.image_members.create(image_id, "p9")
-    assert (made.image_id, made.member_id, made.status, made.schema) == (
+    assert (made.image_id, made.member_id, made.status, made["schema"]) == (
         image_id,
         "p9",
         "pending",
@@ -136,7 +151,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.__name__)
-def test_every_status_has_its_exception_and_the_reason(kind: Any, service: Any, plain: Plain) -> None:
+def test_every_status_has_its_exception_and_the_reason(kind: Any, service: Served, plain: Plain) -> None:
     # CL-01, CL-02, CL-04, CL-114, CL-191
     ids = {
         "queued": plain.image(),

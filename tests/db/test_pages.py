@@ -3,21 +3,18 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import asyncpg
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from listing import Shares, expected
+from listing import Counting, Shares, expected
 from msgspec.structs import replace
 from sqlalchemy import BigInteger, Text, bindparam, delete, update
 
 from tintype.config.model import Database as DatabaseConfig
 from tintype.db import engine, members, pages, schema
 from tintype.db import images as rows
-from tintype.db.engine import Database, Row, Statement
+from tintype.db.engine import Database, Statement
 from tintype.db.tables import image_members, image_properties, image_tags, images
 from tintype.model.caller import Caller
 from tintype.model.image import VISIBILITIES, Image
@@ -70,6 +67,7 @@ class Shelf:
         while True:
             page = self.page(caller, query, found[-1] if found else None)
             assert len(page) <= query.limit
+            assert len(found) < 100, "the walk does not end"
             found += page
             if len(page) < query.limit:
                 return found
@@ -150,9 +148,7 @@ filters = st.one_of(
 sorts = st.lists(
     st.tuples(st.sampled_from(list(SORT_KEYS)), st.booleans()), max_size=3, unique_by=lambda pair: pair[0]
 ).flatmap(
-    lambda keys: st.just(
-        tuple(keys) + tuple((key, True) for key in ("created_at", "id") if key not in dict(keys))
-    )
+    lambda keys: st.just(tuple(keys) + tuple((key, True) for key in ("created_at", "id") if key not in dict(keys)))
 )
 queries = st.builds(
     ImageQuery,
@@ -263,22 +259,6 @@ def test_what_is_unknown_comes_first_when_ascending(shelf: Shelf) -> None:
 # -- cost --------------------------------------------------------------------------------------------
 
 
-class Counting:
-    """A connection that remembers what it was asked."""
-
-    def __init__(self, db: Database):
-        self.kind, self._db = db.kind, db
-        self.asked: list[tuple[Statement, dict[str, Any]]] = []
-
-    async def rows(self, statement: Statement, **values: Any) -> list[Row]:
-        self.asked.append((statement, values))
-        return await self._db.rows(statement, **values)
-
-    async def row(self, statement: Statement, **values: Any) -> Row | None:
-        self.asked.append((statement, values))
-        return await self._db.row(statement, **values)
-
-
 def test_a_page_costs_one_statement_whatever_its_length(shelf: Shelf) -> None:
     tagged = {"tags": ("t",), "properties": {"os": "x"}}
     album = [Image(id=f"{n:04}", owner="p1", created_at=n, **tagged) for n in range(120)]
@@ -325,6 +305,21 @@ def test_filters_keep_their_values_in_whatever_order_they_come(shelf: Shelf) -> 
         assert [i.id for i in shelf.page(CALLER, ImageQuery(filters=tuple(filters)))] == ["1"]
 
 
+# IMG-LIST-37/38
+def test_many_tags_and_properties_must_all_be_there(shelf: Shelf) -> None:
+    tags, words = tuple("abcdefgh"), {f"p{n}": str(n) for n in range(8)}
+    whole = Image(id="whole", owner="p1", tags=tags, properties=words)
+    shared = replace(whole, id="shared", owner="p2")
+    fewer = [replace(whole, id=f"no-{tag}", tags=tuple(set(tags) - {tag})) for tag in tags]
+    fewer += [replace(whole, id=f"other-{name}", properties=words | {name: "x"}) for name in words]
+    shelf.put([whole, shared, *fewer], {"shared": {"p1": "accepted"}})
+    filters = [Filter("tag", "tag", tag) for tag in tags] + [Filter(k, "property", v) for k, v in words.items()]
+    for some in (filters, filters[::-1]):
+        found = shelf.page(CALLER, ImageQuery(filters=tuple(some), sort=(("id", False), ("created_at", False))))
+        assert [image.id for image in found] == ["shared", "whole"]
+    assert len(shelf.walk(CALLER, ImageQuery(filters=tuple(filters[:7])))) == 2 + 1 + len(words)
+
+
 def test_values_whose_hashes_collide_are_told_apart_and_the_page_is_filled(shelf: Shelf) -> None:
     album = [Image(id=f"{n:02}", owner="p1", created_at=n, properties={"os": f"v{n % 3}"}) for n in range(12)]
     shelf.put(album, {})
@@ -338,66 +333,3 @@ def test_values_whose_hashes_collide_are_told_apart_and_the_page_is_filled(shelf
     query = ImageQuery(filters=(Filter("os", "property", "v1"),), limit=3)
     assert [i.id for i in shelf.page(CALLER, query)] == ["10", "07", "04"]
     assert [i.id for i in shelf.walk(CALLER, query)] == ["10", "07", "04", "01"]
-
-
-_FILL = (
-    """INSERT INTO images (id, name, status, visibility, owner, protected, os_hidden, min_disk, min_ram, size,
-                           created_at, updated_at, tags, properties, system, locations)
-       SELECT md5(n::text), 'image-' || n % 97, 'active',
-              (ARRAY['public', 'community', 'private', 'shared'])[1 + n % 4], 'p' || n % 50, false, n % 20 = 0,
-              0, 0, n % 7, n / 3, n / 2, '[]', '{}', '{}', '[]'
-       FROM generate_series(1, 6000) n""",
-    """INSERT INTO image_members (image_id, member, status, created_at, updated_at, listed_at)
-       SELECT id, 'p' || m, CASE WHEN m % 2 = 0 THEN 'accepted' ELSE 'pending' END, created_at, created_at,
-              CASE WHEN os_hidden THEN NULL ELSE created_at END
-       FROM images, generate_series(0, 5) m WHERE visibility = 'shared'""",
-    "ANALYZE images",
-    "ANALYZE image_members",
-)
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every step of a plan."""
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes(part)
-
-
-# SEC-93
-def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_they_show(postgres_server) -> None:
-    config = DatabaseConfig(url=postgres_server.create_database(), kind="postgresql")
-    schema.sync(config)
-
-    async def plan(connection: Any, db: Counting, caller: Caller, after: Image | None) -> dict[str, Any]:
-        await pages.page(db, scope(caller, None), ImageQuery(), after)
-        statement, values = db.asked[-1]
-        text, bound = statement.bind("postgresql", values)
-        literals = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in bound)
-        await connection.execute(f"PREPARE listing AS {text}")
-        for _ in range(6):  # After five times the server may choose a plan for whatever values.
-            await connection.execute(f"EXECUTE listing({literals})")
-        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING off, FORMAT json) EXECUTE listing({literals})")
-        await connection.execute("DEALLOCATE listing")
-        return msgspec.json.decode(explained)[0]["Plan"]
-
-    async def plans() -> list[dict[str, Any]]:
-        connection = await asyncpg.connect(config.url)
-        db = await engine.connect(config)
-        try:
-            for statement in _FILL:
-                await connection.execute(statement)
-            callers = (Caller(project="p2"), Caller(project="p2", is_admin=True), Caller(is_admin=True))
-            places = (None, Image(id="a", created_at=1000))
-            return [await plan(connection, Counting(db), caller, at) for caller in callers for at in places]
-        finally:
-            await db.close()
-            await connection.close()
-
-    for found in asyncio.run(plans()):
-        steps = list(nodes(found))
-        assert found["Actual Rows"] == 25
-        scans = [step for step in steps if step.get("Relation Name")]
-        assert {step["Node Type"] for step in scans} <= {"Index Scan", "Index Only Scan"}
-        assert not [step for step in steps if step["Node Type"] in ("Sort", "Incremental Sort", "Hash Join")]
-        read = sum((s["Actual Rows"] + s.get("Rows Removed by Filter", 0)) * s["Actual Loops"] for s in scans)
-        assert read < 400

@@ -16,9 +16,7 @@ from tintype.rules.permit import scope, sees
 PROJECTS = ("p1", "p2", None)
 CALLERS = [Caller(project=project, is_admin=admin) for project in PROJECTS for admin in (False, True)]
 
-images = st.builds(
-    Image, id=st.just("i"), owner=st.sampled_from(PROJECTS), visibility=st.sampled_from(VISIBILITIES)
-)
+images = st.builds(Image, id=st.just("i"), owner=st.sampled_from(PROJECTS), visibility=st.sampled_from(VISIBILITIES))
 shares = st.dictionaries(st.sampled_from(["p1", "p2"]), st.sampled_from(STATUSES), max_size=2)
 queries = st.builds(
     ImageQuery,

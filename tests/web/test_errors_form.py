@@ -22,7 +22,8 @@ def refused(accept, text="No such thing.", status=404):
         (None, PLAIN), ("", PLAIN), (" ", PLAIN), (",", PLAIN), ("text/plain", PLAIN), ("application/xml", PLAIN),
         ("application/vnd.openstack.images-v2.7", PLAIN), ("image/*", PLAIN),
         # ERR-03
-        ("*/*", PAGE), ("text/html", PAGE), ("text/*", PAGE), ("TEXT/HTML", PAGE), ("nonsense", PAGE), ("a/b/c", PAGE),
+        ("*/*", PAGE), ("text/html", PAGE), ("text/*", PAGE), ("TEXT/HTML", PAGE), ("nonsense", PAGE),
+        ("a/b/c", PAGE),
         ("application/json, text/plain, */*", PAGE), ("text/html;q=x", PAGE), ("/", PAGE), (";q=1", PAGE),
         # ERR-04
         ("application/json", DOCUMENT), ("application/*", DOCUMENT), ("application/json;charset=utf-8", DOCUMENT),

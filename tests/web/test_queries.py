@@ -35,9 +35,10 @@ def one(query: str) -> Filter:
 NAMES = ["name", "id", "status", "disk_format", "created_at", "updated_at", "size", "size_min", "min_disk_max",
          "protected", "os_hidden", "visibility", "member_status", "limit", "marker", "sort", "sort_key", "sort_dir",
          "tag", "owner", "foo", "foo_min", "properties", "deleted", "changes-since", "checksum", ""]  # fmt: skip
-VALUES = ["", "in:", "in:a,b", 'in:"a,b",c', 'in:"', "eq:a", "gt:2026-01-01", "lt:", "2026", "9999-12-31T23:59:59-23:59",
-          "0001-01-01T00:00:00+23:59", "2026-01-01T00:00:00+99:99", "0000", "99999", "true", "True", "1", "-1", "0x1",
-          "9" * 5000, "asc", "desc", "name:asc,size:desc", "name,", "all", "public", "accepted", "\0", "a:b"]  # fmt: skip
+VALUES = ["", "in:", "in:a,b", 'in:"a,b",c', 'in:"', "eq:a", "gt:2026-01-01", "lt:", "2026",
+          "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2026-01-01T00:00:00+99:99", "0000", "99999",
+          "true", "True", "1", "-1", "0x1", "9" * 5000, "asc", "desc", "name:asc,size:desc", "name,", "all", "public",
+          "accepted", "\0", "a:b"]  # fmt: skip
 pieces = st.one_of(
     st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES) | st.text(max_size=20)).map(
         lambda pair: f"{quote(pair[0])}={quote(pair[1])}"

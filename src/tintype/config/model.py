@@ -103,6 +103,69 @@ class Auth:
 
 
 @dataclass(frozen=True)
+class Login:
+    """How the service itself logs in to Keystone, and at which of its endpoints it asks."""
+
+    auth_type: str
+    #: what the plugin that ``auth_type`` names may ask for, as it was written
+    options: Mapping[str, str] = field(repr=False)
+    #: in the order of preference
+    interfaces: tuple[str, ...] = ("internal",)
+    region: str | None = None
+    verify: bool = True
+    cafile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    #: seconds after which an answer comes too late
+    timeout: float = 10.0
+    #: how often a connection that failed is tried again within that time
+    retries: int = 3
+
+
+@dataclass(frozen=True)
+class Memcached:
+    """Where validated tokens are kept for all processes. ``secret`` seals them."""
+
+    #: ``host:port``, ``[address]:port`` or ``unix:/path``
+    servers: tuple[str, ...]
+    secret: str = field(repr=False)
+    timeout: float = 3.0
+    #: seconds for which a server that failed is left alone
+    dead_retry: float = 300.0
+    connections: int = 10
+    tls: bool = False
+    cafile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    ciphers: str | None = None
+
+
+@dataclass(frozen=True)
+class Keystone:
+    """How tokens are validated."""
+
+    login: Login
+    service_token_roles: tuple[str, ...] = ("service",)
+    #: a service token without one of these roles is as good as none
+    service_token_roles_required: bool = True
+    #: seconds for which a validated token is believed; negative: it is asked about every time
+    token_cache_time: int = 300
+    memcached: Memcached | None = None
+
+
+@dataclass(frozen=True)
+class UnifiedLimits:
+    """Which endpoint's limits in Keystone count: its id, or what is known of its service."""
+
+    login: Login
+    endpoint_id: str | None = None
+    service_type: str | None = None
+    service_name: str | None = None
+    region: str | None = None
+    interface: str = "public"
+
+
+@dataclass(frozen=True)
 class Policy:
     """Where a deployment's own rules are. Files that do not exist are fine; they may appear while we run."""
 
@@ -114,6 +177,14 @@ class Policy:
     projects_only: bool = True
     #: the rule that counts where another one is referred to and does not exist
     default_rule: str = "default"
+
+
+@dataclass(frozen=True)
+class Protections:
+    """The file that protects additional properties; ``by_roles``: its values are roles, else policy rules."""
+
+    file: Path | None = None
+    by_roles: bool = True
 
 
 @dataclass(frozen=True)
@@ -214,7 +285,12 @@ class Config:
     stores: Stores
     logging: Logging
     policy: Policy = Policy()
+    protection: Protections = Protections()
     cors: Cors = Cors()
+    #: where ``auth.strategy`` is keystone
+    keystone: Keystone | None = None
+    #: where limits of projects are Keystone's
+    unified_limits: UnifiedLimits | None = None
     #: sentences about options that are unknown, obsolete or questionable; logged at start
     remarks: tuple[str, ...] = ()
     #: files that were read, in order

@@ -12,6 +12,7 @@ named like the store, ``[backend_defaults]``, or ``[glance_store]`` where one st
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from oslo_config import types
@@ -43,7 +44,7 @@ class Option:
     name: str
     standing: str
     note: str
-    #: None for accepted and obsolete options whose value nobody looks at
+    #: None for text that is taken as it is, and where nobody looks at the value
     type: types.ConfigType | None = None
     default: Any = None
     goes_to: str | None = None
@@ -90,6 +91,14 @@ def used(section: str, name: str, type_: types.ConfigType, default: Any, note: s
     return Option(section, name, "used", note, type_, default, **more)
 
 
+def handed_on(section: str) -> Iterator[Option]:
+    """Return the options of ways to log in. Which of them count, and how, is said by the plugin."""
+    for name in LOGIN:
+        older = ((section, "user-name"), (section, "user_name")) if name == "username" else ()
+        note = "given to the plugin that `auth_type` names, which knows what it needs"
+        yield Option(section, name, "used", note, older=older)
+
+
 def rows(standing: str, section: str, names: str, note: str) -> Iterator[Option]:
     for name in names.split():
         yield Option(section, name, standing, note)
@@ -109,8 +118,19 @@ def checked(section: str, name: str, type_: types.ConfigType, note: str, **more:
 
 
 IMPORT = "images are not imported in this version"
-KEYSTONE = "Keystone is not asked in this version"
-LIMITS = "limits from Keystone are not in this version"
+#: Options of keystoneauth's plugins.
+LOGIN = (
+    "auth_url", "username", "password", "user_id", "user_domain_id", "user_domain_name", "project_id",
+    "project_name", "project_domain_id", "project_domain_name", "domain_id", "domain_name", "system_scope",
+    "trust_id", "default_domain_id", "default_domain_name", "tenant_id", "tenant_name", "token",
+    "application_credential_id", "application_credential_name", "application_credential_secret", "passcode",
+    "auth_methods", "client_id", "client_secret", "oauth2_endpoint", "oauth2_client_id", "oauth2_client_secret",
+    "identity_provider", "protocol", "discovery_endpoint", "access_token", "access_token_endpoint",
+    "access_token_type", "scope",
+)  # fmt: skip
+INTERFACES = ["public", "publicURL", "internal", "internalURL", "admin", "adminURL"]
+
+ADAPTER = "Keystone's version 3 is asked; nothing else about the connection is adjustable"
 CACHE = "there is no local cache of images in this version"
 EVENTS = "notifications are not sent in this version"
 TASKS = "there are no tasks in this version"
@@ -183,7 +203,7 @@ TABLE: tuple[Option, ...] = (
          reloadable=True),
     # Who may call.
     used("DEFAULT", "auth_strategy", types.String(ignore_case=True), None,
-         "`keystone`, `http_basic` or `none`; only `none` is in this version",
+         "`keystone`, `http_basic` or `none`; `http_basic` is not in this version",
          shown="`keystone` where `[paste_deploy] flavor` names it, else `none`"),
     used("DEFAULT", "allow_unauthenticated_listen", BOOL, False,
          "listen beyond loopback although nobody is asked who they are: whoever reaches the port may do anything",
@@ -192,7 +212,49 @@ TABLE: tuple[Option, ...] = (
          goes_to="auth.allow_anonymous", reloadable=True),
     used("paste_deploy", "flavor", TEXT, None, "decides `auth_strategy` where that is unset"),
     used("keystone_authtoken", "www_authenticate_uri", TEXT, None,
-         "address of Keystone that a 401 answer names", goes_to="auth.www_authenticate_uri"),
+         "address of Keystone that a 401 answer names", shown="`auth_url`"),
+    used("keystone_authtoken", "auth_type", TEXT, None,
+         "how the service itself logs in: `password`, `v3applicationcredential` or another plugin",
+         older=(("keystone_authtoken", "auth_plugin"),)),
+    used("keystone_authtoken", "auth_section", TEXT, None, "section that holds `auth_type` and what it needs",
+         shown="this one"),
+    *handed_on("keystone_authtoken"),
+    used("keystone_authtoken", "interface", TEXT, "internal", "which of Keystone's endpoints is asked"),
+    used("keystone_authtoken", "region_name", TEXT, None, "region of that endpoint"),
+    used("keystone_authtoken", "cafile", TEXT, None, "certificates of the authorities that may vouch for Keystone",
+         shown="those of the system"),
+    used("keystone_authtoken", "certfile", TEXT, None, "certificate to show to Keystone"),
+    used("keystone_authtoken", "keyfile", TEXT, None, "its key"),
+    used("keystone_authtoken", "insecure", BOOL, False, "believe anybody who says he is Keystone"),
+    used("keystone_authtoken", "http_connect_timeout", at_least(1), None,
+         "seconds after which an answer of Keystone comes too late: 503", shown="10"),
+    used("keystone_authtoken", "http_request_max_retries", at_least(0), 3,
+         "how often a connection that failed is tried again within that time"),
+    used("keystone_authtoken", "service_token_roles", NAMES, ["service"],
+         "roles of services whose `X-Service-Token` lets an expired token of a user pass"),
+    used("keystone_authtoken", "service_token_roles_required", BOOL, True,
+         "a service token without such a role counts for nothing"),
+    used("keystone_authtoken", "token_cache_time", COUNT, 300,
+         "seconds for which a validated token is believed, never beyond its own end; negative: it is asked about"
+         " every time"),
+    used("keystone_authtoken", "memcached_servers", NAMES, [],
+         "servers that keep validated tokens for all processes; needs the package pymemcache",
+         older=(("keystone_authtoken", "memcache_servers"),)),
+    used("keystone_authtoken", "memcache_security_strategy",
+         types.String(choices=["none", "mac", "encrypt"], ignore_case=True), "none",
+         "whatever it says, entries are encrypted and signed; all but `none` demand a `memcache_secret_key`"),
+    used("keystone_authtoken", "memcache_secret_key", TEXT, None, "what entries are sealed with",
+         shown="the secret that the service logs in with"),
+    used("keystone_authtoken", "memcache_pool_dead_retry", at_least(0), 300,
+         "seconds for which a memcached that failed is left alone"),
+    used("keystone_authtoken", "memcache_pool_maxsize", at_least(1), 10, "connections to each memcached"),
+    used("keystone_authtoken", "memcache_pool_socket_timeout", at_least(1), 3,
+         "seconds after which a memcached has failed"),
+    used("keystone_authtoken", "memcache_tls_enabled", BOOL, False, "speak TLS with memcached"),
+    used("keystone_authtoken", "memcache_tls_cafile", TEXT, None, "authorities that may vouch for memcached"),
+    used("keystone_authtoken", "memcache_tls_certfile", TEXT, None, "certificate to show to memcached"),
+    used("keystone_authtoken", "memcache_tls_keyfile", TEXT, None, "its key"),
+    used("keystone_authtoken", "memcache_tls_allowed_ciphers", TEXT, None, "ciphers for that"),
     # The database.
     used("database", "connection", TEXT, None,
          "`sqlite:////path/of/file` or `postgresql://user:password@host/name`; a driver named in it is ignored",
@@ -228,6 +290,30 @@ TABLE: tuple[Option, ...] = (
          goes_to="limits.image_member_quota", reloadable=True),
     used("DEFAULT", "image_location_quota", COUNT, 10, "most locations of an image; negative: no limit",
          goes_to="limits.image_location_quota", reloadable=True),
+    used("DEFAULT", "use_keystone_limits", BOOL, False,
+         "the limits of projects are those that Keystone has registered; `user_storage_quota` does not count then"),
+    used("oslo_limit", "endpoint_id", TEXT, None, "endpoint of the image service, as Keystone's catalog has it"),
+    used("oslo_limit", "endpoint_service_type", TEXT, None, "instead: the type of its service"),
+    used("oslo_limit", "endpoint_service_name", TEXT, None, "instead: the name of its service"),
+    used("oslo_limit", "endpoint_region_name", TEXT, None, "and its region"),
+    used("oslo_limit", "endpoint_interface", types.String(choices=INTERFACES), "public", "and its interface"),
+    used("oslo_limit", "auth_type", TEXT, None, "how the service logs in to read limits",
+         older=(("oslo_limit", "auth_plugin"),)),
+    used("oslo_limit", "auth_section", TEXT, None, "section that holds `auth_type` and what it needs",
+         shown="this one"),
+    *handed_on("oslo_limit"),
+    used("oslo_limit", "valid_interfaces", NAMES, ["internal", "public"],
+         "which of Keystone's endpoints is asked, the first that there is"),
+    used("oslo_limit", "region_name", TEXT, None, "region of that endpoint"),
+    used("oslo_limit", "cafile", TEXT, None, "certificates of the authorities that may vouch for Keystone",
+         shown="those of the system"),
+    used("oslo_limit", "certfile", TEXT, None, "certificate to show to Keystone"),
+    used("oslo_limit", "keyfile", TEXT, None, "its key"),
+    used("oslo_limit", "insecure", BOOL, False, "believe anybody who says he is Keystone"),
+    used("oslo_limit", "timeout", at_least(1), None, "seconds after which an answer of Keystone comes too late",
+         shown="10"),
+    used("oslo_limit", "connect_retries", at_least(0), 3,
+         "how often a connection that failed is tried again within that time"),
     # Formats.
     used("image_format", "disk_formats", NAMES,
          ["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"],
@@ -267,11 +353,10 @@ TABLE: tuple[Option, ...] = (
          shown="unset: standard error"),
     used("DEFAULT", "log_dir", TEXT, None, "directory of `log_file`", older=(("DEFAULT", "logdir"),)),
     # Guards which are not here yet. Going on without them would let through what they were set to stop.
-    Option("DEFAULT", "use_keystone_limits", "refused",
-           LIMITS + "; remove the option, and use user_storage_quota", BOOL),
-    Option("DEFAULT", "property_protection_file", "refused",
-           "properties cannot be protected in this version; remove the option if that is acceptable", TEXT),
-    *accepted("DEFAULT", "property_protection_rule_format", "properties cannot be protected in this version"),
+    used("DEFAULT", "property_protection_file", TEXT, None,
+         "file that says who may create, read, update and delete which additional properties"),
+    used("DEFAULT", "property_protection_rule_format", types.String(choices=["roles", "policies"]), "roles",
+         "whether that file names `roles` or rules of the policy (`policies`)"),
     # Import.
     checked("DEFAULT", "enabled_import_methods", BRACKETED, IMPORT),
     checked("image_import_opts", "image_import_plugins", BRACKETED, IMPORT),
@@ -313,37 +398,26 @@ TABLE: tuple[Option, ...] = (
               "remote_content_type remote_ssl_ca_crt_file remote_ssl_client_crt_file remote_ssl_client_key_file"
               " remote_ssl_verify_server_crt remote_timeout",
               "rules that ask another server are not supported; a file that holds one is refused"),
-    Option("keystone_authtoken", "auth_type", "accepted", KEYSTONE,
-           older=(("keystone_authtoken", "auth_plugin"),)),
-    Option("keystone_authtoken", "memcached_servers", "accepted", KEYSTONE,
-           older=(("keystone_authtoken", "memcache_servers"),)),
+    *accepted("keystone_authtoken", "auth_version", "version 3 is the only one there is"),
+    *accepted("keystone_authtoken", "delay_auth_decision", "allow_anonymous_access says what becomes of others"),
+    *accepted("keystone_authtoken", "include_service_catalog", "nothing here needs the catalog; it is not fetched"),
+    *accepted("keystone_authtoken", "enforce_token_bind", "Keystone no longer binds tokens"),
+    *accepted("keystone_authtoken", "service_type",
+              "credentials that are restricted to some requests are refused as a whole"),
+    *accepted("keystone_authtoken", "cache", "there is no server around the service that could have one"),
     *accepted("keystone_authtoken",
-              "auth_section auth_version cache cafile certfile delay_auth_decision enforce_token_bind"
-              " http_connect_timeout http_request_max_retries include_service_catalog insecure interface keyfile"
-              " memcache_password memcache_pool_conn_get_timeout memcache_pool_dead_retry memcache_pool_maxsize"
-              " memcache_pool_socket_timeout memcache_pool_unused_timeout memcache_sasl_enabled"
-              " memcache_secret_key memcache_security_strategy memcache_tls_allowed_ciphers memcache_tls_cafile"
-              " memcache_tls_certfile memcache_tls_enabled memcache_tls_keyfile memcache_use_advanced_pool"
-              " memcache_username region_name service_token_roles service_token_roles_required service_type"
-              " token_cache_time"
-              " application_credential_id application_credential_name application_credential_secret auth_url"
-              " default_domain_id default_domain_name domain_id domain_name password project_domain_id"
-              " project_domain_name project_id project_name system_scope tenant_id tenant_name token trust_id"
-              " user_domain_id user_domain_name user_id username", KEYSTONE),
+              "memcache_pool_conn_get_timeout memcache_pool_unused_timeout memcache_use_advanced_pool",
+              "connections are pooled in one way only"),
+    checked("keystone_authtoken", "memcache_sasl_enabled", BOOL, "not supported; refused with memcached_servers"),
+    *accepted("keystone_authtoken", "memcache_username memcache_password", "belong to memcache_sasl_enabled"),
     *obsolete("keystone_authtoken",
               "auth_uri identity_uri auth_host auth_port auth_protocol auth_admin_prefix admin_user admin_password"
               " admin_tenant_name admin_token signing_dir revocation_cache_time check_revocations_for_cached"
               " hash_algorithms", "Keystone's middleware no longer has this option"),
     *accepted("oslo_limit",
-              "auth_url auth_type auth_section cafile certfile collect_timing connect_retries connect_retry_delay"
-              " default_domain_id default_domain_name domain_id domain_name endpoint_id endpoint_interface"
-              " endpoint_override endpoint_region_name endpoint_service_name endpoint_service_type insecure keyfile"
-              " max_version min_version password project_domain_id project_domain_name project_id project_name"
-              " region_name retriable_status_codes service_name service_type split_loggers status_code_retries"
-              " status_code_retry_delay system_scope tenant_id tenant_name timeout tls_ciphers tls_min_version"
-              " trust_id user_domain_id user_domain_name user_id valid_interfaces version", LIMITS),
-    Option("oslo_limit", "username", "accepted", LIMITS,
-           older=(("oslo_limit", "user-name"), ("oslo_limit", "user_name"))),
+              "collect_timing connect_retry_delay endpoint_override max_version min_version retriable_status_codes"
+              " service_name service_type split_loggers status_code_retries status_code_retry_delay tls_ciphers"
+              " tls_min_version version", ADAPTER),
     # HTTP.
     *accepted("paste_deploy", "config_file", "the parts of the service are put together in the program"),
     *accepted("oslo_middleware", "max_request_body_size",
@@ -506,10 +580,12 @@ def names_in(section: str, stores: frozenset[str]) -> list[str]:
 def reference() -> str:
     """Return the used options as a Markdown table, for the documentation."""
     lines = ["| option | default | meaning | SIGHUP |", "|---|---|---|---|"]
-    for option in TABLE:
-        if option.standing == "used":
-            reload = "yes" if option.reloadable else ""
-            lines.append(f"| `{option.title}` | {_default(option)} | {option.note} | {reload} |")
+    for (_, note), group in groupby(TABLE, lambda option: (option.section, option.note)):
+        options = [option for option in group if option.standing == "used"]
+        if options:
+            names = ", ".join(f"`{name}`" for name in [options[0].title, *(other.name for other in options[1:])])
+            reload = "yes" if options[0].reloadable else ""
+            lines.append(f"| {names} | {_default(options[0])} | {note} | {reload} |")
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from tintype.config import stores
 from tintype.config.database import database
 from tintype.config.files import Line, expand, parse, referred
+from tintype.config.keystone import keystone, unified
 from tintype.config.model import (
     Api,
     Auth,
@@ -24,6 +25,7 @@ from tintype.config.model import (
     Limits,
     Logging,
     Policy,
+    Protections,
     Server,
     Stores,
 )
@@ -78,6 +80,9 @@ def examine(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str,
     nothing = not files and not dirs
     db = database(values, home / "tintype.sqlite", told=nothing)
     auth = _auth(values)
+    asked = keystone(values) if auth.strategy == "keystone" else None
+    if asked and not auth.www_authenticate_uri:
+        auth = replace(auth, www_authenticate_uri=asked.login.options.get("auth_url"))
     where = list(dict.fromkeys([*(file.parent for file in readable), *dirs]))
     config = Config(
         server=_server(values, auth, db),
@@ -90,6 +95,9 @@ def examine(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str,
         logging=_logging(values),
         cors=_cors(values, auth),
         policy=_policy(values, where),
+        protection=_protections(values, where),
+        keystone=asked,
+        unified_limits=unified(values) if values.get("DEFAULT", "use_keystone_limits") else None,
         files=readable,
     )
     remarks = (*values.remarks, *_remarks_on_lines(values))
@@ -161,22 +169,23 @@ def _auth(values: Values) -> Auth:
     chosen = values.get("DEFAULT", "auth_strategy")
     words = [word for word in (values.get("paste_deploy", "flavor") or "").split("+") if word]
     strategy = (chosen or ("keystone" if "keystone" in words else "none")).lower()
-    if strategy in ("keystone", "http_basic"):
+    if strategy == "http_basic":
         source = ("DEFAULT", "auth_strategy") if chosen else ("paste_deploy", "flavor")
         text = f"asks for {strategy}, which is not in this version; set [DEFAULT] auth_strategy = none"
         values.problem(*source, text)
-    elif strategy != "none":
+    elif strategy not in ("none", "keystone"):
         values.problem("DEFAULT", "auth_strategy", "must be none, keystone or http_basic")
     elif not chosen and (strange := [word for word in words if word not in FLAVORS]):
         text = f"holds {strange[0]!r}, which may ask who is calling; set [DEFAULT] auth_strategy to say so"
         values.problem("paste_deploy", "flavor", text)
-    elif "keystone" in words:
+    elif strategy == "none" and "keystone" in words:
         values.remark("[DEFAULT] auth_strategy = none counts, although [paste_deploy] flavor names keystone.")
-    elif any(line.section == "keystone_authtoken" for line in values.lines):
+    elif strategy == "none" and any(line.section == "keystone_authtoken" for line in values.lines):
         values.remark("[keystone_authtoken] is filled in, but nobody is asked who they are: auth_strategy is none.")
     if "caching" in words or "cachemanagement" in words or values.get("DEFAULT", "image_cache_dir"):
         values.remark("A cache of images is configured; there is none in this version, every read goes to a store.")
-    return Auth(strategy=strategy, **plain_fields(values, "auth"))
+    uri = values.get("keystone_authtoken", "www_authenticate_uri") or None
+    return Auth(strategy=strategy, www_authenticate_uri=uri, **plain_fields(values, "auth"))
 
 
 def _cors(values: Values, auth: Auth) -> Cors:
@@ -269,6 +278,17 @@ def _check_accepted(values: Values) -> None:
             values.problem("import_filtering_opts", "allowed_networks", f"holds {text!r}: {error}")
 
 
+def _protections(values: Values, where: Sequence[Path]) -> Protections:
+    named = values.get("DEFAULT", "property_protection_file")
+    if not named:
+        return Protections()
+    file = next((path for path in (base / named for base in where) if path.is_file()), None)
+    if file is None:
+        values.problem("DEFAULT", "property_protection_file", "is not a file; name one that exists")
+    by_roles = values.get("DEFAULT", "property_protection_rule_format") == "roles"
+    return Protections(file or Path(named), by_roles)
+
+
 def _policy(values: Values, where: Sequence[Path]) -> Policy:
     """Rules are looked for beside the configuration files, in the order in which those are read."""
     named = values.get("oslo_policy", "policy_file")
@@ -294,7 +314,9 @@ def _remarks_on_lines(values: Values) -> list[str]:
     names = referred(values.lines)
     for line in values.lines:
         option, older = find(line.section, line.name, values.ids)
-        if option is None and line.name not in names:
+        if line.section in values.borrowed or (option is None and line.name in names):
+            continue
+        if option is None:
             remarks.append(f"{line.where}: {line.title} is unknown and does nothing.")
         elif option and option.standing == "obsolete":
             remarks.append(f"{line.where}: {line.title} is obsolete: {option.note}.")
@@ -317,7 +339,11 @@ def reloadable(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
         changes = {field: getattr(getattr(new, name), field) for field in part}
         sections[name] = replace(getattr(old, name), **changes)
     after = replace(old, remarks=new.remarks, files=new.files, **sections)
-    waiting = []
+    waiting = [
+        f"[{title}] has changed; it takes effect after a restart."
+        for title, name in (("keystone_authtoken", "keystone"), ("oslo_limit", "unified_limits"))
+        if getattr(old, name) != getattr(new, name)
+    ]
     for section in ("server", "auth", "database", "api", "stores", "logging"):
         kept, wanted = getattr(after, section), getattr(new, section)
         changed = [field.name for field in fields(kept) if getattr(kept, field.name) != getattr(wanted, field.name)]
@@ -332,6 +358,7 @@ _COMPOSED = {
     "server.public_endpoint": "[DEFAULT] public_endpoint",
     "server.healthcheck_disable_file": "[healthcheck] disable_by_file_path",
     "auth.strategy": "[DEFAULT] auth_strategy",
+    "auth.www_authenticate_uri": "[keystone_authtoken] www_authenticate_uri",
     "api.schema_properties": "schema-image.json",
     "api.schema_required": "schema-image.json",
     "logging.file": "[DEFAULT] log_file",

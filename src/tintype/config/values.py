@@ -34,7 +34,7 @@ class Values:
         In sections of stores an option that is not set is None, whatever its default.
         """
         option = BY_NAME.get((section, name))
-        if option and option.older and last(self.lines, section, name) is None:
+        if option and option.type and option.older and last(self.lines, section, name) is None:
             section, name = next((place for place in option.older if last(self.lines, *place)), (section, name))
         try:
             return self.conf[name] if section == "DEFAULT" else self.conf[section][name]
@@ -51,6 +51,12 @@ class Values:
         older = option.older if option else ()
         decisive = [last(self.lines, section, name), *(last(self.lines, *place) for place in older)]
         return next((line for line in decisive if line), None)
+
+    @property
+    def borrowed(self) -> frozenset[str]:
+        """The sections that hold what ``[keystone_authtoken]`` or ``[oslo_limit]`` need to log in."""
+        named = (last(self.lines, section, "auth_section") for section in ("keystone_authtoken", "oslo_limit"))
+        return frozenset(line.value.lower() for line in named if line)
 
     def written(self, section: str, name: str) -> bool:
         """Return whether a file sets the option."""

@@ -5,9 +5,21 @@ what it shows, whatever the table holds. A statement is built once for each shap
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, or_, select, tuple_, union_all
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from tintype.db.engine import Connection, Row, Statement, any_of
@@ -23,6 +35,11 @@ _project = bindparam("project", type_=Text)
 Sort = tuple[tuple[str, bool], ...]
 #: What is to be compared with what, without the values: (field, op) of each filter
 Shape = tuple[tuple[str, str], ...]
+#: Filters that a table of their own answers
+SEARCHED = ("property", "tag")
+#: So many of these may lead to the images; PostgreSQL weighs them all against each other, which takes seconds
+#: for dozens of them. The others are looked up for each image that was found.
+MOST_JOINED = 4
 
 
 async def page(connection: Connection, scope: Scope, query: ImageQuery, after: Image | None) -> list[Image]:
@@ -85,24 +102,28 @@ def _sort_value(image: Image, key: str) -> Any:
 def _bind(values: dict[str, Any], index: int, each: Filter) -> None:
     value = each.value
     if each.op == "between" or each.op == "not_between":
-        assert isinstance(value, tuple)
-        values[f"f{index}_low"], values[f"f{index}_high"] = value
+        values[f"f{index}_low"], values[f"f{index}_high"] = cast(tuple[int, int], value)
     elif each.op == "property":
         values[f"f{index}"], values[f"f{index}_name"] = value_hash(value), each.field
     else:
         values[f"f{index}"] = list(value) if isinstance(value, tuple) else value
 
 
+def _searched(index: int, op: str) -> Select[Any]:
+    """One row when the image has the property or the tag, else none."""
+    name = f"f{index}"
+    one: Select[Any] = select(literal_column("1"))
+    if op == "tag":
+        return one.where(image_tags.c.image_id == _c.id, image_tags.c.tag == bindparam(name, type_=Text))
+    return one.where(
+        image_properties.c.image_id == _c.id,
+        image_properties.c.name == bindparam(f"{name}_name", type_=Text),
+        image_properties.c.value_hash == bindparam(name, type_=BigInteger),
+    )
+
+
 def _condition(index: int, field: str, op: str) -> ColumnElement[bool]:
     name = f"f{index}"
-    if op == "property":
-        return exists().where(
-            image_properties.c.image_id == _c.id,
-            image_properties.c.name == bindparam(f"{name}_name", type_=Text),
-            image_properties.c.value_hash == bindparam(name, type_=BigInteger),
-        )
-    if op == "tag":
-        return exists().where(image_tags.c.image_id == _c.id, image_tags.c.tag == bindparam(name, type_=Text))
     column = _c[field]
     if op == "in":
         return any_of(column, name)
@@ -136,7 +157,7 @@ def _behind(keys: list[tuple[Any, str, bool]]) -> ColumnElement[bool]:
     return or_(*steps)
 
 
-@lru_cache(maxsize=256)  # Half a mebibyte each.
+@lru_cache(maxsize=256)  # A statement takes half a mebibyte, and clients choose the shapes.
 def _statement(
     branches: tuple[Branch, ...],
     filters: Shape,
@@ -145,7 +166,10 @@ def _statement(
     member_status: str,
     hidden: bool,
 ) -> Statement:
-    conditions = [_condition(index, field, op) for index, (field, op) in enumerate(filters)]
+    searches = [_searched(index, op) for index, (_, op) in enumerate(filters) if op in SEARCHED]
+    conditions: list[ColumnElement[bool]] = [each.exists() for each in searches[:MOST_JOINED]]
+    conditions += [each.scalar_subquery().is_not(None) for each in searches[MOST_JOINED:]]
+    conditions += [_condition(index, *shape) for index, shape in enumerate(filters) if shape[1] not in SEARCHED]
     conditions.append(_c.deleted_at.is_(None))
     conditions.append(_c.status != "killed")
     conditions.append(_c.os_hidden.is_(True) if hidden else _c.os_hidden.is_(False))

@@ -173,3 +173,18 @@ workers = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("lease_until", BigInteger, nullable=False),
 )
+
+# Made once by whichever process needs it first, so that all of a deployment have the same.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", _text(), primary_key=True),
+    Column("value", _text(), nullable=False),
+)
+
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    Column("id", _text(), primary_key=True),
+    Column("expires_at", BigInteger, nullable=False),
+)

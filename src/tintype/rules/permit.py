@@ -56,6 +56,18 @@ def _own_view(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
     return tuple(branches)
 
 
+#: What somebody may ask whom nobody has identified, where the deployment lets such people in at all.
+READS = frozenset(
+    {
+        "get_images", "get_image", "download_image", "download_from_store", "get_members", "get_member",
+        "get_image_location", "fetch_image_location", "stores_info_detail",
+    }
+)  # fmt: skip
+
+#: What another service of the cloud may ask about images that it does not see.
+BEYOND_THE_VIEW = frozenset({"fetch_image_location", "add_image_location"})
+
+
 class Authoriser:
     """Every access to an image passes here. ``rules`` say for each action who may do it.
 
@@ -71,19 +83,21 @@ class Authoriser:
 
     def is_admin(self, caller: Caller) -> bool:
         """Tell whether the rules make an administrator of the caller."""
-        return self._rules["context_is_admin"](caller, None, False)
+        return not caller.anonymous and self._rules["context_is_admin"](caller, None, False)
 
     def allows(self, caller: Caller, action: str, image: Image | None = None, shared: bool = False) -> bool:
         """Tell whether the action's rule lets the caller do it."""
-        return self._rules[action](caller, image, shared)
+        return not _changes_unknown(caller, action) and self._rules[action](caller, image, shared)
 
     def permit(self, caller: Caller, action: str, image: Image, shared: bool) -> None:
         """Raise unless ``caller`` may do ``action`` to ``image``.
 
         An image that the caller may not even see is *not found*: a refusal
         must never reveal that something exists, and no policy widens the view.
+        Only locations may be asked for beyond it, by other services.
         """
-        if not sees(caller, image, shared):
+        beyond = action in BEYOND_THE_VIEW and "service" in caller.roles
+        if not sees(caller, image, shared) and not beyond:
             raise NotFound(f"No image found with ID {image.id}.")
         if self.allows(caller, action, image, shared):
             return
@@ -93,12 +107,22 @@ class Authoriser:
 
     def permit_at_all(self, caller: Caller, action: str) -> None:
         """Raise Forbidden unless ``caller`` may do ``action``, where no image is involved."""
-        self.require_project(caller)
+        self.admit(caller, action)
         if not self.allows(caller, action):
             raise Forbidden(f"You are not allowed to do this ({action}).")
 
-    def require_project(self, caller: Caller) -> None:
-        """Raise Forbidden for a token of a domain or of the system: before anything is looked up."""
+    def admit(self, caller: Caller, action: str) -> None:
+        """Raise Forbidden for whoever may do nothing of the kind, whatever the image: before it is looked up.
+
+        Those are tokens of a domain or of the system, and changes by somebody whom nobody has identified.
+        """
+        if _changes_unknown(caller, action):
+            raise Forbidden("Read-only access: a token is needed to change anything.")
         if self._projects_only and (caller.domain or caller.system):
             scope = "the system" if caller.system else "a domain"
             raise Forbidden(f"Images belong to projects; this token is for {scope}.")
+
+
+def _changes_unknown(caller: Caller, action: str) -> bool:
+    """Tell whether somebody who is not identified wants more than to read."""
+    return caller.anonymous and action not in READS

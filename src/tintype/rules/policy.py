@@ -199,9 +199,11 @@ def _check(text: str, name: str, refer: Callable[[str], Rule]) -> Rule:
 
     def same(caller: Caller, image: Image | None, shared: bool) -> bool:
         mine = fact(caller)
+        theirs = value(caller, image, shared)
         if isinstance(mine, frozenset):
-            return value(caller, image, shared) in mine
-        return mine is not None and mine == value(caller, image, shared)
+            return theirs in mine
+        # Nothing is not the same project as nothing, except where the question is about the caller alone.
+        return mine == theirs and (mine is not None or image is None)
 
     return same
 

@@ -37,6 +37,10 @@ class Protection:
         self._passes = passes
         self._found: dict[str, _Section | None] = {}
 
+    def unreadable(self, caller: Caller, names: Collection[str]) -> list[str]:
+        """Return those of the properties that do not exist for the caller."""
+        return [name for name in names if not self.allows(caller, "read", name)]
+
     def allows(self, caller: Caller, operation: Operation, name: str) -> bool:
         """Tell whether the caller may do this to the property of this name."""
         section = self._section(name)

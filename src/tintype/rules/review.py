@@ -13,6 +13,7 @@ from tintype.model.errors import Conflict, Forbidden, Invalid
 from tintype.model.image import BASE_ATTRIBUTES, Image
 from tintype.model.patch import Operation, Patch
 from tintype.rules import limits as room
+from tintype.rules.protection import Protection
 from tintype.rules.schemas import Schemas
 
 #: Set by the service alone; a create that names one is refused whatever its value.
@@ -98,6 +99,13 @@ def proposed(document: Mapping[str, Any], caller: Caller, schemas: Schemas) -> I
     )
 
 
+def properties_are_open(image: Image, caller: Caller, protection: Protection | None) -> None:
+    """Raise Forbidden where a new image has a property that the caller may not create."""
+    for name in image.properties if protection else ():
+        if protection and not protection.allows(caller, "create", name):
+            raise Forbidden(f"Attribute '{name}' is reserved.")
+
+
 def completed(image: Image, document: Mapping[str, Any], limits: Limits) -> Image:
     """Return the proposed image with its numbers, after the checks that the API makes last."""
     room.tags_fit((), image.tags, limits)
@@ -140,14 +148,25 @@ def patch_is_legal(patch: Patch, schemas: Schemas) -> None:
 
 
 def changed(
-    before: Image, patch: Patch, caller: Caller, may_become: MayBecome, limits: Limits, schemas: Schemas
+    before: Image,
+    patch: Patch,
+    caller: Caller,
+    may_become: MayBecome,
+    limits: Limits,
+    schemas: Schemas,
+    protection: Protection | None = None,
 ) -> Image:
-    """Return ``before`` with every operation applied in order; raise, and nothing is applied."""
+    """Return ``before`` with every operation applied in order; raise, and nothing is applied.
+
+    Properties that the caller cannot read are part of ``before``, and stay part of it.
+    """
     after = before
     for operation in patch.operations:
         if operation.name in BASE_ATTRIBUTES:
             after = _base_changed(after, operation, patch.only_new, caller, may_become)
         else:
+            if protection:
+                _property_is_open(after.properties, operation, caller, protection)
             after = replace(after, properties=_property_changed(after.properties, operation, patch.only_new))
     room.tags_fit(before.tags, after.tags, limits)
     room.properties_fit(before.properties, after.properties, limits)
@@ -179,6 +198,22 @@ def _base_changed(image: Image, operation: Operation, only_new: bool, caller: Ca
     if name == "visibility":
         may_become(after)
     return after
+
+
+def _property_is_open(
+    properties: Mapping[str, Any], operation: Operation, caller: Caller, protection: Protection
+) -> None:
+    """Raise where the caller may not do this: as if there were nothing, where it cannot read what there is."""
+    name = operation.name
+    if name not in properties:
+        if operation.op == "add" and not protection.allows(caller, "create", name):
+            raise Forbidden(f"Attribute '{name}' is reserved.")
+        return
+    readable = protection.allows(caller, "read", name)
+    if not readable and operation.op != "add":
+        raise Conflict(f"Property '{name}' does not exist.")
+    if not readable or not protection.allows(caller, "delete" if operation.op == "remove" else "update", name):
+        raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
 def _property_changed(properties: Mapping[str, Any], operation: Operation, only_new: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from tintype.model.caller import Caller
 from tintype.model.image import Image, Location
 from tintype.model.member import Member
 from tintype.model.times import shown
+from tintype.rules.protection import Protection
 
 Document = dict[str, Any]
 
@@ -15,9 +16,13 @@ Document = dict[str, Any]
 class View:
     """How this deployment shows images. ``weight`` says how much a location's store is preferred."""
 
-    def __init__(self, api: Api, multi: bool, weight: Callable[[Location], int]):
+    def __init__(
+        self, api: Api, multi: bool, weight: Callable[[Location], int], protection: Protection | None = None
+    ):
+        self._protection = protection
         self._direct_url, self._locations = api.show_direct_url, api.show_locations
         self._multi, self._weight = multi, weight
+        self._known = api.schema_properties
 
     def image(self, caller: Caller, image: Image) -> Document:
         """Return the image as the caller sees it."""
@@ -48,6 +53,11 @@ class View:
         }
         if image.properties:
             document.update(image.properties)
+            if None in image.properties.values():  # Only a property that the schema knows can be without a value.
+                document.update({k: "" for k, v in image.properties.items() if v is None and k not in self._known})
+            if self._protection:
+                for name in self._protection.unreadable(caller, image.properties):
+                    del document[name]
         if image.system:
             document.update(image.system)
         if image.locations or self._locations:

@@ -10,6 +10,7 @@ from tintype.model.errors import NotFound
 from tintype.model.image import Image
 from tintype.offload import Crew
 from tintype.rules.permit import Authoriser
+from tintype.rules.protection import Protection
 from tintype.rules.review import could_be_image_id
 from tintype.rules.schemas import Schemas
 from tintype.rules.view import View
@@ -29,6 +30,7 @@ class Service:
     authoriser: Authoriser
     schemas: Schemas
     view: View
+    protection: Protection | None = None
 
 
 async def fetch(
@@ -38,7 +40,7 @@ async def fetch(
 
     There is no other way to get an image. With ``lock`` it stays as it is until the transaction ends.
     """
-    svc.authoriser.require_project(caller)
+    svc.authoriser.admit(caller, action)
     found = await rows.get(connection, image_id, caller.project, lock) if could_be_image_id(image_id) else None
     if found is None:
         raise NotFound(f"No image found with ID {image_id[:64]}.")

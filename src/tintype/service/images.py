@@ -23,10 +23,12 @@ from tintype.service.upkeep import remove_bytes
 
 async def create_image(svc: Service, caller: Caller, document: Mapping[str, Any]) -> Image:
     """Make a queued image from what the caller proposes."""
+    svc.authoriser.admit(caller, "add_image")
     image = review.proposed(document, caller, svc.schemas)
     if not svc.authoriser.allows(caller, "add_image", image):
         raise Forbidden("You are not allowed to create this image (add_image).")
     _visibility_is_theirs(svc, caller, image)
+    review.properties_are_open(image, caller, svc.protection)
     image = review.completed(image, document, svc.config.limits)
     if not image.id:
         image = replace(image, id=str(uuid.uuid4()))
@@ -43,6 +45,9 @@ def _visibility_is_theirs(svc: Service, caller: Caller, image: Image) -> None:
 async def list_images(svc: Service, caller: Caller, query: ImageQuery) -> list[Image]:
     """Return one page of the images that the caller may see and asked for."""
     svc.authoriser.permit_at_all(caller, "get_images")
+    asked = [each.field for each in query.filters if each.op == "property"]
+    if svc.protection and svc.protection.unreadable(caller, asked):
+        return []  # What the caller cannot read matches nothing, whatever it is.
     after = await _marker(svc, caller, query.marker) if query.marker is not None else None
     return await pages.page(svc.db, scope(caller, query.visibility), query, after)
 
@@ -73,7 +78,7 @@ async def update_image(svc: Service, caller: Caller, image_id: str, patch: Patch
         def may_become(after: Image) -> None:
             _visibility_is_theirs(svc, caller, after)
 
-        after = review.changed(before, patch, caller, may_become, svc.config.limits, svc.schemas)
+        after = review.changed(before, patch, caller, may_become, svc.config.limits, svc.schemas, svc.protection)
         return await rows.save(tx, before, after)
 
 

@@ -87,7 +87,7 @@ class Lease:
         if worker == self.worker:
             await self.renew()
         if not self.held_by(worker):
-            raise Busy("The transfer took too long to be kept safe; please repeat it.")
+            raise Busy("This node lost its hold on the transfer, or its database; please repeat it.")
 
     async def end(self) -> None:
         """Leave: nothing is under way any more."""

@@ -24,7 +24,9 @@ async def list_locations(svc: Service, caller: Caller, image_id: str) -> tuple[L
 
 async def add_location(svc: Service, caller: Caller, image_id: str, url: str) -> None:
     """Refuse a location, for the reason that comes first: no store of this version takes locations from outside."""
-    image, _ = await fetch(svc, svc.db, caller, image_id, "get_image")
+    # The state is told before a refusal, to whoever may see the image; another service need not see it.
+    seeing = "add_image_location" if "service" in caller.roles else "get_image"
+    image, _ = await fetch(svc, svc.db, caller, image_id, seeing)
     if image.status != "queued":
         raise Conflict(f"Image {image_id} is {image.status}; only a queued image takes a location.")
     await fetch(svc, svc.db, caller, image_id, "add_image_location")

@@ -20,7 +20,7 @@ def _no_member(image_id: str, member: str) -> NotFound:
 
 async def list_members(svc: Service, caller: Caller, image_id: str) -> list[Member]:
     """Return the members of an image; a member sees only itself."""
-    image, shared = await fetch(svc, svc.db, caller, image_id, "get_members")
+    image, _ = await fetch(svc, svc.db, caller, image_id, "get_members")
     _must_be_shared(image)
     members = await rows.of_image(svc.db, image_id)
     if caller.is_admin or caller.project == image.owner:

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tintype.config.model import Policy
+from tintype.config.model import Policy, Protections
+from tintype.model.caller import Caller
 from tintype.model.errors import TintypeError
 from tintype.rules import defaults
 from tintype.rules.permit import Authoriser
 from tintype.rules.policy import PolicyError, compiled, nearest
+from tintype.rules.protection import Protection, ProtectionError, protection
 
 log = logging.getLogger("tintype.policy")
 
@@ -34,6 +36,7 @@ class Policies:
             rules = _read(path)
             _remark_unknown(path, rules)
             texts |= rules
+        self._names = frozenset(texts)
         try:
             rules_by_name = compiled(texts, self._config.default_rule)
         except PolicyError as error:
@@ -61,6 +64,20 @@ class Policies:
         except BrokenPolicy as error:
             self._config = before
             log.error("The policy files are broken; the rules before stay in force: %s", error)
+
+    def protection(self, config: Protections) -> Protection | None:
+        """Return the property protections of a file; None without one. A file that is wrong stops the start."""
+        if config.file is None:
+            return None
+
+        def passes(caller: Caller, rule: str) -> bool:
+            return self.authoriser.allows(caller, rule)
+
+        try:
+            text = config.file.read_text()
+            return protection(text, None if config.by_roles else passes, self._names)
+        except (OSError, UnicodeDecodeError, ProtectionError) as error:
+            raise BrokenPolicy(f"property_protection_file = {config.file}: {error}") from error
 
     def _files(self) -> Iterator[Path]:
         if self._config.file and self._config.file.is_file():

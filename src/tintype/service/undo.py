@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tintype.model.errors import TintypeError
 from tintype.offload import undisturbed
 
 log = logging.getLogger("tintype.undo")
@@ -28,8 +29,10 @@ async def undoing() -> AsyncIterator[Undo]:
         for step, args in reversed(steps):
             try:
                 await step(*args)
+            except TintypeError as error:
+                log.error("%s could not be done and is left to the upkeep: %s", step.__name__, error)
             except Exception:
-                log.exception("%s failed; the upkeep will repeat it", step.__name__)
+                log.exception("%s failed and is left to the upkeep", step.__name__)
 
     try:
         yield register

@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -36,7 +36,6 @@ _BY_ERRNO: dict[int, type[StoreError]] = {
     errno.EACCES: StoreDenied,
     errno.EPERM: StoreDenied,
     errno.EROFS: StoreDenied,
-    errno.ENOENT: BlobNotFound,
     errno.ELOOP: BlobDamaged,
     errno.ENXIO: BlobDamaged,
 }
@@ -59,7 +58,7 @@ class _Writing:
         self._mode, self._thin = mode, thin
         self._unsynced = self._size = 0
         self._fd = self._folder = -1
-        self.opened = False
+        self._opened = False
 
     def open(self) -> None:
         with _translated(f"create {self._part} in {self._directory}"):
@@ -70,7 +69,7 @@ class _Writing:
                 if _exists(self._name, self._folder):
                     os.unlink(self._part, dir_fd=self._folder)
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-                self.opened = True
+                self._opened = True
                 if self._mode:
                     os.fchmod(self._fd, self._mode)
             except BaseException:
@@ -115,6 +114,14 @@ class _Writing:
             self._fd = -1
             os.rename(self._part, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             os.fsync(self._folder)
+            self.close()
+
+    def abandon(self) -> None:
+        """Undo a broken-off write. What cannot be removed now is left to the ledger, which knows the name."""
+        self.close()
+        if self._opened:  # Else what is there is not ours.
+            with suppress(OSError):
+                _unlink(self._directory, self._name)
 
     def close(self) -> None:
         for fd in (self._fd, self._folder):
@@ -152,11 +159,8 @@ class FileDriver:
                 await self._crew.offload(file.write, batch)
             await self._crew.offload(file.settle)
         except BaseException:  # Failed or cancelled: leave no trace, then let it through.
-            if file.opened:  # Else what is there is not ours.
-                await self._crew.offload(self._remove_quietly, directory, name)
+            await self._crew.offload(file.abandon)
             raise
-        finally:
-            await self._crew.offload(file.close)
         return f"file://{quote(str(directory / name))}"
 
     def _roomiest(self, size: int) -> Path:
@@ -190,7 +194,9 @@ class FileDriver:
         """
         missing = []
         parent = directory
-        while not parent.exists():
+        while not parent.is_dir():
+            if parent.exists():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             missing.append(parent)
             parent = parent.parent
         for each in reversed(missing):
@@ -200,14 +206,6 @@ class FileDriver:
         mode = stat.S_IMODE(directory.stat().st_mode)
         if mode | enter != mode:
             directory.chmod(mode | enter)
-
-    @staticmethod
-    def _remove_quietly(directory: Path, name: str) -> None:
-        """Undo a broken-off write. What cannot be removed now is left to the ledger, which knows the name."""
-        try:
-            _unlink(directory, name)
-        except OSError:
-            return
 
     def owns(self, url: str) -> str | None:
         parts = urlsplit(url)
@@ -225,7 +223,12 @@ class FileDriver:
             raise StoreDenied(f"{path.name} is not in a directory of this store")
         with _translated(f"open {path}"):
             # Neither a link nor a pipe that somebody put in its place is followed or waited for.
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except FileNotFoundError as error:
+                if path.parent.is_dir():
+                    raise BlobNotFound(f"{path} does not exist") from error
+                raise  # The whole directory is away: its file system is not mounted, and nothing is lost.
         found = os.fstat(fd)
         if stat.S_ISREG(found.st_mode) and size in (None, found.st_size):
             return LocalFile(fd, found.st_size)
@@ -274,16 +277,22 @@ class FileDriver:
 
 
 def _unlink(directory: Path, name: str) -> None:
-    """Remove a finished and an unfinished file of this name, and make that durable."""
+    """Remove a finished and an unfinished file of this name, and make that durable.
+
+    The directory must be there: where it is not, its file system is not mounted, and the file will come back.
+    """
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     gone = False
-    for each in (name, f".{name}.part"):
-        try:
-            (directory / each).unlink()
-            gone = True
-        except FileNotFoundError:
-            continue
-    if gone:
-        _fsync_directory(directory)
+    try:
+        for each in (name, f".{name}.part"):
+            if _exists(each, folder):  # Asked first: a file system that is read-only says so before "not found".
+                with suppress(FileNotFoundError):  # Another node was quicker.
+                    os.unlink(each, dir_fd=folder)
+                gone = True
+        if gone:
+            os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _exists(name: str, folder: int) -> bool:
@@ -295,6 +304,8 @@ def _exists(name: str, folder: int) -> bool:
 
 
 def _check_access(directory: Path) -> None:
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     if not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

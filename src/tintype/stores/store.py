@@ -8,7 +8,7 @@ from typing import Any
 
 from tintype.config.model import StoreConfig
 from tintype.config.model import Stores as StoresConfig
-from tintype.model.errors import StoreError, StoreReadOnly
+from tintype.model.errors import StoreError, StoreReadOnly, StoreUnavailable
 from tintype.model.image import Location
 from tintype.offload import Crew
 from tintype.stores.driver import Batch, Driver, Factory, Health, LocalFile
@@ -34,6 +34,8 @@ class Store:
         self.health = Health(True)
         #: a probe that has not been answered yet
         self._asked: asyncio.Future[Health] | None = None
+        #: it should have been answered by now
+        self._silent = False
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -68,12 +70,13 @@ class Store:
     async def probe(self) -> None:
         """Find out whether the store can be written, and log when that changes.
 
-        A backend that does not answer counts as one that cannot; nobody waits for it, and it is not asked again
-        before it has answered.
+        A backend that does not answer counts as one that cannot. Nobody waits for it, and it is asked for nothing
+        else, before it has answered.
         """
         if self._asked is None:
             self._asked = asyncio.ensure_future(self._driver.probe())
         answered, _ = await asyncio.wait([self._asked], timeout=PATIENCE)
+        self._silent = not answered
         if answered:
             asked, self._asked = self._asked, None
             try:
@@ -91,6 +94,8 @@ class Store:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        if self._silent:
+            raise self._named(StoreUnavailable(self.health.reason))
         try:
             yield
         except StoreError as error:

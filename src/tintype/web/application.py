@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from msgspec.structs import replace
 
 from tintype.model.caller import Caller
-from tintype.model.errors import Forbidden, Invalid, NotFound
+from tintype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from tintype.service.core import Service
 from tintype.web import cors, health, routes, versions
 from tintype.web.errors import HTTPRefusal, response_to
@@ -78,9 +78,18 @@ class Web:
             return versions.document(request, 300)
         if not segments:
             return versions.document(request, 200)
-        caller = await self._identify(request.headers)
+        caller = await self._caller(request)
         request.caller = replace(caller, is_admin=self._svc.authoriser.is_admin(caller))
         return await self._routed(request, segments)
+
+    async def _caller(self, request: Request) -> Caller:
+        """Return who is calling; nobody, where nobody is identified and the deployment allows that."""
+        try:
+            return await self._identify(request.headers)
+        except Unauthenticated:
+            if not self._svc.config.auth.allow_anonymous:
+                raise
+            return Caller(anonymous=True)
 
     def _versioned(self, request: Request, first: str, rest: list[str]) -> list[str] | None:
         """Return the path below the version, empty for the version itself; None where no version is chosen."""

@@ -34,7 +34,7 @@ def _check_validation(given: Any) -> None:
     if not given:
         return
     algorithm, value = given.get("os_hash_algo"), given.get("os_hash_value")
-    if algorithm not in _DIGITS:
+    if not isinstance(algorithm, str) or algorithm not in _DIGITS:
         raise Invalid(f"'os_hash_algo' must be one of {', '.join(_DIGITS)}.")
     if not isinstance(value, str) or not re.fullmatch(f"[0-9a-fA-F]{{{_DIGITS[algorithm]}}}", value):
         raise Invalid(f"'os_hash_value' must have {_DIGITS[algorithm]} hexadecimal digits for {algorithm}.")

@@ -1,4 +1,4 @@
-"""The first schema: images and what finds them, members, the ledger of bytes, usage, workers."""
+"""The first schema: images and what finds them, members, the ledger of bytes, usage, workers, log-ins."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -177,6 +177,18 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status IN ('saving', 'uploading', 'importing')"),
         sqlite_where=sa.text("status IN ('saving', 'uploading', 'importing')"),
+    )
+    op.create_table(
+        "revoked_tokens",
+        sa.Column("id", _text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "secrets",
+        sa.Column("name", _text(), nullable=False),
+        sa.Column("value", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
         "usage",

@@ -1,0 +1,141 @@
+"""DELETE /v2/stores/{store}/{image}: a copy goes, the last one that is any good stays."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uploads import Held, copy, file_of, ledger, settled, tell, tidy, uploading
+
+from tintype.config.model import Api
+from tintype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, client
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="module")
+def api(directory: Path) -> Iterator[Client]:
+    with client(directory, api=Api(show_locations=True)) as api:
+        yield api
+
+
+def delete(api: Client, store: str, image: Any, **options: Any) -> int:
+    return api.delete(f"/v2/stores/{store}/{image['id']}", **options).status
+
+
+def test_a_copy_goes_with_its_data(api: Client, directory: Path) -> None:
+    for gone, stays in (("fast", "cheap"), ("cheap", "fast")):
+        image = api.image(b"the data", caller=OWNER)
+        files = {"fast": file_of(image), "cheap": copy(api, image)}
+        reply = api.delete(f"/v2/stores/{gone}/{image['id']}")
+        # IMG-DFS-04, STOR-80
+        assert (reply.status, reply.body) == (204, b"")
+        now = api.get(image["self"]).json
+        assert (now["status"], now["stores"], len(now["locations"])) == ("active", stays, 1)
+        assert now["updated_at"] >= image["updated_at"]
+        assert (files[gone].exists(), files[stays].exists()) == (False, True)
+        assert api.get(f"{image['self']}/file").body == b"the data"
+        assert delete(api, stays, image) == 403
+    settled(api, directory)
+
+
+def test_refusals_come_in_their_order(api: Client) -> None:
+    image = api.image(b"the data", caller=OWNER)
+    copy(api, image)
+    nobody = {"id": NOBODY}
+    # IMG-DFS-01, STOR-82, STOR-83, SEC-57
+    for store in ("none", "os_glance_staging_store", "os_glance_tasks_store", "a,b"):
+        assert delete(api, store, image) == 409
+        assert delete(api, store, nobody) == 409
+    assert delete(api, "fast", nobody) == 404
+    assert delete(api, "fast", {"id": "no-uuid"}) == 404
+    # IMG-DFS-02, STOR-84
+    assert [delete(api, "fast", image, caller=who) for who in (OWNER, READER, STRANGER)] == [403, 403, 404]
+    assert delete(api, "fast", image, body=b"x") == 400  # IMG-DFS-04, STOR-91
+    assert len(api.get(image["self"]).json["locations"]) == 2
+    # IMG-DFS-03, STOR-85
+    api.post(f"{image['self']}/actions/deactivate")
+    assert delete(api, "fast", image) == 409
+    assert delete(api, "fast", api.image()) == 409
+    saving = api.image()
+    with uploading(api, saving, Held(b"x")):
+        assert delete(api, "fast", saving) == 409
+
+
+def test_the_last_copy_stays(api: Client) -> None:
+    image = api.image(b"the data")
+    for store in ("fast", "cheap"):
+        reply = api.delete(f"/v2/stores/{store}/{image['id']}")
+        # IMG-DFS-03, STOR-86, SEC-58
+        assert (reply.status, "only store containing it" in reply.text) == (403, True)
+    assert api.get(f"{image['self']}/file").body == b"the data"
+
+
+def test_two_copies_in_one_store_are_not_both_taken(api: Client) -> None:
+    image = api.image(b"the data")
+    copy(api, image, "fast")
+    assert delete(api, "fast", image) == 403  # SEC-58
+    assert delete(api, "cheap", image) == 404  # IMG-DFS-03, STOR-87
+    assert len(api.get(image["self"]).json["locations"]) == 2
+
+
+def test_a_copy_that_is_gone_already_is_forgotten(api: Client, directory: Path) -> None:
+    image = api.image(b"the data")
+    copy(api, image).unlink()
+    assert delete(api, "cheap", image) == 204  # STOR-88
+    settled(api, directory)
+
+
+def test_the_only_good_copy_stays(api: Client) -> None:
+    image = api.image(b"the data")
+    other = copy(api, image)
+    other.write_bytes(b"cut")
+    assert delete(api, "fast", image) == 409  # SEC-58
+    assert delete(api, "cheap", image) == 204
+    assert api.get(f"{image['self']}/file").body == b"the data"
+
+
+def test_at_once_and_crosswise_one_copy_remains(api: Client, directory: Path) -> None:
+    for _ in range(10):
+        image = api.image(b"the data")
+        copy(api, image)
+        with ThreadPoolExecutor(4) as pool:
+            statuses = list(pool.map(lambda store, image=image: delete(api, store, image), ["fast", "cheap"] * 2))
+        assert sorted(statuses) == [204, 403, 403, 403]  # SEC-58
+        assert api.get(f"{image['self']}/file").body == b"the data"
+    settled(api, directory)
+
+
+def test_a_store_that_cannot_remove_now_does_it_later(api: Client, directory: Path) -> None:
+    image = api.image(b"the data")
+    other = copy(api, image)
+    other.unlink()
+    other.mkdir()
+    assert delete(api, "cheap", image) == 204  # STOR-88
+    assert [row.state for row in ledger(api) if row.name == other.name] == ["doomed"]
+    other.rmdir()
+    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'doomed'")
+    tidy(api)
+    settled(api, directory)
+
+
+def test_there_is_nothing_else_at_this_path(api: Client) -> None:
+    image = api.image(b"x")
+    # STOR-89
+    for method in ("GET", "PUT", "POST", "PATCH"):
+        reply = api.request(method, f"/v2/stores/fast/{image['id']}", caller=ADMIN)
+        assert (reply.status, reply.headers["allow"]) == (405, "DELETE")
+    assert [api.get(path).status for path in ("/v2/stores", "/v2/stores/fast")] == [404, 404]
+
+
+def test_with_one_store_there_is_none_to_delete_from(tmp_path: Path) -> None:
+    with client(tmp_path, single=True) as api:
+        image = api.image(b"x")
+        # IMG-DFS-01, STOR-81
+        assert [delete(api, store, image) for store in ("fast", "os_glance_default")] == [404, 404]

@@ -1,0 +1,165 @@
+"""Stores that fail in the middle: the status, the log line that helps, and nothing left behind."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mounts import mounted, remount
+from uploads import Held, files, ledger, queued_again, settled, tell, tidy, upload, uploading
+
+from tintype.testing.client import Client, client
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "fast", 4 * MIB) as place:
+        yield place
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Client]:
+    with client(tmp_path) as api:
+        yield api
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_full_disk_is_413_and_what_was_written_goes(
+    small: Path, api: Client, tmp_path: Path, known: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = api.image()
+    body = bytes(6 * MIB)
+    # IMG-UP-20, STOR-106, SEC-63
+    reply = upload(api, image, body if known else [body[:65536]] * 96)
+    assert (reply.status, "no room" in reply.text) == (413, True)
+    said = f"no directory has {6 * MIB} bytes free: {small}" if known else f"in {small}: No space left on device"
+    assert any(line.startswith("Store fast: ") and said in line for line in caplog.messages)
+    queued_again(api, tmp_path, image)
+    assert upload(api, image, bytes(2 * MIB)).status == 204  # IMG-UP-26
+    settled(api, tmp_path)
+
+
+def test_two_that_do_not_fit_together_do_not_harm_each_other(small: Path, api: Client, tmp_path: Path) -> None:
+    first, second = api.image(), api.image()
+    with uploading(api, first, Held(bytes(2 * MIB), bytes(MIB))) as answer:
+        # SEC-63
+        assert upload(api, second, [bytes(MIB)] * 3).status == 413
+        queued_again_while(api, second)
+    assert answer.result().status == 204
+    settled(api, tmp_path)
+
+
+def queued_again_while(api: Client, image: dict[str, str]) -> None:
+    assert api.get(image["self"]).json["status"] == "queued"
+    assert [row for row in ledger(api) if row.image_id == image["id"]] == []
+
+
+def test_a_disk_that_the_probe_found_full_is_full_and_not_switched_off(
+    small: Path, api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filler, image = small / "filler", api.image()
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(65536)):
+            pass
+    api.run(api.application.svc.stores.probe())
+    assert f"Store fast is full: cannot write to {small}: No space left on device." in caplog.text
+    assert [each.get("read-only") for each in api.get("/v2/info/stores").json["stores"]] == ["true", None]
+    assert upload(api, image, [b"x" * 65536]).status == 413  # IMG-UP-20
+    filler.unlink()
+    assert upload(api, image, b"x").status == 204
+    settled(api, tmp_path)
+
+
+def test_a_store_that_turns_read_only_is_503_and_then_410(
+    small: Path, api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, other = api.image(), api.image(b"other")
+    remount(small, "ro")
+    try:
+        # IMG-UP-24, SEC-63
+        reply = upload(api, image, b"x")
+        assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+        assert str(small) not in reply.text
+        assert f"Store fast: cannot use {small}: Read-only file system" in caplog.text
+        queued_again(api, tmp_path, image)
+        api.run(api.application.svc.stores.probe())
+        assert f"Store fast is read-only now: cannot write to {small}: Read-only file system." in caplog.text
+        assert upload(api, image, b"x").status == 410  # STOR-09, STOR-22
+        queued_again(api, tmp_path, image)
+        assert upload(api, image, b"x", {"x-image-meta-store": "cheap"}).status == 204
+        # What is there can be read, and a deleted image is gone although its bytes cannot go yet.
+        assert api.get(f"{other['self']}/file").body == b"other"
+        assert api.delete(other["self"]).status == 204
+        assert "cannot be removed from store fast; next try in" in caplog.text
+        assert len(files(tmp_path)) == 2
+    finally:
+        remount(small, "rw")
+    api.run(api.application.svc.stores.probe())
+    assert "Store fast takes images again." in caplog.text
+    eventually_settled(api, tmp_path)
+    assert upload(api, api.image(), b"x").status == 204
+
+
+def eventually_settled(api: Client, directory: Path) -> None:
+    """Assert that all is well once the pauses between attempts are over."""
+    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'doomed'")
+    tidy(api)
+    settled(api, directory)
+
+
+def test_a_file_in_the_place_of_the_directory_is_503(
+    api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "fast").rmdir()
+    (tmp_path / "fast").write_bytes(b"")
+    image = api.image()
+    # IMG-UP-24
+    assert upload(api, image, b"x").status == 503
+    assert f"cannot use {tmp_path / 'fast'}: Not a directory" in caplog.text
+    assert api.get(image["self"]).json["status"] == "queued"
+    (tmp_path / "fast").unlink()
+    assert upload(api, image, b"x").status == 204
+    eventually_settled(api, tmp_path)
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may write everywhere; so it is somebody else for a while."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_directory_of_somebody_else_is_503(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with client(tmp_path) as api:
+        (tmp_path / "fast").chmod(0o500)
+        image = api.image()
+        with as_nobody():
+            # IMG-UP-24, SEC-63
+            assert upload(api, image, b"x").status == 503
+        assert "Store fast: " in caplog.text
+        assert ": Permission denied (request" in caplog.text
+        (tmp_path / "fast").chmod(0o700)
+        assert api.get(image["self"]).json["status"] == "queued"
+        eventually_settled(api, tmp_path)
+        assert upload(api, image, b"x").status == 204
+
+
+def test_failing_logs_say_which_request_and_which_store(
+    api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "fast").rmdir()
+    (tmp_path / "fast").write_bytes(b"")
+    caplog.set_level(logging.ERROR)
+    reply = upload(api, api.image(), b"x", {"x-openstack-request-id": "req-mine"})
+    assert reply.status == 503
+    assert any("Store fast" in line and "req-mine" in line for line in caplog.messages)

@@ -1,0 +1,176 @@
+"""Clients that lie, break off or hardly move: they get nothing stored, and nobody else waits for them."""
+
+import contextlib
+import random
+import socket
+import statistics
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from crash_wire import Running, eventually, running
+
+KIB = 1024
+RESET = struct.pack("ii", 1, 0)
+TYPE = b"Content-Type: application/octet-stream\r\n"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("broken"), None, "--workers", "2") as found:
+        yield found
+
+
+def head(image: str, *lines: bytes) -> bytes:
+    return b"PUT /v2/images/%s/file HTTP/1.1\r\nHost: localhost\r\n%s%s\r\n" % (
+        image.encode(),
+        TYPE,
+        b"".join(line + b"\r\n" for line in lines),
+    )
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+CHUNKED = b"Transfer-Encoding: chunked"
+BODY = bytes(range(256)) * 256
+
+#: What is sent after the path, how the connection ends, and whether there must be an answer.
+BROKEN: dict[str, tuple[tuple[bytes, ...], bytes, str, bool]] = {
+    "unreadable chunk size": ((CHUNKED,), chunk(BODY) + b"xyz\r\n" + BODY, "read", True),
+    "negative chunk size": ((CHUNKED,), chunk(BODY) + b"-5\r\nabcde\r\n0\r\n\r\n", "read", True),
+    "enormous chunk size": ((CHUNKED,), chunk(BODY) + b"f" * 40 + b"\r\n" + BODY, "read", True),
+    "chunk longer than its size": ((CHUNKED,), b"10\r\n" + BODY + b"\r\n0\r\n\r\n", "read", True),
+    "no last chunk, closed": ((CHUNKED,), chunk(BODY) * 20, "close", False),
+    "no last chunk, reset": ((CHUNKED,), chunk(BODY) * 20, "reset", False),
+    "no last chunk, half-closed": ((CHUNKED,), chunk(BODY) * 20, "half-close", False),
+    "half a chunk, half-closed": ((CHUNKED,), chunk(BODY) + b"10000\r\n" + BODY[:100], "half-close", False),
+    "shorter than Content-Length, closed": ((b"Content-Length: 99999",), BODY, "close", False),
+    "shorter than Content-Length, reset": ((b"Content-Length: 99999",), BODY, "reset", False),
+    "shorter than Content-Length, half-closed": ((b"Content-Length: 99999",), BODY, "half-close", False),
+    "no body at all, half-closed": ((b"Content-Length: 99999",), b"", "half-close", False),
+    "one byte too few, half-closed": ((b"Content-Length: 65537",), BODY, "half-close", False),
+    "two lengths": ((b"Content-Length: 65536", b"Content-Length: 3"), BODY, "read", True),
+    "length and chunks": ((b"Content-Length: 65536", CHUNKED), BODY, "read", True),
+    "a length that is none": ((b"Content-Length: +65536",), BODY, "read", True),
+    "announced more": ((b"Content-Length: 65536", b"X-OpenStack-Image-Size: 65537"), BODY, "read", True),
+    "announced less": ((b"Content-Length: 65536", b"X-OpenStack-Image-Size: 65535"), BODY, "read", True),
+    "announced less, chunked": ((CHUNKED, b"X-OpenStack-Image-Size: 9"), chunk(BODY) * 30, "read", True),
+    "announced nonsense": ((b"Content-Length: 65536", b"X-OpenStack-Image-Size: many"), BODY, "read", True),
+    "more than every limit": (
+        (b"Content-Length: 65536", b"X-OpenStack-Image-Size: " + b"9" * 30),
+        BODY,
+        "read",
+        True,
+    ),
+    "reads nothing of the answer": ((CHUNKED, b"X-OpenStack-Image-Size: 9"), chunk(BODY) * 30, "close", False),
+}
+
+
+def misbehave(run: Running, image: str, kind: str) -> bytes:
+    """Be one broken client; return what was answered."""
+    lines, body, end, answered = BROKEN[kind]
+    got = b""
+    with socket.create_connection(("127.0.0.1", run.port), timeout=10) as client:
+        with contextlib.suppress(ConnectionError):  # it may have been refused before everything was sent
+            client.sendall(head(image, *lines) + body)
+            if end == "half-close":
+                client.shutdown(socket.SHUT_WR)
+        if end in ("read", "half-close"):
+            with contextlib.suppress(ConnectionError):
+                while got.count(b"\r\n\r\n") == 0 and (more := client.recv(64 * KIB)):
+                    got += more
+        elif end == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    assert not answered or got.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")), (kind, got)
+    return got
+
+
+def test_two_hundred_broken_clients_in_a_row_leave_no_trace(run: Running) -> None:
+    kinds = [*BROKEN] * (200 // len(BROKEN) + 1)
+    images = {kind: run.create(name=kind) for kind in BROKEN}
+    before = quiet(run)
+    for kind in random.Random(5).sample(kinds, len(kinds))[:200]:
+        answer = misbehave(run, images[kind], kind)
+        assert not answer.startswith(b"HTTP/1.1 2"), (kind, answer)
+        assert not answer.startswith((b"HTTP/1.1 500", b"HTTP/1.1 501")), (kind, answer)
+    assert run.ask("GET", "/v2/images")[0] == 200
+    run.at_rest()
+    assert run.files() == []
+    assert {image["status"] for image in run.images()} == {"queued"}
+    after = quiet(run)
+    assert all(now <= then + 2 for now, then in zip(after, before, strict=True)), (before, after)
+    assert "Traceback" not in run.service.log.read_text()
+    for image in images.values():
+        assert run.upload(image, BODY) == 204
+        assert run.data(image) == BODY
+        assert run.ask("DELETE", f"/v2/images/{image}")[0] == 204
+
+
+def quiet(run: Running) -> list[int]:
+    """Wait until the workers have no connection left, and return how many descriptors each has open."""
+    listening = {f"socket:[{line.split()[9]}]" for line in rows(run.port) if line.split()[3] == "0A"}
+    eventually(lambda: not [line for line in rows(run.port) if line.split()[3] not in ("0A", "06")], 20)
+    workers = run.service.workers()
+    assert all(listening & set(run.service.descriptors(worker)) for worker in workers)
+    return [len(run.service.descriptors(worker)) for worker in workers]
+
+
+def rows(port: int) -> list[str]:
+    """Return the kernel's table of TCP sockets whose own side is ``port``."""
+    table = Path("/proc/net/tcp").read_text().splitlines()
+    return [line for line in table if line.split()[1].endswith(f":{port:04X}")]
+
+
+def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> None:
+    images = [run.create(name="slow") for _ in range(32)]
+    body = bytes(range(200))
+    uploads = [(head(image, b"Content-Length: 200"), body) for image in images]
+    asked = b"GET /v2/images/%s HTTP/1.1\r\nHost: localhost\r\nX-Long: %s\r\nConnection: close\r\n\r\n"
+    heads = [(b"", asked % (image.encode(), b"x" * 80)) for image in images]
+    clients = [(socket.create_connection(("127.0.0.1", run.port)), *each) for each in uploads + heads]
+    for client, start, _ in clients:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.sendall(start)
+    stop = threading.Event()
+
+    def trickle() -> None:
+        for position in range(200):
+            for client, _, slowly in clients:
+                client.sendall(slowly[position : position + 1])
+            stop.wait(0.02)  # once the others were measured the rest comes as fast as it can
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    delays = latencies(run, images[0], 2.5)
+    assert thread.is_alive()
+    stop.set()
+    thread.join(30)
+    p99 = statistics.quantiles(delays, n=100)[98]
+    print(f"{len(delays)} requests, p50 {statistics.median(delays) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms")
+    assert p99 < 0.25
+    for client, start, _ in clients:
+        client.settimeout(20)
+        status = client.recv(12)
+        assert status == (b"HTTP/1.1 204" if start else b"HTTP/1.1 200")
+        client.close()
+    for image in images:
+        assert run.data(image) == body
+        assert run.ask("DELETE", f"/v2/images/{image}")[0] == 204
+    run.at_rest()
+
+
+def latencies(run: Running, image: str, seconds: float) -> list[float]:
+    """Return how long each of many requests took that somebody else sends meanwhile."""
+    found = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.monotonic()
+        run.show(image)
+        found.append(time.monotonic() - began)
+        time.sleep(0.002)
+    return found

@@ -1,0 +1,60 @@
+"""Whoever asks for a record does not wait for those who upload."""
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from crash_wire import running
+
+MIB = 1024 * 1024
+#: Sends one upload as fast as it is taken: a process, or its client and the one that measures would share a lock.
+UPLOADER = """
+import os, socket, sys
+os.nice(10)  # clients have machines of their own
+port, image, size = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+piece = bytes(range(256)) * 4096
+with socket.create_connection(("127.0.0.1", port)) as client:
+    client.sendall(
+        f"PUT /v2/images/{image}/file HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: {size}\\r\\n"
+        "Content-Type: application/octet-stream\\r\\nConnection: close\\r\\n\\r\\n".encode()
+    )
+    for _ in range(size // len(piece)):
+        client.sendall(piece)
+    print(client.recv(12).decode())
+"""
+
+
+def test_a_record_is_shown_at_once_while_four_uploads_run(tmp_path: Path) -> None:
+    size = 128 * MIB
+    with running(tmp_path) as run:
+        images = [run.create() for _ in range(4)]
+        began = time.monotonic()
+        uploaders = [
+            subprocess.Popen(
+                [sys.executable, "-c", UPLOADER, str(run.port), image, str(size)], stdout=subprocess.PIPE, text=True
+            )
+            for image in images
+        ]
+        delays = []
+        try:
+            while any(each.poll() is None for each in uploaders):
+                before = time.monotonic()
+                run.show(images[0])
+                delays.append(time.monotonic() - before)
+                time.sleep(0.002)
+        finally:
+            for each in uploaders:
+                each.kill()
+        took = time.monotonic() - began
+        assert [each.communicate()[0].strip() for each in uploaders] == ["HTTP/1.1 204"] * 4
+        p99 = statistics.quantiles(delays, n=100)[98]
+        print(f"{4 * size / MIB / took:.0f} MiB/s in four uploads, meanwhile {len(delays)} shows:")
+        print(f"p50 {statistics.median(delays) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, most {max(delays) * 1000:.1f} ms")
+        assert len(delays) >= 100
+        assert p99 < 0.1
+        for image in images:
+            assert run.show(image)["size"] == size
+            assert run.ask("DELETE", f"/v2/images/{image}")[0] == 204
+        run.at_rest()

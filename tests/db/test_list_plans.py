@@ -1,0 +1,80 @@
+"""How PostgreSQL answers the default lists, as it says itself."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import msgspec
+from listing import Counting
+
+from tintype.config.model import Database as DatabaseConfig
+from tintype.db import engine, pages, schema
+from tintype.model.caller import Caller
+from tintype.model.image import Image
+from tintype.model.query import ImageQuery
+from tintype.rules.permit import scope
+
+_FILL = (
+    """INSERT INTO images (id, name, status, visibility, owner, protected, os_hidden, min_disk, min_ram, size,
+                           created_at, updated_at, tags, properties, system, locations)
+       SELECT md5(n::text), 'image-' || n % 97, 'active',
+              (ARRAY['public', 'community', 'private', 'shared'])[1 + n % 4], 'p' || n % 50, false, n % 20 = 0,
+              0, 0, n % 7, n / 3, n / 2, '[]', '{}', '{}', '[]'
+       FROM generate_series(1, 6000) n""",
+    """INSERT INTO image_members (image_id, member, status, created_at, updated_at, listed_at)
+       SELECT id, 'p' || m, CASE WHEN m % 2 = 0 THEN 'accepted' ELSE 'pending' END, created_at, created_at,
+              CASE WHEN os_hidden THEN NULL ELSE created_at END
+       FROM images, generate_series(0, 5) m WHERE visibility = 'shared'""",
+    "ANALYZE images",
+    "ANALYZE image_members",
+)
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every step of a plan."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+# SEC-93
+def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_they_show(postgres_server) -> None:
+    config = DatabaseConfig(url=postgres_server.create_database(), kind="postgresql")
+    schema.sync(config)
+
+    async def plan(connection: Any, db: Counting, caller: Caller, after: Image | None) -> dict[str, Any]:
+        await pages.page(db, scope(caller, None), ImageQuery(), after)
+        statement, values = db.asked[-1]
+        text, bound = statement.bind("postgresql", values)
+        literals = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in bound)
+        await connection.execute(f"PREPARE listing AS {text}")
+        for _ in range(6):  # After five times the server may choose a plan for whatever values.
+            await connection.execute(f"EXECUTE listing({literals})")
+        explained = await connection.fetchval(
+            f"EXPLAIN (ANALYZE, TIMING off, FORMAT json) EXECUTE listing({literals})"
+        )
+        await connection.execute("DEALLOCATE listing")
+        return msgspec.json.decode(explained)[0]["Plan"]
+
+    async def plans() -> list[dict[str, Any]]:
+        connection = await asyncpg.connect(config.url)
+        db = await engine.connect(config)
+        try:
+            for statement in _FILL:
+                await connection.execute(statement)
+            callers = (Caller(project="p2"), Caller(project="p2", is_admin=True), Caller(is_admin=True))
+            places = (None, Image(id="a", created_at=1000))
+            return [await plan(connection, Counting(db), caller, at) for caller in callers for at in places]
+        finally:
+            await db.close()
+            await connection.close()
+
+    for found in asyncio.run(plans()):
+        steps = list(nodes(found))
+        assert found["Actual Rows"] == 25
+        scans = [step for step in steps if step.get("Relation Name")]
+        assert {step["Node Type"] for step in scans} <= {"Index Scan", "Index Only Scan"}
+        assert not [step for step in steps if step["Node Type"] in ("Sort", "Incremental Sort", "Hash Join")]
+        read = sum((s["Actual Rows"] + s.get("Rows Removed by Filter", 0)) * s["Actual Loops"] for s in scans)
+        assert read < 400

@@ -1,0 +1,248 @@
+"""Objects as files: the suite of all drivers in every mode, and what only files have."""
+
+import asyncio
+import os
+import stat
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from mounts import mounted
+
+from tintype.model.errors import BlobDamaged, StoreDenied, StoreFull, StoreUnavailable
+from tintype.offload import Crew
+from tintype.stores.driver import Health
+from tintype.stores.file import FileDriver
+from tintype.testing.store_suite import CHECKS, NAMES, Check, name_of, source
+
+MIB = 1 << 20
+NAME = NAMES[0]
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    crew = Crew(8)
+    yield crew
+    crew.close()
+
+
+Options = Callable[[Path], dict[str, Any]]
+
+MODES: dict[str, Options] = {
+    "one directory": lambda place: {"datadir": place / "one"},
+    "a name with blanks": lambda place: {"datadir": place / "a b%20c#d?e"},
+    "several directories": lambda place: {"datadirs": ((place / "a", 1), (place / "b", 5), (place / "c", 5))},
+    "thin": lambda place: {"datadir": place / "one", "thin_provisioning": True},
+    "permissions": lambda place: {"datadir": place / "one", "file_perm": 0o664},
+    "read-only files": lambda place: {"datadir": place / "one", "file_perm": 0o400},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+def test_files_do_what_every_driver_does(check: Check, mode: str, tmp_path: Path, crew: Crew) -> None:
+    async def run() -> None:
+        await check(FileDriver(MODES[mode](tmp_path), crew))
+
+    asyncio.run(run())
+
+
+def do(work: Awaitable[Any]) -> Any:
+    async def run() -> Any:
+        return await work
+
+    return asyncio.run(run())
+
+
+def put(driver: FileDriver, name: str, *batches: list[bytes], size: int | None = None) -> Path:
+    """Put an object and return its file."""
+    return Path(unquote(do(driver.put(name, source(batches), size)).removeprefix("file://")))
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+# SEC-61, STOR-100, STOR-103
+@pytest.mark.parametrize(
+    ("given", "file", "directory"),
+    [(0, 0o640, 0o750), (0o600, 0o600, 0o750), (0o640, 0o640, 0o750), (0o644, 0o644, 0o751), (0o664, 0o664, 0o751)],
+)
+def test_files_and_directories_are_as_private_as_they_can_be(
+    tmp_path: Path, crew: Crew, umask: None, given: int, file: int, directory: int
+) -> None:
+    made = put(FileDriver({"datadir": tmp_path / "a" / "b", "file_perm": given}, crew), NAME, [b"x"])
+    assert stat.S_IMODE(made.stat().st_mode) == file
+    assert stat.S_IMODE(made.parent.stat().st_mode) == directory
+    assert stat.S_IMODE(made.parent.parent.stat().st_mode) == 0o750
+
+
+def test_permissions_hold_whatever_the_umask(tmp_path: Path, crew: Crew) -> None:
+    before = os.umask(0o077)
+    try:
+        made = put(FileDriver({"datadir": tmp_path / "a", "file_perm": 0o644}, crew), NAME, [b"x"])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(made.stat().st_mode) == 0o644  # STOR-103
+
+
+def test_an_object_has_its_name_only_when_it_is_whole(tmp_path: Path, crew: Crew) -> None:
+    driver, seen = FileDriver({"datadir": tmp_path}, crew), []
+
+    async def batches() -> Any:
+        yield [b"first"]
+        yield [b"second"]
+        seen.extend(await asyncio.to_thread(os.listdir, tmp_path))
+
+    do(driver.put(NAME, batches(), None))
+    assert seen == [f".{NAME}.part"]  # STOR-109
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_what_a_killed_process_left_is_listed_and_deleted_by_its_name(tmp_path: Path, crew: Crew) -> None:
+    driver = FileDriver({"datadirs": ((tmp_path / "a", 0), (tmp_path / "b", 0))}, crew)
+    do(driver.probe())
+    (tmp_path / "a" / f".{NAME}.part").write_bytes(b"half")
+    (tmp_path / "b" / NAMES[1]).write_bytes(b"whole")
+
+    async def names() -> list[str]:
+        return sorted([name async for name in driver.names()])
+
+    assert do(names()) == [NAME, NAMES[1]]
+    for name in do(names()):
+        do(driver.delete(name))
+    assert [*tmp_path.rglob("*.*"), *tmp_path.rglob("6*")] == []
+
+
+def test_zeros_take_no_room(tmp_path: Path, crew: Crew) -> None:
+    driver = FileDriver({"datadir": tmp_path, "thin_provisioning": True}, crew)
+    made = put(driver, NAME, [bytes(MIB)] * 8, [b"data", bytes(MIB)], [bytes(MIB)])
+    assert made.stat().st_size == 10 * MIB + 4
+    assert made.stat().st_blocks * 512 < MIB  # STOR-105
+    assert made.read_bytes() == bytes(8 * MIB) + b"data" + bytes(2 * MIB)
+
+
+def test_the_highest_priority_with_room_is_taken(tmp_path: Path, crew: Crew) -> None:
+    with mounted(tmp_path / "small", MIB) as small, mounted(tmp_path / "larger", 4 * MIB) as larger:
+        roomy = tmp_path / "roomy"
+        driver = FileDriver({"datadirs": ((roomy, 0), (small, 9), (larger, 9))}, crew)
+        # STOR-102
+        assert put(driver, NAMES[0], [bytes(100)]).parent == larger
+        assert put(driver, NAMES[1], [bytes(3 * MIB + 100)], size=3 * MIB + 100).parent == larger
+        assert put(driver, NAMES[2], [bytes(100)]).parent == small
+        assert put(driver, NAMES[3], [bytes(2 * MIB)], size=2 * MIB).parent == roomy
+        with pytest.raises(StoreFull, match="no directory has"):
+            put(FileDriver({"datadir": small}, crew), NAMES[4], [b"x"], size=2 * MIB)
+        with pytest.raises(StoreFull, match="No space left"):
+            put(FileDriver({"datadir": small}, crew), NAMES[4], [bytes(MIB)], [bytes(MIB)])
+        assert [path.name for path in small.iterdir()] == [NAMES[2]]
+
+
+def test_a_directory_that_cannot_be_used_is_passed_over(tmp_path: Path, crew: Crew) -> None:
+    (tmp_path / "broken").write_bytes(b"")
+    driver = FileDriver({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, crew)
+    health = do(driver.probe())
+    assert (health.writable, health.full) == (True, False)
+    assert f"cannot write to {tmp_path / 'broken'}: Not a directory" in health.reason
+    assert put(driver, NAME, [b"x"]).parent == tmp_path / "good"
+    only = FileDriver({"datadir": tmp_path / "broken"}, crew)
+    assert do(only.probe()).writable is False
+    with pytest.raises(StoreUnavailable, match="Not a directory"):
+        put(only, NAME, [b"x"])
+
+
+def test_a_probe_tells_full_from_broken(tmp_path: Path, crew: Crew) -> None:
+    with mounted(tmp_path / "small", MIB) as small:
+        driver = FileDriver({"datadir": small}, crew)
+        (small / "filler").write_bytes(bytes(MIB))
+        health: Health = do(driver.probe())
+        assert (health.writable, health.full) == (False, True)
+        (small / "filler").unlink()
+        assert do(driver.probe()) == Health(True)
+
+
+# SEC-56
+@pytest.mark.parametrize("planted", [NAME, f".{NAME}.part"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder", "hard link"])
+def test_nothing_that_was_planted_is_written_to(tmp_path: Path, crew: Crew, planted: str, kind: str) -> None:
+    store, victim = tmp_path / "store", tmp_path / "victim"
+    store.mkdir()
+    victim.write_bytes(b"precious")
+    place = store / planted
+    match kind:
+        case "link":
+            place.symlink_to(victim)
+        case "dangling":
+            place.symlink_to(tmp_path / "nowhere")
+        case "pipe":
+            os.mkfifo(place)
+        case "folder":
+            place.mkdir()
+        case "hard link":
+            place.hardlink_to(victim)
+    driver = FileDriver({"datadir": store}, crew)
+    with pytest.raises(StoreUnavailable, match="File exists"):
+        put(driver, NAME, [b"evil"])
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "nowhere").exists()
+    assert [path.name for path in store.iterdir()] == [planted]
+    if kind == "folder":
+        with pytest.raises(StoreUnavailable, match="Is a directory"):
+            do(driver.delete(NAME))
+        return
+    do(driver.delete(NAME))
+    assert victim.read_bytes() == b"precious"
+    assert list(store.iterdir()) == []
+
+
+def test_reading_follows_no_link_and_waits_for_no_pipe(tmp_path: Path, crew: Crew) -> None:
+    driver = FileDriver({"datadir": tmp_path}, crew)
+    url = f"file://{put(driver, NAME, [b'x'])}"
+    for plant in (lambda p: p.symlink_to("/etc/passwd"), os.mkfifo, Path.mkdir):
+        (tmp_path / NAME).unlink()
+        plant(tmp_path / NAME)
+        with pytest.raises(BlobDamaged):  # SEC-56
+            do(driver.get(url, None))
+        if (tmp_path / NAME).is_dir():
+            break
+
+
+@pytest.mark.parametrize("where", ["/etc/passwd", "{}/../outside", "{}/sub/object", "{}"])
+def test_nothing_outside_its_directories_is_read(tmp_path: Path, crew: Crew, where: str) -> None:
+    store = tmp_path / "store"
+    driver = FileDriver({"datadir": store}, crew)
+    put(driver, NAME, [b"x"])
+    (tmp_path / "outside").write_bytes(b"secret")
+    (store / "sub").mkdir()
+    (store / "sub" / "object").write_bytes(b"secret")
+    url = f"file://{where.format(store)}"
+    assert driver.owns(url) is None
+    with pytest.raises(StoreDenied):
+        do(driver.get(url, None))
+
+
+def test_a_directory_that_is_away_is_not_an_object_that_is_lost(tmp_path: Path, crew: Crew) -> None:
+    driver = FileDriver({"datadir": tmp_path / "store"}, crew)
+    url = f"file://{put(driver, NAME, [b'x'])}"
+    (tmp_path / "store").rename(tmp_path / "unmounted")
+    for work in (driver.get(url, 1), driver.delete(NAME)):
+        with pytest.raises(StoreUnavailable, match="No such file or directory"):
+            do(work)
+    (tmp_path / "unmounted").rename(tmp_path / "store")
+    do(driver.get(url, 1)).close()
+
+
+def test_what_a_full_device_took_in_part_is_not_written_twice(tmp_path: Path, crew: Crew) -> None:
+    """A writev that took a part of its buffers goes on behind that part."""
+    with mounted(tmp_path / "small", 2 * MIB) as small:
+        driver = FileDriver({"datadir": small}, crew)
+        pieces = [bytes([number % 251]) * 1000 for number in range(1500)]
+        assert put(driver, NAME, pieces).read_bytes() == b"".join(pieces)
+        with pytest.raises(StoreFull):  # STOR-106
+            put(driver, NAMES[1], pieces)
+        assert [path.name for path in small.iterdir()] == [NAME]

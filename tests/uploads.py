@@ -1,0 +1,148 @@
+"""Bodies that wait on the way, and what an upload may leave behind: nothing."""
+
+import asyncio
+import shutil
+import struct
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from tintype.db import blobs
+from tintype.db.engine import Statement
+from tintype.model.blob import Blob
+from tintype.service import upkeep
+from tintype.service.check import differences
+from tintype.testing.client import OCTETS, Client, Reply
+
+STORES = ("fast", "cheap", "os_glance_default")
+
+
+class Held:
+    """A body that stops after its first piece and goes on when it is told to."""
+
+    def __init__(self, first: bytes = b"first ", *rest: bytes):
+        self._first, self._rest = first, rest
+        self._begun, self.go = threading.Event(), threading.Event()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield self._first
+        self._begun.set()
+        await asyncio.to_thread(self.go.wait, 60)
+        for piece in self._rest:
+            yield piece
+
+    def wait(self) -> None:
+        """Wait until the service has read the first piece and asks for more."""
+        if not self._begun.wait(20):
+            raise TimeoutError("nobody reads this body")
+
+
+@contextmanager
+def uploading(api: Client, image: Mapping[str, Any], held: Held, **options: Any) -> Iterator[Future[Reply]]:
+    """Upload ``held`` to an image in the background; it is let go when the block ends, if not before."""
+    headers = {"content-type": OCTETS} | options.pop("headers", {})
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(api.put, f"{image['self']}/file", body=held.pieces(), headers=headers, **options)
+        try:
+            held.wait()
+            yield answer
+        finally:
+            held.go.set()
+
+
+def upload(
+    api: Client, image: Mapping[str, Any], body: Any, headers: Mapping[str, str] = {}, **options: Any
+) -> Reply:
+    """Upload a body at once."""
+    return api.put(f"{image['self']}/file", body=body, headers={"content-type": OCTETS, **headers}, **options)
+
+
+def files(directory: Path) -> set[str]:
+    """Return the names of everything in the stores, unfinished files included."""
+    return {path.name for store in STORES for path in (directory / store).glob("*")}
+
+
+def ledger(api: Client) -> list[Blob]:
+    """Return the rows of all objects."""
+    return api.run(blobs.everything(api.application.svc.db))
+
+
+def tell(api: Client, statement: str) -> int:
+    """Change the database behind the service's back, and return how many rows that touched."""
+
+    async def change() -> int:
+        async with api.application.svc.db.begin() as tx:
+            return await tx.run(Statement(text(statement)))
+
+    return api.run(change())
+
+
+def ask(api: Client, statement: str) -> Any:
+    """Return the one value that a statement answers."""
+    return api.run(api.application.svc.db.row(Statement(text(statement))))[0]
+
+
+def settled(api: Client, directory: Path) -> None:
+    """Assert that ledger, stores and counters agree to the byte, and that nothing waits to be removed."""
+    rows = ledger(api)
+    assert {row.state for row in rows} <= {"live"}
+    assert files(directory) == {row.name for row in rows}
+    assert api.run(differences(api.application.svc, False)) == []
+    assert api.application.svc.lease.writing == set()
+
+
+def file_of(image: Any) -> Path:
+    """Return the file that holds the data of an image whose locations are shown."""
+    return Path(image["locations"][0]["url"].removeprefix("file://"))
+
+
+def copy(api: Client, image: Any, store: str = "cheap") -> Path:
+    """Give an image a second copy, as copying between stores would, and return its file."""
+    first = file_of(image)
+    second = first.parent.parent / store / first.name.replace(first.name[-8:], f"{first.name[-8:][::-1]}")
+    shutil.copy(first, second)
+    tell(
+        api,
+        "INSERT INTO blobs (id, store, name, image_id, project, purpose, state, charged, size, created_at, attempts)"
+        f" VALUES ('copy-{image['id']}', '{store}', '{second.name}', '{image['id']}', NULL, 'data', 'live',"
+        f" 0, {image['size']}, 0, 0)",
+    )
+    both = (
+        f'[{{"url":"file://{first}","metadata":{{"store":"{first.parent.name}"}},"blob":"{blob_of(api, image)}"}},'
+        f'{{"url":"file://{second}","metadata":{{"store":"{store}"}},"blob":"copy-{image["id"]}"}}]'
+    )
+    tell(api, f"UPDATE images SET locations = '{both}' WHERE id = '{image['id']}'".replace(":", "\\:"))
+    return second
+
+
+def blob_of(api: Client, image: Any) -> str:
+    """Return the id of the row of an image's first object."""
+    return next(row.id for row in ledger(api) if row.image_id == image["id"] and not row.id.startswith("copy"))
+
+
+def tidy(api: Client) -> None:
+    """Do one round of upkeep now."""
+    api.run(upkeep.tidy(api.application.svc))
+
+
+def queued_again(api: Client, directory: Path, image: Mapping[str, Any]) -> None:
+    """Assert that an image knows nothing of what was refused, that nothing is left of it, and that it takes data."""
+    now = api.get(image["self"]).json
+    assert now["status"] == "queued"
+    known = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value", "stores", "locations", "direct_url")
+    assert not any(now.get(name) for name in known)
+    assert api.get(f"{image['self']}/file").status == 204
+    settled(api, directory)
+
+
+def qcow2(backing: bool = False, incompatible: int = 0, size: int = 1 << 20) -> bytes:
+    """Return a small qcow2 image without data."""
+    where = (1024, 6) if backing else (0, 0)
+    head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, *where, 16, size, 0, 1, 2048, 1024, 1, 0, 0)
+    head += struct.pack(">QQQII", incompatible, 0, 0, 4, 104)
+    return (head.ljust(1024, b"\0") + b"secret").ljust(4096, b"\0")
