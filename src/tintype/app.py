@@ -3,24 +3,31 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from tintype.config.model import Config
 from tintype.config.read import reloadable
-from tintype.db import engine
+from tintype.db import engine, logins
 from tintype.db.engine import DatabaseUnavailable
 from tintype.identity import none
+from tintype.identity.accounts import Accounts
 from tintype.model.errors import TintypeError
 from tintype.offload import Crew
 from tintype.rules.schemas import Schemas
 from tintype.rules.view import View
 from tintype.service import seeding, upkeep
 from tintype.service.check import Difference, differences
-from tintype.service.core import Service
+from tintype.service.core import Service, UnifiedLimits
 from tintype.service.lease import Lease
 from tintype.service.policies import Policies
 from tintype.stores.store import open_stores
 from tintype.web.application import Identify, Web
 from tintype.web.http import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from tintype.service.login import Login
+    from tintype.web.identity import Door
 
 log = logging.getLogger("tintype.app")
 
@@ -32,13 +39,36 @@ REREAD = 2.0
 _IDENTITIES: dict[str, Identify] = {"none": none.identify}
 
 
+def _identity(config: Config, closing: ExitStack) -> Identify:
+    """Return who says who is calling; what it has open is closed with ``closing``."""
+    if config.keystone is None:
+        return _IDENTITIES[config.auth.strategy]
+    from tintype.identity.keystone import Tokens  # keystoneauth is imported only where Keystone is.
+
+    tokens = Tokens(config.keystone)
+    closing.callback(tokens.close)
+    return tokens.identify
+
+
+def _unified_limits(config: Config, closing: ExitStack) -> UnifiedLimits | None:
+    if config.unified_limits is None:
+        return None
+    from tintype.identity.limits import Registered
+
+    limits = Registered(config.unified_limits)
+    closing.callback(limits.close)
+    return limits
+
+
 class Application:
     """A service in one process: opened by ``start``, closed by ``stop``, called by the server in between."""
 
-    def __init__(self, svc: Service, policies: Policies, identify: Identify):
+    def __init__(self, svc: Service, policies: Policies, web: Web, login: "Login | None", closing: ExitStack):
         self.svc = svc
         self._policies = policies
-        self._web = Web(svc, identify)
+        self._closing = closing
+        self._web = web
+        self._login = login
         self._loops: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,11 +84,13 @@ class Application:
             asyncio.create_task(_every(RENEW, self.svc.lease.renew)),
             asyncio.create_task(_every(TIDY, lambda: upkeep.tidy(self.svc))),
             asyncio.create_task(_every(PROBE, self.svc.stores.probe)),
-            asyncio.create_task(_every(REREAD, self._refresh_policies)),
+            asyncio.create_task(_every(REREAD, self._refresh_files)),
         ]
 
-    async def _refresh_policies(self) -> None:
+    async def _refresh_files(self) -> None:
         self.svc.authoriser = self._policies.refresh()
+        if self._login:
+            self._login.accounts.refresh()
 
     async def stop(self) -> None:
         """Leave in order: nothing is under way any more."""
@@ -71,6 +103,7 @@ class Application:
             log.warning("The lease of this worker could not be ended, it will lapse by itself: %s", error)
         await self.svc.db.close()
         self.svc.crew.close()
+        self._closing.close()
 
     def reload(self, config: Config) -> None:
         """Take over what may change while the service runs, and say what has to wait for a restart."""
@@ -86,8 +119,10 @@ class Application:
 
 async def build(config: Config, identify: Identify | None = None) -> Application:
     """Return the application of a configuration; call it in the process that will run it."""
+    closing = ExitStack()
     policies = Policies(config.policy)
     protection = policies.protection(config.protection)
+    accounts = Accounts(config.accounts.users, config.accounts.tokens) if config.accounts else None
     crew = Crew()
     db = await engine.connect(config.database)
     stores = open_stores(config.stores, crew)
@@ -101,8 +136,27 @@ async def build(config: Config, identify: Identify | None = None) -> Application
         schemas=Schemas(config.formats, config.api),
         view=View(config.api, config.stores.multi, stores.weight, protection),
         protection=protection,
+        unified_limits=_unified_limits(config, closing),
     )
-    return Application(svc, policies, identify or _IDENTITIES[config.auth.strategy])
+    login = await _login(accounts, svc) if accounts else None
+    identify = identify or (login.identify if login else _identity(config, closing))
+    door = _door(login) if login and config.accounts and config.accounts.door else None
+    return Application(svc, policies, Web(svc, identify, door), login, closing)
+
+
+async def _login(accounts: Accounts, svc: Service) -> "Login":
+    from tintype.identity.basic import Passwords  # bcrypt is imported only where there are passwords.
+    from tintype.identity.tokens import Signer
+    from tintype.service.login import Login
+
+    signer = Signer(await logins.secret(svc.db, "tokens"))
+    return Login(accounts, Passwords(svc.crew, svc.config.server.workers), signer, svc.db)
+
+
+def _door(login: "Login") -> "Door":
+    from tintype.web.identity import Door
+
+    return Door(login)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

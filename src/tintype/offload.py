@@ -39,12 +39,12 @@ class Budget:
     """Bytes that may be in memory at once. Whoever wants more waits until others have given back."""
 
     def __init__(self, size: int):
-        self._size, self._used = size, 0
+        self._size, self.used = size, 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self, amount: int) -> None:
         """Wait until ``amount`` more bytes fit. A single piece always fits when nothing else is in use."""
-        while self._used and self._used + amount > self._size:
+        while self.used and self.used + amount > self._size:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             try:
@@ -52,11 +52,11 @@ class Budget:
             finally:
                 if turn in self._waiting:
                     self._waiting.remove(turn)
-        self._used += amount
+        self.used += amount
 
     def give(self, amount: int) -> None:
         """Give bytes back and wake those who wait."""
-        self._used -= amount
+        self.used -= amount
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

@@ -192,7 +192,7 @@ def test_headers_of_single_errors(api):
     patch = api.request("PATCH", f"/v2/images/{NO_IMAGE}", body=b"[]", headers={"content-type": "application/json"})
     assert patch.status == 415
     assert patch.headers["accept-patch"] == (  # HDR-07
-        "application/openstack-images-v2.1-json-patch, application/openstack-images-v2.0-json-patch"
+        "application/openstack-images-v2.0-json-patch, application/openstack-images-v2.1-json-patch"
     )
     assert ERRORS[416][0](api, {}).headers["content-range"] == "bytes */4"
 

@@ -224,3 +224,19 @@ def test_a_request_costs_as_many_statements_for_eight_images_as_for_one(api: Cli
         svc.db = usual
     assert {count for (_, behind), count in counts.items() if not behind} == {1}
     assert {count for (_, behind), count in counts.items() if behind} == {2}
+
+
+def test_a_walk_by_status_goes_on_behind_an_image_that_was_deleted(tmp_path):
+    with client(tmp_path) as api:
+        for number in range(9):
+            api.image(b"x" if number % 2 else None, caller=OWNER)
+        walk = "/v2/images?limit=3&sort=status:asc"
+        first = api.get(walk, caller=OWNER).json
+        stays = api.get("/v2/images?limit=100&sort=status:asc", caller=OWNER).json["images"][3:]
+        assert api.delete(f"/v2/images/{first['images'][-1]['id']}", caller=OWNER).status == 204
+        found, query = [], first["next"]
+        while query:
+            page = api.get(query, caller=OWNER).json
+            found += [image["id"] for image in page["images"]]
+            query = page.get("next")
+        assert found == [image["id"] for image in stays]  # RUL-16

@@ -181,6 +181,13 @@ def test_a_share_is_listed_while_it_is_accepted_and_the_image_is_shared(api: Cli
     assert not listed("member_status=all")
     share(api, image_id, "accepted")
     assert listed()
+    change("os_hidden", True)
+    assert api.delete(f"/v2/images/{image_id}/members/p9", caller=OWNER).status == 204
+    assert not listed("os_hidden=true&member_status=all")
+    change("os_hidden", False)
+    assert not listed("member_status=all")
+    share(api, image_id, "accepted")
+    assert listed()
     assert api.delete(f"/v2/images/{image_id}", caller=OWNER).status == 204
     assert not listed("member_status=all")
 

@@ -47,7 +47,7 @@ def test_only_the_two_media_types_are_changes(api: Client, kind: str, status: in
     reply = ask(api, f"/v2/images/{api.image(caller=OWNER)['id']}", [], kind)
     assert reply.status == status
     if status == 415:
-        assert reply.headers["accept-patch"] == f"{PATCH}, {OLD}"  # HDR-07
+        assert reply.headers["accept-patch"] == f"{OLD}, {PATCH}"  # HDR-07
 
 
 def test_a_change_without_any_media_type_is_refused_before_the_image_is_looked_for(api: Client) -> None:

@@ -205,7 +205,7 @@ def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, when: fl
 
     api.run(cancelled())
     queued_again(api, tmp_path, image)
-    assert svc.crew.budget._used == 0
+    assert svc.crew.budget.used == 0
 
 
 @contextmanager

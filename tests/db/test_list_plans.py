@@ -1,4 +1,4 @@
-"""How PostgreSQL answers the default lists, as it says itself."""
+"""How PostgreSQL answers the default lists, as it says itself, and in which order whatever its language."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from listing import Counting
 
 from tintype.config.model import Database as DatabaseConfig
 from tintype.db import engine, pages, schema
+from tintype.db import images as rows
 from tintype.model.caller import Caller
 from tintype.model.image import Image
 from tintype.model.query import ImageQuery
@@ -78,3 +79,42 @@ def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_the
         assert not [step for step in steps if step["Node Type"] in ("Sort", "Incremental Sort", "Hash Join")]
         read = sum((s["Actual Rows"] + s.get("Rows Removed by Filter", 0)) * s["Actual Loops"] for s in scans)
         assert read < 400
+
+
+# IMG-LIST-41
+def test_texts_are_in_byte_order_whatever_language_the_database_was_made_for(postgres_server) -> None:
+    words = ["", "%", "B", "Z", "a", "b", "\u00e9", "\uff5e", "\U0001f600"]
+    config = DatabaseConfig(url=postgres_server.url("english"), kind="postgresql")
+
+    async def walk(descending: bool) -> list[str | None]:
+        db = await engine.connect(config)
+        query = ImageQuery(sort=(("name", descending), ("created_at", True), ("id", True)), limit=2)
+        try:
+            found: list[Image] = []
+            while True:
+                page = await pages.page(db, scope(Caller(project="p1"), None), query, found[-1] if found else None)
+                found += page
+                if len(page) < query.limit or len(found) > 20:
+                    return [image.name for image in found]
+        finally:
+            await db.close()
+
+    async def fill() -> None:
+        db = await engine.connect(config)
+        async with db.begin() as tx:
+            for n, word in enumerate(reversed(words)):
+                await rows.insert_image(tx, Image(id=str(n), name=word, owner="p1"))
+        await db.close()
+
+    async def create() -> None:
+        connection = await asyncpg.connect(postgres_server.url("postgres"))
+        await connection.execute(
+            "CREATE DATABASE english TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en'"
+        )
+        await connection.close()
+
+    asyncio.run(create())
+    schema.sync(config)
+    asyncio.run(fill())
+    assert asyncio.run(walk(False)) == words
+    assert asyncio.run(walk(True)) == words[::-1]

@@ -104,8 +104,8 @@ albums = st.lists(
         Image,
         id=ids,
         name=st.none() | words,
-        status=st.sampled_from(["active", "active", "queued", "saving", "deactivated", "killed", *DIES]),
-        visibility=st.sampled_from(VISIBILITIES),
+        status=st.sampled_from([*["active"] * 6, "queued", "saving", "deactivated", "killed", *DIES]),
+        visibility=st.sampled_from(["shared", *VISIBILITIES]),
         owner=st.none() | st.sampled_from(PROJECTS),
         protected=st.booleans(),
         os_hidden=st.sampled_from([False, False, False, True]),
@@ -121,10 +121,13 @@ albums = st.lists(
         tags=st.lists(words, max_size=2, unique=True).map(tuple),
         properties=st.dictionaries(words.filter(bool), words, max_size=2),
     ),
-    max_size=14,
+    min_size=6,
+    max_size=12,
     unique_by=lambda image: image.id,
 )
-callers = st.builds(Caller, project=st.none() | st.sampled_from(PROJECTS), is_admin=st.booleans())
+callers = st.builds(
+    Caller, project=st.sampled_from([*PROJECTS, None]), is_admin=st.sampled_from([False, False, True])
+)
 spans = st.tuples(times, times).map(lambda pair: (min(pair), max(pair)))
 filters = st.one_of(
     st.builds(Filter, st.sampled_from(["name", "checksum", "owner", "id"]), st.just("eq"), words),
@@ -152,20 +155,22 @@ sorts = st.lists(
 )
 queries = st.builds(
     ImageQuery,
-    filters=st.lists(filters, max_size=2, unique_by=lambda each: each.field).map(tuple),
+    filters=st.just(()) | st.lists(filters, max_size=2, unique_by=lambda each: each.field).map(tuple),
     sort=sorts,
     limit=st.integers(1, 5),
     visibility=st.sampled_from([None, None, "all", *VISIBILITIES]),
     member_status=st.sampled_from(["accepted", "all", *STATUSES]),
     hidden=st.sampled_from([False, False, True]),
 )
-shares_of = st.dictionaries(st.sampled_from(PROJECTS), st.sampled_from(STATUSES), max_size=3)
+shares_of = st.fixed_dictionaries({project: st.sampled_from([None, *STATUSES]) for project in PROJECTS}).map(
+    lambda each: {project: status for project, status in each.items() if status}
+)
 TRY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 # IMG-LIST-02/03/04/05/07/41, SEC-66, SEC-112
 @TRY
-@given(album=albums, asked=st.lists(st.tuples(callers, queries), min_size=1, max_size=6), data=st.data())
+@given(album=albums, asked=st.lists(st.tuples(callers, queries), min_size=3, max_size=8), data=st.data())
 def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
     shelf: Shelf, album: list[Image], asked: list[tuple[Caller, ImageQuery]], data: st.DataObject
 ) -> None:

@@ -94,3 +94,18 @@ def test_tokens_that_are_not_for_a_project_may_do_nothing_to_images(tmp_path):
             assert api.get("/v2/info/stores", caller=caller).status == 200  # DISC-03
     with client(tmp_path / "two", policy=Policy(projects_only=False)) as api:
         assert api.get("/v2/images", caller=everywhere).status == 200
+
+
+def test_a_list_shows_what_a_rule_of_the_deployment_lets_pass_and_fills_its_pages(tmp_path):
+    (tmp_path / "policy.yaml").write_text("get_image: \"role:admin or 'yes':%(shown)s\"\n")
+    with client(tmp_path, policy=Policy(file=tmp_path / "policy.yaml")) as api:
+        made = [api.image(caller=OWNER, name=f"{n:02}", shown="yes" if n % 3 == 0 else "no") for n in range(30)]
+        wanted = [image["id"] for image in made if image["shown"] == "yes"]
+        found, query = [], "/v2/images?limit=4&sort=name:asc"
+        while query:
+            page = api.get(query, caller=OWNER).json
+            assert len(page["images"]) == 4 or "next" not in page  # RUL-40: next exactly when the page is full
+            found += [image["id"] for image in page["images"]]
+            query = page.get("next")
+        assert found == wanted  # IMG-LIST-09
+        assert len(api.get("/v2/images?limit=100", caller=ADMIN).json["images"]) == 30

@@ -69,7 +69,7 @@ def test_no_form_is_read_as_another_one(accept):
 
 @pytest.mark.parametrize(
     ("status", "title"),
-    [(413, "413 Request Entity Too Large"), (416, "416 Requested Range Not Satisfiable"), (409, "409 Conflict")],
+    [(413, "413 Request Entity Too Large"), (416, "416 Request Range Not Satisfiable"), (409, "409 Conflict")],
 )
 def test_titles_are_those_that_clients_know(status, title):
     assert refused(None, "x", status)[1].startswith(f"{title}\n\n")

@@ -103,6 +103,15 @@ class Auth:
 
 
 @dataclass(frozen=True)
+class Accounts:
+    """Where those who may call are kept without Keystone. ``door``: clients may log in as if there were one."""
+
+    users: Path
+    tokens: Path | None = None
+    door: bool = True
+
+
+@dataclass(frozen=True)
 class Login:
     """How the service itself logs in to Keystone, and at which of its endpoints it asks."""
 
@@ -287,6 +296,8 @@ class Config:
     policy: Policy = Policy()
     protection: Protections = Protections()
     cors: Cors = Cors()
+    #: where ``auth.strategy`` is http_basic
+    accounts: Accounts | None = None
     #: where ``auth.strategy`` is keystone
     keystone: Keystone | None = None
     #: where limits of projects are Keystone's

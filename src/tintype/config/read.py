@@ -15,6 +15,7 @@ from tintype.config.database import database
 from tintype.config.files import Line, expand, parse, referred
 from tintype.config.keystone import keystone, unified
 from tintype.config.model import (
+    Accounts,
     Api,
     Auth,
     Config,
@@ -84,9 +85,11 @@ def examine(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str,
     if asked and not auth.www_authenticate_uri:
         auth = replace(auth, www_authenticate_uri=asked.login.options.get("auth_url"))
     where = list(dict.fromkeys([*(file.parent for file in readable), *dirs]))
+    server = _server(values, auth, db)
     config = Config(
-        server=_server(values, auth, db),
+        server=server,
         auth=auth,
+        accounts=_accounts(values, auth, server),
         database=db,
         api=_api(values, where),
         limits=_limits(values),
@@ -169,11 +172,7 @@ def _auth(values: Values) -> Auth:
     chosen = values.get("DEFAULT", "auth_strategy")
     words = [word for word in (values.get("paste_deploy", "flavor") or "").split("+") if word]
     strategy = (chosen or ("keystone" if "keystone" in words else "none")).lower()
-    if strategy == "http_basic":
-        source = ("DEFAULT", "auth_strategy") if chosen else ("paste_deploy", "flavor")
-        text = f"asks for {strategy}, which is not in this version; set [DEFAULT] auth_strategy = none"
-        values.problem(*source, text)
-    elif strategy not in ("none", "keystone"):
+    if strategy not in ("none", "keystone", "http_basic"):
         values.problem("DEFAULT", "auth_strategy", "must be none, keystone or http_basic")
     elif not chosen and (strange := [word for word in words if word not in FLAVORS]):
         text = f"holds {strange[0]!r}, which may ask who is calling; set [DEFAULT] auth_strategy to say so"
@@ -186,6 +185,25 @@ def _auth(values: Values) -> Auth:
         values.remark("A cache of images is configured; there is none in this version, every read goes to a store.")
     uri = values.get("keystone_authtoken", "www_authenticate_uri") or None
     return Auth(strategy=strategy, www_authenticate_uri=uri, **plain_fields(values, "auth"))
+
+
+def _accounts(values: Values, auth: Auth, server: Server) -> Accounts | None:
+    """Return where accounts are. The files are read when the service starts, and whenever they change."""
+    tokens, door = values.get("identity", "tokens_file") or None, values.get("identity", "door")
+    if auth.strategy != "http_basic":
+        if door:
+            text = "needs accounts to log in to; set [DEFAULT] auth_strategy = http_basic, or remove it"
+            values.problem("identity", "door", text)
+        if tokens:
+            values.remark("[identity] tokens_file does nothing: auth_strategy is not http_basic.")
+        return None
+    if not loopback(server.bind_host) and not (server.public_endpoint or "").startswith("https://"):
+        values.remark(
+            f"Passwords travel in the clear to {server.bind_host}; put a proxy with TLS in front,"
+            " and set public_endpoint to its address, which begins with https."
+        )
+    users = Path(values.get("oslo_middleware", "http_basic_auth_user_file")).absolute()
+    return Accounts(users, Path(tokens).absolute() if tokens else None, door is not False)
 
 
 def _cors(values: Values, auth: Auth) -> Cors:
@@ -348,6 +366,8 @@ def reloadable(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
         kept, wanted = getattr(after, section), getattr(new, section)
         changed = [field.name for field in fields(kept) if getattr(kept, field.name) != getattr(wanted, field.name)]
         waiting += [f"{_spoken(section, name)} has changed; it takes effect after a restart." for name in changed]
+    if old.accounts and new.accounts and old.accounts != new.accounts:
+        waiting.append("A file of accounts, or [identity] door, is another one; that takes effect after a restart.")
     return after, tuple(dict.fromkeys(waiting))
 
 

@@ -27,10 +27,11 @@ from sqlalchemy import (
 from tintype.db.engine import Connection, Row, Statement, Transaction, any_of, now, one_of
 from tintype.db.tables import blobs, usage, workers
 from tintype.model.blob import Blob, Stored
-from tintype.model.errors import OverLimit
+from tintype.model.quota import Quota
 
 #: How long a process may be silent before its work is taken from it, in microseconds.
 LEASE = 30_000_000
+NO_LIMIT = Quota("bytes")
 
 _b = blobs.c
 _COLUMNS = (
@@ -60,7 +61,7 @@ _CHARGE = Statement(
     .where(usage.c.project == bindparam("project_", type_=Text))
     .where(
         or_(
-            bindparam("most", type_=BigInteger) <= 0,
+            bindparam("most", type_=BigInteger) < 0,
             usage.c.stored + bindparam("by", type_=BigInteger) <= bindparam("most", type_=BigInteger),
         )
     )
@@ -159,30 +160,31 @@ _SET_USAGE = Statement(
 )
 
 
-async def _charge(tx: Transaction, project: str | None, by: int, most: int = 0) -> None:
-    """Add ``by`` bytes to what the project uses, unless that would exceed ``most`` (0: no limit)."""
+async def _charge(tx: Transaction, project: str | None, by: int, quota: Quota = NO_LIMIT) -> None:
+    """Add ``by`` bytes to what the project uses, unless that would exceed the quota."""
     if by == 0:
         return
     account = project or ""
-    if await tx.run(_CHARGE, project_=account, by=by, most=most):
+    if await tx.run(_CHARGE, project_=account, by=by, most=quota.most):
         return
     await tx.run(_OPEN_ACCOUNT, project=account)
-    if not await tx.run(_CHARGE, project_=account, by=by, most=most):
-        raise OverLimit(f"The project's storage quota of {most} bytes would be exceeded.")
+    if not await tx.run(_CHARGE, project_=account, by=by, most=quota.most):
+        row = await tx.row(_LOCK_USAGE, project_=account)
+        raise quota.exceeded_by(row[0] if row else 0, by)
 
 
-async def reserve(tx: Transaction, blob: Blob, most: int) -> Blob:
+async def reserve(tx: Transaction, blob: Blob, quota: Quota) -> Blob:
     """Write the row of an object that is going to be written, and charge what it reserves."""
     await tx.run(_INSERT, **{name: getattr(blob, name) for name in _FIELDS})
-    await _charge(tx, blob.project, blob.charged, most)
+    await _charge(tx, blob.project, blob.charged, quota)
     return blob
 
 
-async def grow(tx: Transaction, blob: Blob, by: int, most: int) -> Blob | None:
+async def grow(tx: Transaction, blob: Blob, by: int, quota: Quota) -> Blob | None:
     """Reserve ``by`` more bytes; None when the object is no longer ours. OverLimit changes nothing."""
     if not await tx.run(_GROW, of=blob.id, writer_=blob.writer, by=by):
         return None
-    await _charge(tx, blob.project, by, most)
+    await _charge(tx, blob.project, by, quota)
     return replace(blob, charged=blob.charged + by)
 
 
@@ -204,12 +206,16 @@ async def keep(tx: Transaction, blob: Blob, stored: Stored, state: str = "live")
     return kept == 1
 
 
-async def give_up(tx: Transaction, blob: Blob) -> bool:
-    """Doom an object that we were writing and give its reservation back. False: it was not ours any more."""
-    if not await tx.run(_GIVE_UP, of=blob.id, writer_=blob.writer):
-        return False
-    await _charge(tx, blob.project, -blob.charged)
-    return True
+async def give_up(tx: Transaction, blob: Blob) -> Blob | None:
+    """Doom an object that we were writing, give back what it was charged and return its row as it was.
+
+    None: it was not ours any more, and nothing changed.
+    """
+    was = await by_id(tx, blob.id, lock=True)
+    if was is None or not await tx.run(_GIVE_UP, of=blob.id, writer_=blob.writer):
+        return None
+    await _charge(tx, was.project, -was.charged)
+    return was
 
 
 async def doom_of_image(tx: Transaction, image_id: str) -> list[Blob]:
@@ -277,13 +283,14 @@ async def written_by(connection: Connection, worker: str) -> list[Blob]:
 
 
 async def abandon(tx: Transaction, blob: Blob) -> bool:
-    """Doom an object whose writer fell silent, as its locked row says. False: the writer was quicker.
+    """Doom an object whose writer fell silent. False: the writer was quicker.
 
     Its bytes are removed only when the writer cannot write any more; so the row goes on naming it.
     """
-    if not await tx.run(_ABANDON, of=blob.id, writer_=blob.writer):
+    was = await by_id(tx, blob.id, lock=True)
+    if was is None or not await tx.run(_ABANDON, of=blob.id, writer_=blob.writer):
         return False
-    await _charge(tx, blob.project, -blob.charged)
+    await _charge(tx, was.project, -was.charged)
     return True
 
 

@@ -77,7 +77,7 @@ _is_member = exists().where(
 _get = select(*COLUMNS, _is_member).where(_c.id == _id, _c.deleted_at.is_(None))
 GET = Statement(_get)
 GET_LOCKED = Statement(_get.with_for_update(of=images))
-MARKER = Statement(select(*COLUMNS, _is_member).where(_c.id == _id))
+MARKER = Statement(select(*COLUMNS, _is_member, _c.last_status).where(_c.id == _id))
 
 
 async def get(
@@ -92,9 +92,12 @@ async def get(
 
 
 async def marker(connection: Connection, image_id: str, project: str | None) -> tuple[Image, bool] | None:
-    """Return an image that a walk may go on from: also one that was deleted meanwhile."""
+    """Return an image that a walk may go on from: also one that was deleted meanwhile, with its last status."""
     row = await connection.row(MARKER, id=image_id, project=project)
-    return (image_from(row), bool(row[len(COLUMNS)])) if row else None
+    if row is None:
+        return None
+    image = image_from(row)
+    return replace(image, status=row[len(COLUMNS) + 1] or image.status), bool(row[len(COLUMNS)])
 
 
 # -- writing ------------------------------------------------------------------------------------
@@ -170,7 +173,10 @@ def _update(changed: tuple[str, ...], dies: bool) -> Statement:
     """One statement for each set of columns: what did not change is not written."""
     values: dict[str, Any] = {name: bindparam(name, type_=_c[name].type) for name in changed}
     # A deleted image keeps its time of change, so that a walk by it can go on from there.
-    values["deleted_at" if dies else "updated_at"] = now()
+    if dies:
+        values |= {"deleted_at": now(), "last_status": _c.status}
+    else:
+        values["updated_at"] = now()
     return Statement(
         update(images)
         .where(_c.id == bindparam("of", type_=Text), _c.status == bindparam("expecting", type_=Text))

@@ -4,6 +4,7 @@ Every branch finds its own first rows through its own index and the branches are
 what it shows, whatever the table holds. A statement is built once for each shape of question.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -40,29 +41,38 @@ SEARCHED = ("property", "tag")
 #: So many of these may lead to the images; PostgreSQL weighs them all against each other, which takes seconds
 #: for dozens of them. The others are looked up for each image that was found.
 MOST_JOINED = 4
+#: Statements that one page may cost where a rule of the deployment leaves out most of what is found.
+MOST_STATEMENTS = 20
+
+#: Tells whether an image that was found is to be shown.
+Keep = Callable[[Image], bool]
 
 
-async def page(connection: Connection, scope: Scope, query: ImageQuery, after: Image | None) -> list[Image]:
+async def page(
+    connection: Connection, scope: Scope, query: ImageQuery, after: Image | None, keep: Keep | None = None
+) -> list[Image]:
     """Return at most ``query.limit`` images of the scope that match, in order, behind ``after``.
 
     Properties are found by a hash of their values and compared afterwards: doing both in SQL would make the
-    database expect a single row, and sort them all. Should hashes collide, the page is filled up from behind.
+    database expect a single row, and sort them all. What that or ``keep`` leaves out is filled up from behind,
+    until the page is full, the images end, or ``MOST_STATEMENTS`` were asked.
     """
     if not scope.branches or query.limit == 0:
         return []
     wanted = [(each.field, each.value) for each in query.filters if each.op == "property"]
     found: list[Image] = []
-    while True:
-        missing = query.limit - len(found)
-        images = [image_from(row) for row in await _rows(connection, scope, query, after, missing)]
+    for _ in range(MOST_STATEMENTS):
+        images = [image_from(row) for row in await _rows(connection, scope, query, after, query.limit)]
         found += [
             image
             for image in images
             if all(name in image.properties and as_text(image.properties[name]) == value for name, value in wanted)
+            and (keep is None or keep(image))
         ]
-        if len(images) < missing or len(found) == query.limit:
-            return found
+        if len(images) < query.limit or len(found) >= query.limit:
+            break
         after = images[-1]
+    return found[: query.limit]
 
 
 async def _rows(

@@ -50,8 +50,10 @@ images = Table(
     Column("properties", _text(), nullable=False),
     Column("system", _text(), nullable=False),
     Column("locations", _text(), nullable=False),
-    # A deleted image keeps its row: its id stays taken, and its sort values still serve as a marker.
+    # A deleted image keeps its row: its id stays taken, and its sort values still serve as a marker, the status
+    # that it had while it was listed among them.
     Column("deleted_at", BigInteger),
+    Column("last_status", _text()),
     # Sort keys that are never null, so that a keyset needs no special case.
     Column("name_key", _text(), Computed("coalesce(name, '')", persisted=True)),
     Column("disk_format_key", _text(), Computed("coalesce(disk_format, '')", persisted=True)),

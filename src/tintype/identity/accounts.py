@@ -7,7 +7,9 @@
 Both are read at start and whenever they change; what cannot be understood then changes nothing.
 """
 
+import fcntl
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -52,9 +54,7 @@ class Account(Struct, frozen=True):
         if not scoped:
             return Caller(user=self.name, user_domain=DOMAIN)
         roles = frozenset(self.roles)
-        return Caller(
-            user=self.name, project=self.project, roles=roles, user_domain=DOMAIN, project_domain=DOMAIN
-        )
+        return Caller(user=self.name, project=self.project, roles=roles, user_domain=DOMAIN, project_domain=DOMAIN)
 
 
 def cost(secret: str) -> int:
@@ -144,6 +144,25 @@ def accounts_in(file: Path, of: Callable[[list[str]], Account]) -> list[Account]
             raise BrokenAccounts(f"{file}, line {number}: {error}.") from None
         found[account.name] = account
     return list(found.values())
+
+
+def add(file: Path, fields: list[str]) -> None:
+    """Append a program's line to its file, which is made for its owner alone where there is none."""
+    line = ":".join(fields)
+    try:
+        account = program(line.split(":"))
+    except ValueError as error:
+        raise BrokenAccounts(f"This cannot be added: {error}.") from None
+    with open(os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b") as lines:  # noqa: PTH123
+        fcntl.flock(lines, fcntl.LOCK_EX)
+        if any(each.name == account.name for each in accounts_in(file, program)):
+            raise BrokenAccounts(f"{file} has a line for '{account.name}' already; remove that first.")
+        lines.seek(0)
+        text = lines.read()
+        start = b"\n" if text and not text.endswith(b"\n") else b""
+        lines.write(start + line.encode() + b"\n")
+        lines.flush()
+        os.fsync(lines.fileno())
 
 
 def user(fields: list[str]) -> Account:

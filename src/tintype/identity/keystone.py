@@ -7,8 +7,8 @@ from functools import partial
 from msgspec.structs import replace
 
 from tintype.config.model import Keystone as KeystoneConfig
+from tintype.identity.facts import Facts, Kept, could_be_token, facts_from, key_of
 from tintype.identity.session import Flights, Keystone, document, unavailable
-from tintype.identity.tokens import Facts, Kept, could_be_token, facts_from, key_of
 from tintype.model.caller import Caller
 from tintype.model.errors import Unauthenticated
 

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tintype.config.model import Memcached
-from tintype.identity.tokens import Facts
+from tintype.identity.facts import Facts
 
 log = logging.getLogger("tintype.identity")
 

@@ -1,4 +1,4 @@
-"""Tokens: those that an operator hands out, known by their hash, and those that a log-in gives, known by our signature.
+"""Tokens: those an operator hands out, known by their hash, and those a log-in gives, known by our signature.
 
 A signed token tells whose it is and which state of the account it was made for. Roles are not in it: they are
 looked up when it is used, and when the account's line changed, the token is void.

@@ -31,7 +31,11 @@ class Refusal(TintypeError):
 
 
 class Unauthenticated(Refusal):
-    """Nobody known is calling."""
+    """Nobody known is calling. ``challenge`` says in HTTP's words how to prove who one is, where that is known."""
+
+    def __init__(self, text: str, challenge: str | None = None):
+        super().__init__(text)
+        self.challenge = challenge
 
 
 class Forbidden(Refusal):

@@ -1,6 +1,8 @@
 """The ring of keys: what a verb needs is on it, and nothing is reached in another way."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from tintype.config.model import Config
 from tintype.db import images as rows
@@ -18,6 +20,13 @@ from tintype.service.lease import Lease
 from tintype.stores.store import Stores
 
 
+class UnifiedLimits(Protocol):
+    """Says what projects may have, where Keystone is asked."""
+
+    async def of(self, project: str | None) -> Mapping[str, int]:
+        """Return the limits of a project by resource. Raises Busy where they cannot be known."""
+
+
 @dataclass
 class Service:
     """One process's service. ``config`` and what is made from it are swapped whole on a reload."""
@@ -31,6 +40,8 @@ class Service:
     schemas: Schemas
     view: View
     protection: Protection | None = None
+    #: where limits of projects are Keystone's
+    unified_limits: UnifiedLimits | None = None
 
 
 async def fetch(

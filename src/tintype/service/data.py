@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 
-from tintype.db import blobs
+from tintype.db import blobs, usage
 from tintype.db import images as rows
 from tintype.db.engine import Connection, DatabaseUnavailable
 from tintype.model.blob import Blob, Stored, object_name
@@ -12,6 +12,7 @@ from tintype.model.errors import (
     BlobDamaged,
     BlobNotFound,
     Busy,
+    Conflict,
     Forbidden,
     Gone,
     Invalid,
@@ -21,7 +22,9 @@ from tintype.model.errors import (
     StoreUnavailable,
 )
 from tintype.model.image import Image, Location, move
+from tintype.model.quota import Quota
 from tintype.rules import limits, review
+from tintype.service import quotas
 from tintype.service.core import Service, fetch
 from tintype.service.undo import undoing
 from tintype.service.upkeep import give_up
@@ -57,17 +60,21 @@ async def upload(
 ) -> None:
     """Fill a queued image with data and make it active; or leave it queued, with nothing stored."""
     store = chosen_store(svc, store_id)
+    owner = (await fetch(svc, svc.db, caller, image_id, "upload_image"))[0].owner if svc.unified_limits else None
+    room = await quotas.of(svc, owner)
     with svc.lease.under_way() as blob_id:
         async with undoing() as undo:
             async with svc.db.begin() as tx:
                 image, _ = await fetch(svc, tx, caller, image_id, "upload_image", lock=True)
                 review.ready_for_data(image)
                 limits.size_fits(announced or 0, svc.config.limits)
+                if svc.unified_limits and image.owner != owner:
+                    raise Conflict(f"Image {image_id} was given to another project meanwhile.")
                 saving = await rows.save(tx, image, move(image, "saving"))
-                quota = svc.config.limits.user_storage_quota
-                blob = await blobs.reserve(tx, _new_blob(svc, blob_id, image, store, announced), quota)
+                blob = await blobs.reserve(tx, _new_blob(svc, blob_id, image, store, announced, room.size), room.size)
+                await usage.uploading_fits(tx, image.owner, room.uploading)
                 undo(give_up, svc, blob)
-            reserved = _Reservation(svc, blob)
+            reserved = _Reservation(svc, blob, room.size)
             checks = Checks(
                 most=svc.config.limits.image_size_cap,
                 announced=announced,
@@ -82,9 +89,9 @@ async def upload(
             await _activate(svc, reserved.blob, store, stored)
 
 
-def _new_blob(svc: Service, blob_id: str, image: Image, store: Store, announced: int | None) -> Blob:
+def _new_blob(svc: Service, blob_id: str, image: Image, store: Store, announced: int | None, quota: Quota) -> Blob:
     # Of an unknown size at least the first byte is reserved: with nothing left it is refused before it is read.
-    first = 1 if svc.config.limits.user_storage_quota > 0 else 0
+    first = 1 if quota.counts else 0
     return Blob(
         id=blob_id,
         store=store.id,
@@ -112,8 +119,8 @@ def _judge(svc: Service, image: Image, findings: inspect.Findings) -> int | None
 class _Reservation:
     """What one upload has reserved: ahead of the stream when a quota counts it and its size is unknown."""
 
-    def __init__(self, svc: Service, blob: Blob):
-        self._svc, self.blob = svc, blob
+    def __init__(self, svc: Service, blob: Blob, quota: Quota):
+        self._svc, self.blob, self._quota = svc, blob, quota
         self._step = FIRST_STEP
 
     async def room(self, total: int) -> None:
@@ -121,19 +128,18 @@ class _Reservation:
         lease = self._svc.lease
         if self.blob.id in lease.unwanted or not lease.held_by(self.blob.writer or ""):
             raise await _taken(self._svc.db, self.blob)
-        quota = self._svc.config.limits.user_storage_quota
-        if quota <= 0 or total <= self.blob.charged:
+        if not self._quota.counts or total <= self.blob.charged:
             return
         missing = total - self.blob.charged
         try:
-            await self._grow(max(missing, self._step), quota)
+            await self._grow(max(missing, self._step))
         except OverLimit:  # There is no room for a whole step, but there may be for what is here.
-            await self._grow(missing, quota)
+            await self._grow(missing)
         self._step = min(self._step * 2, LAST_STEP)
 
-    async def _grow(self, by: int, quota: int) -> None:
+    async def _grow(self, by: int) -> None:
         async with self._svc.db.begin() as tx:
-            grown = await blobs.grow(tx, self.blob, by, quota)
+            grown = await blobs.grow(tx, self.blob, by, self._quota)
         if grown is None:
             raise await _taken(self._svc.db, self.blob)
         self.blob = grown

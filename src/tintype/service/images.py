@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tintype.db import blobs, pages
+from tintype.db import blobs, pages, usage
 from tintype.db import images as rows
 from tintype.db.engine import Transaction
 from tintype.model.blob import Blob
@@ -17,6 +17,7 @@ from tintype.model.patch import Patch
 from tintype.model.query import ImageQuery
 from tintype.rules import limits, review
 from tintype.rules.permit import scope, sees
+from tintype.service import quotas
 from tintype.service.core import Service, fetch
 from tintype.service.upkeep import remove_bytes
 
@@ -32,8 +33,11 @@ async def create_image(svc: Service, caller: Caller, document: Mapping[str, Any]
     image = review.completed(image, document, svc.config.limits)
     if not image.id:
         image = replace(image, id=str(uuid.uuid4()))
+    room = await quotas.of(svc, image.owner)
     async with svc.db.begin() as tx:
-        return await rows.insert_image(tx, image)
+        made = await rows.insert_image(tx, image)
+        await usage.images_fit(tx, image.owner, room.count)
+    return made
 
 
 def _visibility_is_theirs(svc: Service, caller: Caller, image: Image) -> None:
@@ -49,7 +53,13 @@ async def list_images(svc: Service, caller: Caller, query: ImageQuery) -> list[I
     if svc.protection and svc.protection.unreadable(caller, asked):
         return []  # What the caller cannot read matches nothing, whatever it is.
     after = await _marker(svc, caller, query.marker) if query.marker is not None else None
-    return await pages.page(svc.db, scope(caller, query.visibility), query, after)
+
+    def may_be_shown(image: Image) -> bool:
+        shared = not caller.is_admin and image.visibility == "shared" and image.owner != caller.project
+        return svc.authoriser.allows(caller, "get_image", image, shared)
+
+    keep = may_be_shown if svc.authoriser.narrows else None
+    return await pages.page(svc.db, scope(caller, query.visibility), query, after, keep)
 
 
 async def _marker(svc: Service, caller: Caller, image_id: str) -> Image:

@@ -74,7 +74,13 @@ async def set_member_status(svc: Service, caller: Caller, image_id: str, member:
 async def remove_member(svc: Service, caller: Caller, image_id: str, member: str) -> None:
     """Stop sharing an image with a project."""
     async with svc.db.begin() as tx:
-        image, _ = await fetch(svc, tx, caller, image_id, "delete_member", lock=True)
+        try:
+            image, _ = await fetch(svc, tx, caller, image_id, "delete_member", lock=True)
+        except Forbidden:
+            seen, _ = await fetch(svc, tx, caller, image_id, "get_image")
+            if seen.visibility == "shared" and caller.project not in (seen.owner, member):
+                raise _no_member(image_id, member) from None  # Members do not see each other.
+            raise
         _must_be_shared(image)
         if not await rows.remove(tx, image_id, member):
             raise _no_member(image_id, member)

@@ -25,18 +25,18 @@ async def give_up(svc: Service, blob: Blob) -> None:
     """Take back an upload of ours: the image is queued again, the object is doomed, its bytes are removed."""
     async with svc.db.begin() as tx:
         found = await rows.get(tx, blob.image_id, None, lock=True)
-        current = await blobs.by_id(tx, blob.id, lock=True)
-        if current is None or current.writer != blob.writer or not await blobs.give_up(tx, current):
+        was = await blobs.give_up(tx, blob)
+        if was is None:
             return
-        if found and found[0].status == "saving" and current.state == "writing":
+        if found and found[0].status == "saving" and was.state == "writing":
             await rows.save(tx, found[0], move(found[0], "queued"))
-    await remove_bytes(svc, current)
+    await remove_bytes(svc, was)
 
 
 async def remove_bytes(svc: Service, blob: Blob, attempts: int = 0) -> None:
     """Remove the bytes of a doomed object and then its row; what cannot be done now is tried again later.
 
-    Never fails: whoever doomed the object has done what he was asked to do.
+    ``attempts`` have failed before. Never fails: whoever doomed the object has done what he was asked to do.
     """
     store = svc.stores.get(blob.store)
     if store is None:  # Another node has it, and removes the bytes.
@@ -78,11 +78,10 @@ async def look_after_ours(svc: Service) -> None:
 
 async def take_over_abandoned(svc: Service) -> None:
     """Doom objects whose writers fell silent and give their images back."""
-    for listed in await blobs.abandoned(svc.db):
+    for blob in await blobs.abandoned(svc.db):
         async with svc.db.begin() as tx:
-            found = await rows.get(tx, listed.image_id, None, lock=True)
-            blob = await blobs.by_id(tx, listed.id, lock=True)
-            if blob is None or not await blobs.abandon(tx, blob):
+            found = await rows.get(tx, blob.image_id, None, lock=True)
+            if not await blobs.abandon(tx, blob):
                 continue
             if found and found[0].status == "saving":
                 await rows.save(tx, found[0], move(found[0], "queued"))
@@ -92,7 +91,7 @@ async def take_over_abandoned(svc: Service) -> None:
 async def remove_doomed(svc: Service) -> None:
     """Remove the bytes of doomed objects whose time has come, in the stores that this node has."""
     for blob, attempts in await blobs.due(svc.db, [store.id for store in svc.stores]):
-        await remove_bytes(svc, blob, attempts + 1)
+        await remove_bytes(svc, blob, attempts)
 
 
 async def tidy(svc: Service) -> None:

@@ -63,18 +63,14 @@ class _Writing:
     def open(self) -> None:
         with _translated(f"create {self._part} in {self._directory}"):
             self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._fd = os.open(self._part, flags, self._mode or 0o640, dir_fd=self._folder)
-                if _exists(self._name, self._folder):
-                    os.unlink(self._part, dir_fd=self._folder)
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-                self._opened = True
-                if self._mode:
-                    os.fchmod(self._fd, self._mode)
-            except BaseException:
-                self.close()
-                raise
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(self._part, flags, self._mode or 0o640, dir_fd=self._folder)
+            if _exists(self._name, self._folder):
+                os.unlink(self._part, dir_fd=self._folder)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            self._opened = True
+            if self._mode:
+                os.fchmod(self._fd, self._mode)
 
     def write(self, batch: Batch) -> None:
         with _translated(f"write {self._part} in {self._directory}"):
@@ -194,16 +190,17 @@ class FileDriver:
         """
         missing = []
         parent = directory
-        while not parent.is_dir():
-            if parent.exists():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        while not parent.exists():
             missing.append(parent)
             parent = parent.parent
         for each in reversed(missing):
             each.mkdir(mode=0o750, exist_ok=True)
             _fsync_directory(each.parent)
+        found = directory.stat().st_mode
+        if not stat.S_ISDIR(found):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         enter = (0o010 if self._mode & 0o070 else 0) | (0o001 if self._mode & 0o007 else 0)
-        mode = stat.S_IMODE(directory.stat().st_mode)
+        mode = stat.S_IMODE(found)
         if mode | enter != mode:
             directory.chmod(mode | enter)
 

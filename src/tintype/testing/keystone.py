@@ -57,7 +57,8 @@ password_hash_rounds = 4
 [token]
 expiration = {token_seconds}
 [cache]
-enabled = false
+enabled = true
+backend = dogpile.cache.memory
 [oslo_policy]
 policy_file = {home}/policy.yaml
 """
@@ -65,11 +66,13 @@ policy_file = {home}/policy.yaml
 #: Serves Keystone and notes what it is asked. It ends with whoever started it.
 _PROGRAM = """
 import os, sys, threading, time
-import waitress
-from keystone.wsgi.api import application
 
 port, asked = int(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
 parent = os.getppid()
+del sys.argv[1:]
+
+import waitress
+from keystone.wsgi.api import application
 
 def noted(environ, start_response):
     asked.write(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}\\n")

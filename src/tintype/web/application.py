@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from msgspec.structs import replace
@@ -15,6 +16,9 @@ from tintype.service.core import Service
 from tintype.web import cors, health, routes, versions
 from tintype.web.errors import HTTPRefusal, response_to
 from tintype.web.http import FileResponse, Receive, Request, Response, Scope, Send
+
+if TYPE_CHECKING:
+    from tintype.web.identity import Door
 
 log = logging.getLogger("tintype.web")
 access = logging.getLogger("tintype.access")
@@ -33,11 +37,15 @@ _PIECE = 1024 * 1024
 
 
 class Web:
-    """The ASGI side of a service. ``identify`` says who is calling from the request's headers."""
+    """The ASGI side of a service. ``identify`` says who is calling from the request's headers.
 
-    def __init__(self, svc: Service, identify: Identify):
+    ``door`` answers those who look for an Identity service here.
+    """
+
+    def __init__(self, svc: Service, identify: Identify, door: "Door | None" = None):
         self._svc = svc
         self._identify = identify
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -64,7 +72,10 @@ class Web:
         self._adopt_request_id(request)
         request.base = _base(request)
         path = _decoded(request.scope["raw_path"])
-        if self._svc.config.auth.strategy == "none":
+        strategy = self._svc.config.auth.strategy
+        if strategy == "none":
+            _not_from_a_foreign_name(request)
+        if strategy == "none" or (strategy == "http_basic" and "authorization" in request.headers):
             _not_behind_somebodys_back(request)
         if request.method == "OPTIONS" and not path.startswith("/healthcheck"):
             return Response(200)
@@ -73,14 +84,20 @@ class Web:
             return await health.check(request)
         if first == "versions":
             return versions.document(request, 200)
+        if self._door and first in ("identity", "v3"):
+            return await self._door.answer(request, [first, *rest], self._know)
         segments = self._versioned(request, first, rest)
         if segments is None:
             return versions.document(request, 300)
         if not segments:
             return versions.document(request, 200)
+        await self._know(request)
+        return await self._routed(request, segments)
+
+    async def _know(self, request: Request) -> None:
+        """Put into the request who is calling."""
         caller = await self._caller(request)
         request.caller = replace(caller, is_admin=self._svc.authoriser.is_admin(caller))
-        return await self._routed(request, segments)
 
     async def _caller(self, request: Request) -> Caller:
         """Return who is calling; nobody, where nobody is identified and the deployment allows that."""
@@ -109,15 +126,13 @@ class Web:
     async def _routed(self, request: Request, segments: list[str]) -> Response:
         found = routes.find(segments)
         if found is None:
-            if request.method not in _METHODS:
-                raise HTTPRefusal(501, f"No such method: {request.method[:32]}.")
-            raise NotFound("There is nothing at this path.")
+            raise _nothing_there(request.method)
         path, request.params = found
         methods = routes.ROUTES[path]
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             if path in routes.NO_OTHER_METHOD:
-                raise NotFound("There is nothing at this path for this method.")
+                raise _nothing_there(request.method)
             allow = routes.allowed(path)
             raise HTTPRefusal(405, f"This path knows the methods {allow}.", (("allow", allow),))
         if handler not in routes.READ_BODY and await request.has_body():
@@ -170,6 +185,13 @@ class Web:
         return response.count
 
 
+def _nothing_there(method: str) -> Exception:
+    """Return what a path without a handler answers: a method nobody knows is no fault of the path."""
+    if method not in _METHODS:
+        return HTTPRefusal(501, f"No such method: {method[:32]}.")
+    return NotFound("There is nothing at this path for this method.")
+
+
 def _headers(scope: Scope) -> dict[str, str]:
     """Return the headers by lower-case name. Names with underscores are dropped: they pass for others."""
     headers: dict[str, str] = {}
@@ -214,22 +236,29 @@ def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     return told
 
 
-def _not_behind_somebodys_back(request: Request) -> None:
-    """Without authentication, refuse what a web page could make somebody's browser ask for.
-
-    A foreign name that resolves to this machine is refused, and so is a change that another site's page sends.
-    """
+def _not_from_a_foreign_name(request: Request) -> None:
+    """Without authentication, refuse a request for a name that is not this machine's, though it resolves to it."""
     server, auth = request.svc.config.server, request.svc.config.auth
     host = _name_of(request.headers.get("host", ""))
     if not auth.allow_open and host not in _LOOPBACK and host != server.bind_host:
         raise Forbidden(
             f"This service runs without authentication and answers only to loopback names, not to '{host[:64]}'."
         )
-    origin = request.headers.get("origin")
-    if origin is None or request.method in ("GET", "HEAD", "OPTIONS") or cors.allows(request.svc.config.cors, origin):
+
+
+def _not_behind_somebodys_back(request: Request) -> None:
+    """Refuse a change that a page of another site sends, where the browser itself proves who is calling.
+
+    It does so where nobody is asked, and where it remembers a name and a password for us.
+    """
+    config, origin = request.svc.config, request.headers.get("origin")
+    if origin is None or request.method in ("GET", "HEAD", "OPTIONS") or cors.allows(config.cors, origin):
         return
-    if origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
-        raise Forbidden("This service runs without authentication and takes no changes from other sites' pages.")
+    own = {request.headers.get("host", "").lower(), request.base.partition("://")[2].partition("/")[0].lower()}
+    if config.server.public_endpoint:
+        own.add(urlsplit(config.server.public_endpoint).netloc.lower())
+    if origin.partition("://")[2].lower() not in own:
+        raise Forbidden("Changes are not taken from the pages of other sites.")
 
 
 def _name_of(host: str) -> str:

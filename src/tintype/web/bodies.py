@@ -82,7 +82,7 @@ async def image_patch(request: Request) -> Patch:
         raise HTTPRefusal(
             415,
             f"The content type of a change must be {PATCH_V21} or {PATCH_V20}.",
-            (("accept-patch", f"{PATCH_V21}, {PATCH_V20}"),),
+            (("accept-patch", f"{PATCH_V20}, {PATCH_V21}"),),
         )
     document = await json(request)
     if not isinstance(document, list):

@@ -2,6 +2,7 @@
 
 import html
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -49,6 +50,10 @@ _STORE_TEXTS: dict[type[Exception], str] = {
 }
 
 
+#: Makes an answer of request, status, text and headers.
+Refuse = Callable[[Request, int, str, tuple[tuple[str, str], ...]], Response]
+
+
 class HTTPRefusal(Exception):
     """A refusal that only HTTP has: wrong method, wrong media type, a head that is too large."""
 
@@ -57,19 +62,25 @@ class HTTPRefusal(Exception):
         self.status, self.text, self.headers = status, text, headers
 
 
-def response_to(error: Exception, request: Request) -> Response:
-    """Return the answer to a request that failed, and log what an operator has to know."""
+def response_to(error: Exception, request: Request, refuse: Refuse | None = None) -> Response:
+    """Return the answer to a request that failed, and log what an operator has to know.
+
+    ``refuse`` words it, where that is not the Image API's way.
+    """
+    refuse = refuse or refusal
     if isinstance(error, HTTPRefusal):
-        return refusal(request, error.status, error.text, error.headers)
+        return refuse(request, error.status, error.text, error.headers)
     status = _looked_up(STATUSES, error)
     if status is None:
         log.error("%s %s failed", request.method, request.scope["raw_path"][:256].decode("latin-1"), exc_info=error)
-        return refusal(request, 500, "The server failed to answer this request. It has been logged.")
+        return refuse(request, 500, "The server failed to answer this request. It has been logged.", ())
     text = _looked_up(_STORE_TEXTS, error) or str(error)
     headers: list[tuple[str, str]] = []
     if status == 503:
         headers.append(("retry-after", str(getattr(error, "retry_after", 5))))
-    if status == 401 and (uri := request.svc.config.auth.www_authenticate_uri):
+    if status == 401 and (challenge := getattr(error, "challenge", None)):
+        headers.append(("www-authenticate", challenge))
+    elif status == 401 and (uri := request.svc.config.auth.www_authenticate_uri):
         headers.append(("www-authenticate", f'Keystone uri="{uri}"'))
     if isinstance(error, errors.BadRange):
         headers.append(("content-range", f"bytes */{error.size}"))
@@ -77,7 +88,7 @@ def response_to(error: Exception, request: Request) -> Response:
         log.error("Store %s: %s (request %s)", error.store or "?", error, request.id)
     if isinstance(error, DatabaseUnavailable):
         log.error("The database is not available: %s (request %s)", error, request.id)
-    return refusal(request, status, text, tuple(headers))
+    return refuse(request, status, text, tuple(headers))
 
 
 def _looked_up(table: dict[type[Exception], Any], error: Exception) -> Any:
@@ -86,8 +97,8 @@ def _looked_up(table: dict[type[Exception], Any], error: Exception) -> Any:
 
 def refusal(request: Request, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """Return an error in the form that the client's Accept header asks for."""
-    reason = _reason(status)
-    title = f"{status} {reason}"
+    phrase = reason(status)
+    title = f"{status} {phrase}"
     match _form(request.headers.get("accept")):
         case "html":
             shown = html.escape(text, quote=False)
@@ -97,7 +108,7 @@ def refusal(request: Request, status: int, text: str, headers: tuple[tuple[str, 
             ).encode()
             kind = "text/html; charset=UTF-8"
         case "json":
-            body = msgspec.json.encode({"message": text, "code": title, "title": reason})
+            body = msgspec.json.encode({"message": text, "code": title, "title": phrase})
             kind = "application/json"
         case _:
             body = f"{title}\n\n{text}\n".encode()
@@ -105,11 +116,12 @@ def refusal(request: Request, status: int, text: str, headers: tuple[tuple[str, 
     return Response(status, body, [("content-type", kind), ("x-content-type-options", "nosniff"), *headers])
 
 
-def _reason(status: int) -> str:
+def reason(status: int) -> str:
+    """Return what a status is called."""
     if status == 413:
         return "Request Entity Too Large"
     if status == 416:
-        return "Requested Range Not Satisfiable"
+        return "Request Range Not Satisfiable"
     return HTTPStatus(status).phrase
 
 

@@ -84,9 +84,9 @@ class Request:
             return True
         return False
 
-    async def body(self) -> bytes:
-        """Return the whole body of a document; raise BodyTooLarge beyond the configured limit."""
-        limit = self.svc.config.server.max_json_body
+    async def body(self, limit: int | None = None) -> bytes:
+        """Return the whole body of a document; raise BodyTooLarge beyond the limit, else the configured one."""
+        limit = limit or self.svc.config.server.max_json_body
         parts, size = [], 0
         async for chunk in self.stream():
             size += len(chunk)

@@ -1,6 +1,6 @@
 """/v2/info: what this deployment can do"""
 
-from tintype.service import info
+from tintype.service import info, quotas
 from tintype.web.http import Request, Response, json_response
 
 
@@ -23,5 +23,5 @@ async def stores_detail(request: Request) -> Response:
 
 
 async def usage(request: Request) -> Response:
-    """GET /v2/info/usage: empty as long as no limits of the identity service are in force"""
-    return json_response({"usage": {}})
+    """GET /v2/info/usage"""
+    return json_response({"usage": await quotas.shown(request.svc, request.caller)})

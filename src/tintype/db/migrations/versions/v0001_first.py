@@ -1,4 +1,4 @@
-"""The first schema: images and what finds them, members, the ledger of bytes, usage, workers, log-ins."""
+"""The first schema: images and what finds them, members, the ledger of bytes, usage, workers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -125,6 +125,7 @@ def upgrade() -> None:
         sa.Column("system", _text(), nullable=False),
         sa.Column("locations", _text(), nullable=False),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_status", _text(), nullable=True),
         sa.Column("name_key", _text(), sa.Computed("coalesce(name, '')", persisted=True), nullable=True),
         sa.Column(
             "disk_format_key", _text(), sa.Computed("coalesce(disk_format, '')", persisted=True), nullable=True

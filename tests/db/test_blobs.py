@@ -1,0 +1,343 @@
+"""The ledger and its counters, in both databases: every change names what it expects."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import text
+
+from tintype.config.model import Database as DatabaseConfig
+from tintype.db import blobs, engine, schema, workers
+from tintype.db import images as rows
+from tintype.db.engine import Database, Duplicate, Statement
+from tintype.model.blob import Blob, Stored, is_object_name, object_name
+from tintype.model.errors import OverLimit
+from tintype.model.image import Image
+from tintype.model.quota import Quota
+
+IMAGE = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+STORED = Stored(
+    url="file:///x", size=30, checksum="c", hash_algo="sha512", hash_value="h", findings="{}", virtual_size=None
+)
+
+
+@pytest.fixture
+def run(database_url: str) -> Callable[[Callable[[Database], Awaitable[None]]], None]:
+    """Run work on a new database that has one image and two workers, ``w`` and ``other``."""
+    kind = database_url.partition(":")[0]
+    path = Path(database_url.removeprefix("sqlite:///")) if kind == "sqlite" else None
+    config = DatabaseConfig(url=database_url, kind=kind, path=path)
+    schema.sync(config)
+
+    async def with_database(work: Callable[[Database], Awaitable[None]]) -> None:
+        db = await engine.connect(config)
+        try:
+            async with db.begin() as tx:
+                await rows.insert_image(tx, Image(id=IMAGE, owner="p"))
+                await workers.register(tx, "w", "")
+                await workers.register(tx, "other", "")
+            await work(db)
+        finally:
+            await db.close()
+
+    return lambda work: asyncio.run(with_database(work))
+
+
+def blob(number: int = 0, **changes: Any) -> Blob:
+    usual = Blob(
+        id=f"b{number}", store="s", name=f"{IMAGE}-{number:08}", image_id=IMAGE, project="p", purpose="data",
+        state="writing", charged=10, writer="w",
+    )  # fmt: skip
+    return replace(usual, **changes)
+
+
+def quota(most: int = -1) -> Quota:
+    return Quota("bytes", most, "bytes")
+
+
+async def write(db: Database, each: Blob, most: int = -1) -> Blob:
+    async with db.begin() as tx:
+        return await blobs.reserve(tx, each, quota(most))
+
+
+async def tell(db: Database, statement: str) -> None:
+    async with db.begin() as tx:
+        await tx.run(Statement(text(statement)))
+
+
+async def charged(db: Database) -> int:
+    """Return what project p is charged; the counter and the sum must say the same."""
+    counted, summed = await blobs.accounts(db)
+    assert counted.get("p", 0) == summed.get("p", 0)
+    return counted.get("p", 0)
+
+
+@asynccontextmanager
+async def nothing_changes(db: Database) -> AsyncIterator[None]:
+    before = await blobs.everything(db), await charged(db)
+    yield
+    assert (await blobs.everything(db), await charged(db)) == before
+
+
+def test_a_blob_goes_from_writing_to_live_and_is_charged_what_it_has(run: Any) -> None:
+    async def work(db: Database) -> None:
+        ours = await write(db, blob())
+        assert (await blobs.everything(db), await charged(db)) == ([ours], 10)
+        async with db.begin() as tx:
+            grown = await blobs.grow(tx, ours, 40, quota())
+        assert grown and (grown.charged, await charged(db)) == (50, 50)
+        async with db.begin() as tx:
+            assert await blobs.keep(tx, grown, STORED)
+        (live,) = await blobs.everything(db)
+        assert (live.state, live.writer, live.size, live.charged) == ("live", None, 30, 30)
+        assert (live.checksum, live.hash_algo, live.hash_value, live.findings) == ("c", "sha512", "h", "{}")
+        assert await charged(db) == 30
+
+    run(work)
+
+
+def test_a_quota_is_filled_to_the_byte_and_a_refusal_changes_nothing(run: Any) -> None:
+    async def work(db: Database) -> None:
+        ours = await write(db, blob(charged=60), 100)
+        async with nothing_changes(db):
+            for over in (blob(1, charged=41), blob(2, charged=10**15)):
+                with pytest.raises(OverLimit):
+                    await write(db, over, 100)
+            with pytest.raises(OverLimit):
+                async with db.begin() as tx:
+                    await blobs.grow(tx, ours, 41, quota(100))
+        async with db.begin() as tx:
+            assert await blobs.grow(tx, ours, 40, quota(100))
+        assert await charged(db) == 100
+        await write(db, blob(3, charged=0), 100)
+        await write(db, blob(4, charged=1000))  # no quota
+        await write(db, blob(5, project=None, charged=5), 100)
+        await write(db, blob(6, project="", charged=5), 100)
+        assert (await blobs.accounts(db))[0] == {"p": 1100, "": 10}
+
+    run(work)
+
+
+def test_two_transactions_at_once_never_pass_together(run: Any) -> None:
+    async def work(db: Database) -> None:
+        outcomes = await asyncio.gather(
+            *(write(db, blob(number, charged=30), 100) for number in range(8)), return_exceptions=True
+        )
+        # SEC-87
+        assert sorted(type(each).__name__ for each in outcomes) == ["Blob"] * 3 + ["OverLimit"] * 5
+        assert await charged(db) == 90
+
+    run(work)
+
+
+def test_a_name_is_used_once_in_a_store(run: Any) -> None:
+    async def work(db: Database) -> None:
+        await write(db, blob())
+        async with nothing_changes(db):
+            with pytest.raises(Duplicate):
+                await write(db, blob(id="b9"))
+        await write(db, blob(id="b9", store="t"))
+
+    run(work)
+    # SEC-59, STOR-46
+    names = {object_name(IMAGE.upper()) for _ in range(1000)}
+    assert len(names) == 1000
+    assert all(is_object_name(name) and name.startswith(IMAGE) for name in names)
+    for foreign in ("", "lost+found", IMAGE, f"{IMAGE}-0123abc", f"{IMAGE}-0123ABCD", f"../{IMAGE}-0123abcd"):
+        assert not is_object_name(foreign)
+
+
+def test_who_is_not_the_writer_changes_nothing(run: Any) -> None:
+    async def work(db: Database) -> None:
+        ours = await write(db, blob())
+        for stranger in (replace(ours, writer="other"), replace(ours, id="b7"), replace(ours, writer="")):
+            async with nothing_changes(db), db.begin() as tx:
+                assert await blobs.grow(tx, stranger, 5, quota()) is None
+                assert not await blobs.keep(tx, stranger, STORED)
+                assert not await blobs.give_up(tx, stranger)
+                assert not await blobs.abandon(tx, stranger)
+        async with db.begin() as tx:
+            assert await blobs.keep(tx, ours, STORED)
+        async with nothing_changes(db), db.begin() as tx:  # it is live now, and nobody's
+            assert not await blobs.keep(tx, ours, STORED)
+            assert not await blobs.give_up(tx, ours)
+            assert not await blobs.abandon(tx, ours)
+            await blobs.drop(tx, ours)
+
+    run(work)
+
+
+def test_giving_up_gives_back_and_makes_the_bytes_due(run: Any) -> None:
+    async def work(db: Database) -> None:
+        ours = await write(db, blob())
+        async with db.begin() as tx:
+            assert await blobs.give_up(tx, ours)
+        assert await charged(db) == 0
+        assert [each.id for each, attempts in await blobs.due(db, ["s"]) if attempts == 0] == ["b0"]
+        assert await blobs.due(db, ["t"]) == await blobs.due(db, []) == []
+        async with db.begin() as tx:
+            await blobs.postpone(tx, ours, 10_000_000)
+        assert await blobs.due(db, ["s"]) == []
+        await tell(db, "UPDATE blobs SET remove_at = 0")
+        assert [attempts for _, attempts in await blobs.due(db, ["s"])] == [1]
+        async with db.begin() as tx:
+            await blobs.drop(tx, ours)
+        assert await blobs.everything(db) == []
+
+    run(work)
+
+
+def test_a_silent_writers_object_is_removed_one_lease_after_its_lease(run: Any) -> None:
+    async def work(db: Database) -> None:
+        ours = await write(db, blob())
+        assert await blobs.abandoned(db) == []
+        await tell(db, "UPDATE workers SET lease_until = lease_until - 31000000 WHERE id = 'w'")
+        assert [each.id for each in await blobs.abandoned(db)] == ["b0"]
+        async with db.begin() as tx:
+            assert await blobs.abandon(tx, ours)
+            assert not await blobs.abandon(tx, ours)
+        assert (await charged(db), await blobs.abandoned(db)) == (0, [])
+        assert await blobs.due(db, ["s"]) == []  # its writer could still write for a moment
+        async with db.begin() as tx:
+            assert not await blobs.keep(tx, ours, STORED)
+        await tell(db, "UPDATE workers SET lease_until = lease_until - 30000000 WHERE id = 'w'")
+        assert [each.id for each, _ in await blobs.due(db, ["s"])] == ["b0"]
+        async with db.begin() as tx:  # or the writer notices by itself
+            assert await blobs.give_up(tx, ours)
+            await blobs.drop(tx, ours)
+        assert await charged(db) == 0
+
+    run(work)
+
+
+def test_a_writer_that_nobody_knows_is_silent(run: Any) -> None:
+    async def work(db: Database) -> None:
+        await write(db, blob(writer="never-was"))
+        (found,) = await blobs.abandoned(db)
+        async with db.begin() as tx:
+            assert await blobs.abandon(tx, found)
+        assert [each.id for each, _ in await blobs.due(db, ["s"])] == ["b0"]
+
+    run(work)
+
+
+def test_deleting_an_image_dooms_all_and_frees_what_is_not_being_written(run: Any) -> None:
+    async def work(db: Database) -> None:
+        live = [await write(db, blob(number, state="live", writer=None, charged=7)) for number in range(3)]
+        writing = await write(db, blob(3, charged=5))
+        await write(db, blob(4, image_id="another", state="live", writer=None, charged=1))
+        foreign = await write(db, blob(5, project="q", state="live", writer=None, charged=2))
+        async with db.begin() as tx:
+            removable = await blobs.doom_of_image(tx, IMAGE)
+            assert {each.id for each in removable} == {each.id for each in (*live, foreign)}
+            assert await blobs.doom_of_image(tx, IMAGE) == []
+        assert await charged(db) == 5 + 1  # SEC-86: bytes still come
+        assert (await blobs.accounts(db))[0]["q"] == 0
+        async with db.begin() as tx:
+            assert await blobs.grow(tx, writing, 1, quota()) is None
+            assert not await blobs.keep(tx, writing, STORED)
+        assert {each.id for each, _ in await blobs.due(db, ["s"])} == {each.id for each in (*live, foreign)}
+        async with db.begin() as tx:
+            assert await blobs.give_up(tx, writing)
+        assert await charged(db) == 1
+
+    run(work)
+
+
+def test_only_named_copies_of_the_image_are_doomed(run: Any) -> None:
+    async def work(db: Database) -> None:
+        for number in range(3):
+            await write(db, blob(number, state="live", writer=None, charged=7))
+        await write(db, blob(3, image_id="another", state="live", writer=None, charged=1))
+        async with db.begin() as tx:
+            doomed = await blobs.doom(tx, {"b0", "b1", "b3", "b9"}, IMAGE)
+        assert {each.id for each in doomed} == {"b0", "b1"}
+        assert await charged(db) == 8
+
+    run(work)
+
+
+def test_what_is_kept_for_a_while_does_not_count(run: Any) -> None:
+    async def work(db: Database) -> None:
+        await write(db, blob(0, state="live", writer=None, charged=7))
+        for _ in range(2):
+            async with db.begin() as tx:
+                await blobs.uncharge_image(tx, IMAGE)
+            assert await charged(db) == 0
+        assert (await blobs.everything(db))[0].state == "live"
+
+    run(work)
+
+
+def test_a_counter_is_corrected_from_the_ledger(run: Any) -> None:
+    async def work(db: Database) -> None:
+        await write(db, blob(0, charged=7))
+        await tell(db, "UPDATE usage SET stored = 99")
+        await write(db, blob(1, project="q", charged=3))
+        assert (await blobs.accounts(db)) == ({"p": 99, "q": 3}, {"p": 7, "q": 3})
+        for project in ("p", "q", "r"):
+            async with db.begin() as tx:
+                await blobs.correct_account(tx, project)
+        assert (await blobs.accounts(db)) == ({"p": 7, "q": 3, "r": 0}, {"p": 7, "q": 3})
+
+    run(work)
+
+
+def test_a_counter_that_is_corrected_while_it_changes_is_right(run: Any) -> None:
+    async def work(db: Database) -> None:
+        async def correct() -> None:
+            async with db.begin() as tx:
+                await blobs.correct_account(tx, "p")
+
+        await write(db, blob(99, charged=1))
+        await asyncio.gather(
+            *(write(db, blob(number, charged=10)) for number in range(30)), *(correct() for _ in range(30))
+        )
+        assert await charged(db) == 301
+
+    run(work)
+
+
+def test_damage_is_marked_once_and_can_be_taken_back(run: Any) -> None:
+    async def work(db: Database) -> None:
+        await write(db, blob(0, state="live", writer=None))
+        for _ in range(2):
+            async with db.begin() as tx:
+                await blobs.mark_damaged(tx, "b0")
+        assert await blobs.damaged(db) == {"b0"}
+        async with db.begin() as tx:
+            await blobs.unmark_damaged(tx, "b0")
+        assert await blobs.damaged(db) == set()
+
+    run(work)
+
+
+def test_a_lapsed_lease_is_not_prolonged(run: Any) -> None:
+    async def work(db: Database) -> None:
+        async with db.begin() as tx:
+            assert await workers.renew(tx, "w")
+            assert not await workers.renew(tx, "unknown")
+        await tell(db, "UPDATE workers SET lease_until = lease_until - 31000000 WHERE id = 'w'")
+        async with db.begin() as tx:
+            assert not await workers.renew(tx, "w")
+            await workers.expire(tx, "other")
+            assert not await workers.renew(tx, "other")
+
+    run(work)
+
+
+def test_workers_are_forgotten_when_no_object_names_them(run: Any) -> None:
+    async def work(db: Database) -> None:
+        await write(db, blob())
+        await tell(db, "UPDATE workers SET lease_until = 1")
+        async with db.begin() as tx:
+            await workers.register(tx, "young", "process")
+            await workers.forget_old(tx)
+        assert {row[0] for row in await db.rows(Statement(text("SELECT id FROM workers")))} == {"w", "young"}
+        assert await workers.recent(db) == [("young", "process")]
+
+    run(work)

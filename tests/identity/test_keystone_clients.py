@@ -1,0 +1,82 @@
+"""Real clients log in at a real Keystone, find the service in its catalog, and use it."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cloud import PASSWORD, REGION, Keystone, People, Person, service
+from glanceclient import Client
+from keystoneauth1.identity import v3
+from keystoneauth1.session import Session
+from openstack.connection import Connection
+
+from tintype.testing.process import Served
+
+
+@pytest.fixture(scope="module")
+def served(identity: Keystone, people: People, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    identity.image_endpoint("http://127.0.0.1:1")
+    with service(identity, tmp_path_factory.mktemp("service")) as running:
+        identity.move_image_endpoint(running.url)
+        yield running
+
+
+def openstack(person: Person, home: Path, *words: str, code: int = 0) -> Any:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHONDONTWRITE"))}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "openstack", *person.words(), *words],
+        env=kept | {"HOME": str(home), "PYTHONPYCACHEPREFIX": str(home.parent.parent / "bytecode")},
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return msgspec.json.decode(done.stdout) if "json" in words else done.stderr
+
+
+def test_the_openstack_command_creates_lists_shares_and_is_refused(served, people, tmp_path) -> None:
+    (tmp_path / "data").write_bytes(b"x" * 4096)
+    words = ("image", "create", "--file", "data", "--disk-format", "raw", "--container-format", "bare")
+    made = openstack(people.owner, tmp_path, *words, "--shared", "-f", "json", "from-the-command")
+    assert (made["status"], made["owner"]) == ("active", people.p1)
+    listed = openstack(people.owner, tmp_path, "image", "list", "-f", "json")
+    assert made["id"] in {each["ID"] for each in listed}
+    # CL-62: projects are looked up in Identity first
+    openstack(people.owner, tmp_path, "image", "add", "project", made["id"], people.p2)
+    assert "403" in openstack(people.reader, tmp_path, *words, "refused", code=1)
+
+
+def session(person: Person, project: str | None = None) -> Session:
+    auth = v3.Password(
+        auth_url=person.keystone.url,
+        username=person.name,
+        password=PASSWORD,
+        user_domain_id="default",
+        project_id=project or person.project,
+    )
+    return Session(auth)
+
+
+def test_glanceclient_works_through_a_keystone_session(served, people) -> None:
+    glance = Client("2", session=session(people.owner), region_name=REGION)
+    image = glance.images.create(name="library", disk_format="raw", container_format="bare", visibility="private")
+    glance.images.upload(image["id"], io.BytesIO(b"y" * 1000))
+    assert b"".join(glance.images.data(image["id"])) == b"y" * 1000
+    others = Client("2", session=session(people.stranger), region_name=REGION)
+    assert image["id"] not in {each["id"] for each in others.images.list()}
+
+
+def test_the_sdk_discovers_the_service_in_the_catalog(served, people) -> None:
+    connection = Connection(session=session(people.boss), region_name=REGION)
+    image = connection.image.create_image(name="sdk", disk_format="raw", container_format="bare", data=b"z" * 100)
+    assert connection.image.get_image(image.id).status == "active"
+    connection.image.delete_image(image.id)

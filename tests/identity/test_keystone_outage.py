@@ -1,0 +1,151 @@
+"""Keystone goes away, hangs, and comes back; tokens end. Nobody becomes anybody by it, and nothing hangs."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud import Keystone, People, ask, configured, service
+from needs import need
+
+from tintype.identity.keystone import Tokens
+from tintype.identity.limits import Registered
+from tintype.model.errors import Busy, Unauthenticated
+from tintype.testing.keystone import keystone
+from tintype.testing.process import Served
+
+PATIENCE = 2
+
+
+@pytest.fixture(scope="module")
+def identity() -> Iterator[Keystone]:
+    """A Keystone that may be disturbed."""
+    need("keystone")
+    with keystone() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def people(identity: Keystone) -> People:
+    return People(identity)
+
+
+@pytest.fixture(scope="module")
+def served(identity: Keystone, people: People, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("service")
+    words = {"authtoken": f"http_connect_timeout = {PATIENCE}", "default": "allow_anonymous_access = true"}
+    with service(identity, home, **words) as running:
+        yield running
+
+
+def until_it_answers(served: Served, token: str, patience: float = 20) -> float:
+    """Return how long it takes until a token is validated again."""
+    began = time.monotonic()
+    while ask(served, "GET", "/v2/images", token).status != 200:
+        assert time.monotonic() - began < patience
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+# SEC-75
+@pytest.mark.parametrize("way", ["killed", "paused"])
+def test_without_keystone_known_tokens_work_and_new_ones_wait_no_longer_than_they_must(
+    served: Served, people: People, identity: Keystone, way: str
+) -> None:
+    known, new, other = (people.owner.token() for _ in range(3))
+    assert ask(served, "GET", "/v2/images", known).status == 200
+    statuses: list[int] = []
+    waits: list[float] = []
+
+    def ask_with_a_new_token(token: str) -> None:
+        began = time.monotonic()
+        answer = ask(served, "GET", "/v2/images", token)
+        statuses.append(answer.status)
+        waits.append(time.monotonic() - began)
+        assert int(answer.headers["retry-after"]) > 0
+
+    identity.stop() if way == "killed" else identity.pause()
+    try:
+        waiting = [threading.Thread(target=ask_with_a_new_token, args=(token,)) for token in (new, new, other)]
+        for thread in waiting:
+            thread.start()
+        for _ in range(50):  # Those who wait disturb nobody.
+            began = time.monotonic()
+            assert ask(served, "GET", "/v2/images", known).status == 200
+            assert time.monotonic() - began < 1
+        for thread in waiting:
+            thread.join(30)
+        # Where nobody may be asked, nobody is let in as somebody without a name either.
+        assert statuses == [503, 503, 503]
+        assert max(waits) < PATIENCE + 1
+    finally:
+        identity.start() if way == "killed" else identity.resume()
+    assert until_it_answers(served, new) < 5
+
+
+# AUTH-03, AUTH-04, SEC-74
+def test_an_expired_token_passes_only_beside_a_token_of_a_service(
+    people: People, identity: Keystone, tmp_path: Path
+) -> None:
+    identity.stop()
+    identity.settle(token_seconds=3)
+    identity.start()
+    fleeting = people.owner.token()
+    issued = time.monotonic()
+    identity.stop()
+    identity.settle(token_seconds=3600)
+    identity.start()
+    mine, fresh = (Tokens(configured(identity, tmp_path).keystone) for _ in range(2))
+
+    def who(tokens: Tokens, service: str = "") -> Any:
+        return asyncio.run(tokens.identify({"x-auth-token": fleeting, "x-service-token": service}))
+
+    nova, stranger = people.nova.token(), people.stranger.token()
+    if time.monotonic() - issued < 2:
+        assert who(mine).project == people.p1
+    time.sleep(max(0, issued + 4.1 - time.monotonic()))
+    for tokens in (mine, fresh):  # One knows it from before, the other has to ask.
+        with pytest.raises(Unauthenticated):
+            who(tokens)
+        with pytest.raises(Unauthenticated):
+            who(tokens, stranger)
+        assert (who(tokens, nova).project, who(tokens, nova).service_roles) == (people.p1, {"service"})
+        with pytest.raises(Unauthenticated):
+            who(tokens)
+
+
+# QUO-25, DISC-98, DISC-99
+def test_limits_that_were_known_go_on_and_unknown_ones_are_refused(
+    people: People, identity: Keystone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tintype.identity.limits.FRESH", 0.1)
+    endpoint = identity.image_endpoint("http://127.0.0.1:1")
+    identity.register_limit("image_count_total", 7)
+    config = configured(identity, tmp_path, endpoint=endpoint, default="use_keystone_limits = true").unified_limits
+    limits = Registered(config)
+
+    async def through_an_outage() -> None:
+        assert await limits.of(people.p1) == {"image_count_total": 7}
+        identity.stop()
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        assert await limits.of(people.p1) == {"image_count_total": 7}
+        assert time.monotonic() - began < 2
+        with pytest.raises(Busy):
+            await limits.of(people.p2)
+        identity.start()
+        identity.limit(people.p1, "image_count_total", 9)
+        await asyncio.sleep(0.2)
+        assert await limits.of(people.p1) == {"image_count_total": 9}
+        assert await limits.of(None) == {"image_count_total": 7}
+
+    asyncio.run(through_an_outage())
+
+
+def test_a_service_that_may_not_log_in_lets_nobody_in(people: People, identity: Keystone, tmp_path: Path) -> None:
+    file = configured(identity, tmp_path, authtoken="password = wrong").keystone
+    with pytest.raises(Busy):
+        asyncio.run(Tokens(file).identify({"x-auth-token": people.owner.token()}))

@@ -1,0 +1,360 @@
+"""The one way for bytes: the same result for any chunking, and nothing left running whatever happens."""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uploads import qcow2
+
+from tintype.model.blob import Stored
+from tintype.model.errors import ContentRefused, Invalid, OverLimit, StoreFull
+from tintype.offload import Crew
+from tintype.streams.inspect import Findings, verdict
+from tintype.streams.pipe import BATCH, Batch, Checks, transfer
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    crew = Crew(8)
+    yield crew
+    crew.close()
+
+
+async def enough(*_: Any) -> None:
+    """There is always room, and the work is always ours."""
+
+
+def checks(**changes: Any) -> Checks:
+    usual: dict[str, Any] = {
+        "most": 1 << 40, "announced": None, "algorithm": "sha512", "room": enough, "judge": lambda findings: None,
+        "last": enough,
+    }  # fmt: skip
+    return Checks(**usual | changes)
+
+
+async def pieces(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+class Sink:
+    """Keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.ended = False
+
+    async def __call__(self, batches: AsyncIterator[Batch]) -> str:
+        async for batch in batches:
+            self.batches.append(batch)
+        self.ended = True
+        return "memory://x"
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(b"".join(batch) for batch in self.batches)
+
+
+def run(work: Awaitable[Any]) -> Any:
+    """Run a transfer, and see that no task of it is left."""
+
+    async def watched() -> Any:
+        before = asyncio.all_tasks()
+        try:
+            return await asyncio.wait_for(work, 30)
+        finally:
+            left = asyncio.all_tasks() - before
+            assert left == set()
+
+    return asyncio.run(watched())
+
+
+CONTENTS = (
+    b"",
+    b"x",
+    b"some text " * 100,
+    qcow2(size=1 << 30),
+    qcow2(size=1 << 30) + os.urandom(3 * MIB),
+    bytes(2 * MIB + 1),
+    b"\0" * 510 + b"\x55\xaa",
+)
+
+
+def judged(findings: Findings) -> int | None:
+    return verdict(findings, "qcow2", "bare", require_match=True, nonfatal=())
+
+
+def outcome(crew: Crew, chunks: Sequence[bytes]) -> Any:
+    """Return everything that a transfer says of some chunks."""
+    sink = Sink()
+    try:
+        stored: Stored = run(transfer(pieces(chunks), sink, crew, checks(judge=judged)))
+    except ContentRefused as refusal:
+        assert not sink.ended
+        return str(refusal)
+    assert sink.content == b"".join(chunks)
+    return stored
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(CONTENTS), st.lists(st.integers(0, 4 * MIB), max_size=12))
+def test_any_chunking_gives_the_same(crew: Crew, content: bytes, places: list[int]) -> None:
+    edges = sorted({0, len(content), *(place % (len(content) + 1) for place in places)})
+    chunks = [content[start:end] for start, end in pairwise(edges)]
+    whole, cut = outcome(crew, [content]), outcome(crew, chunks)
+    assert whole == cut
+    if isinstance(whole, Stored):
+        assert (whole.size, whole.checksum) == (len(content), hashlib.md5(content).hexdigest())
+        assert (whole.hash_algo, whole.hash_value) == ("sha512", hashlib.sha512(content).hexdigest())
+        assert whole.virtual_size == 1 << 30
+
+
+@pytest.mark.parametrize("content", [qcow2(size=1 << 30), b"some text " * 100], ids=["qcow2", "text"])
+def test_byte_by_byte_gives_the_same(crew: Crew, content: bytes) -> None:
+    assert outcome(crew, [content[place : place + 1] for place in range(len(content))]) == outcome(crew, [content])
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
+def test_the_second_digest_is_the_one_that_is_asked_for(crew: Crew, algorithm: str) -> None:
+    stored = run(transfer(pieces([b"da", b"ta"]), Sink(), crew, checks(algorithm=algorithm)))
+    assert stored.checksum == hashlib.md5(b"data").hexdigest()
+    assert (stored.hash_algo, stored.hash_value) == (algorithm, hashlib.new(algorithm, b"data").hexdigest())
+
+
+def test_batches_are_lists_of_the_chunks_as_they_came(crew: Crew) -> None:
+    chunks = [os.urandom(size) for size in (1, 100_000, BATCH, 3, 7 * 100_000, 400_000, 5)]
+    sink = Sink()
+    run(transfer(pieces(chunks), sink, crew, checks()))
+    assert [chunk for batch in sink.batches for chunk in batch] == chunks
+    assert all(sum(map(len, batch)) >= BATCH for batch in sink.batches[:-1])
+
+
+def test_a_slow_source_is_not_waited_for_until_a_batch_is_full(crew: Crew) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(6):
+            yield b"drop"
+            await asyncio.sleep(0.3)
+
+    sink = Sink()
+    run(transfer(slow(), sink, crew, checks()))
+    assert len(sink.batches) > 1
+
+
+SEVERAL = [bytes(MIB)] * 9
+LIMITS: dict[str, tuple[dict[str, Any], Sequence[bytes], type[Exception]]] = {
+    "too large": ({"most": 3 * MIB}, SEVERAL, OverLimit),
+    "too large at the end": ({"most": 9 * MIB - 1}, SEVERAL, OverLimit),
+    "more than announced": ({"announced": 2 * MIB}, SEVERAL, Invalid),
+    "one more than announced": ({"announced": 9 * MIB - 1}, SEVERAL, Invalid),
+    "one less than announced": ({"announced": 9 * MIB + 1}, SEVERAL, Invalid),
+    "nothing of what was announced": ({"announced": 1}, [], Invalid),
+    "refused": ({"judge": judged}, SEVERAL, ContentRefused),
+}
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_the_sink_never_sees_the_end_of_bad_bytes(crew: Crew, case: str) -> None:
+    changes, chunks, kind = LIMITS[case]
+    sink = Sink()
+    with pytest.raises(kind):
+        run(transfer(pieces(chunks), sink, crew, checks(**changes)))
+    assert not sink.ended
+    most = changes.get("announced", changes.get("most", 9 * MIB))
+    assert len(sink.content) <= most  # cut at the first byte over
+    assert crew.budget.used == 0
+
+
+def test_room_is_asked_for_before_bytes_are_passed_on(crew: Crew) -> None:
+    sink, asked = Sink(), []
+
+    async def room(total: int) -> None:
+        assert len(sink.content) < total
+        asked.append(total)
+        if total > 4 * MIB:
+            raise OverLimit("no more")
+
+    with pytest.raises(OverLimit):
+        run(transfer(pieces(SEVERAL), sink, crew, checks(room=room)))
+    assert asked == [number * MIB for number in range(1, 6)]
+    assert len(sink.content) <= 4 * MIB
+
+
+def test_the_last_word_comes_after_the_last_byte_and_before_the_end(crew: Crew) -> None:
+    sink, heard = Sink(), []
+
+    async def last() -> None:
+        heard.append((len(sink.content), sink.ended))
+
+    run(transfer(pieces(SEVERAL), sink, crew, checks(last=last)))
+    assert heard == [(9 * MIB, False)]
+
+
+class Source:
+    """An endless body that knows whether it is still being read, and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.closed = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                self.given += 1
+                yield bytes(MIB)
+                await asyncio.sleep(0)
+        finally:
+            self.closed = True
+
+
+async def full_at_once(batches: AsyncIterator[Batch]) -> str:
+    raise StoreFull("before the first byte")
+
+
+async def full_later(batches: AsyncIterator[Batch]) -> str:
+    count = 0
+    async for _ in batches:
+        count += 1
+        if count == 3:
+            raise StoreFull("in the middle")
+    return "never"
+
+
+async def content_too_early(batches: AsyncIterator[Batch]) -> str:
+    async for _ in batches:
+        return "memory://part"
+    return "never"
+
+
+@pytest.mark.parametrize(
+    ("sink", "kind"), [(full_at_once, StoreFull), (full_later, StoreFull), (content_too_early, RuntimeError)]
+)
+def test_when_the_sink_ends_early_nobody_reads_on(crew: Crew, sink: Any, kind: type[Exception]) -> None:
+    source = Source()
+
+    async def work() -> None:
+        with pytest.raises(kind):
+            await transfer(source.chunks(), sink, crew, checks())
+        given = source.given
+        await asyncio.sleep(0.05)
+        assert source.given == given <= 12
+        assert crew.budget.used == 0
+
+    run(work())
+
+
+def test_an_error_of_the_source_comes_through(crew: Crew) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield bytes(2 * MIB)
+        raise ConnectionResetError("gone")
+
+    sink = Sink()
+    with pytest.raises(ConnectionResetError):
+        run(transfer(breaking(), sink, crew, checks()))
+    assert (sink.ended, crew.budget.used) == (False, 0)
+
+
+@pytest.mark.parametrize("delay", [0, 0.001, 0.005, 0.02, 0.05])
+@pytest.mark.parametrize("slow_sink", [True, False])
+def test_a_cancelled_transfer_ends_with_all_that_it_began(crew: Crew, delay: float, slow_sink: bool) -> None:
+    source = Source()
+
+    async def sink(batches: AsyncIterator[Batch]) -> str:
+        async for _ in batches:
+            await asyncio.sleep(0.01 if slow_sink else 0)
+        return "never"
+
+    async def work() -> None:
+        task = asyncio.ensure_future(transfer(source.chunks(), sink, crew, checks()))
+        await asyncio.sleep(delay)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        given = source.given
+        await asyncio.sleep(0.02)
+        assert (source.given, crew.budget.used) == (given, 0)
+
+    run(work())
+
+
+def test_a_slow_sink_slows_the_source(crew: Crew) -> None:
+    source = Source()
+    reached: list[int] = []
+
+    async def sink(batches: AsyncIterator[Batch]) -> str:
+        count = 0
+        async for _ in batches:
+            count += 1
+            await asyncio.sleep(0.01)
+            reached.append(source.given - count)
+            if count == 20:
+                raise StoreFull("enough")
+        return "never"
+
+    with pytest.raises(StoreFull):
+        run(transfer(source.chunks(), sink, crew, checks()))
+    assert max(reached) <= 3  # read ahead, and not further
+
+
+def test_transfers_that_wait_for_memory_never_wait_for_each_other() -> None:
+    """Each holds a little and wants more: that must not be for ever."""
+    small = Crew(4, memory=4 * MIB)
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(48):
+            yield bytes(131072)
+            await asyncio.sleep(0.001)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(transfer(body(), Sink(), small, checks()) for _ in range(16)))
+
+    run(all_of_them())
+    assert small.budget.used == 0
+    small.close()
+
+
+PROGRAM = """
+import asyncio, resource, sys
+from pathlib import Path
+from tintype.offload import Crew
+from tintype.streams.pipe import Checks, transfer
+from tintype.stores.file import FileDriver
+
+async def enough(*_): pass
+
+async def body(size):
+    for _ in range(size // 65536):
+        yield bytes(bytearray(65536))
+        if _ % 64 == 0:
+            await asyncio.sleep(0)
+
+async def main(folder, size):
+    crew = Crew()
+    driver = FileDriver({"datadir": Path(folder)}, crew)
+    checks = Checks(most=1 << 40, announced=None, algorithm="sha512", room=enough, judge=lambda f: None, last=enough)
+    await transfer(body(1 << 20), lambda batches: driver.put("warm-up", batches, None), crew, checks)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    stored = await transfer(body(size), lambda batches: driver.put("large", batches, None), crew, checks)
+    assert stored.size == size
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    crew.close()
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path: Any) -> None:
+    unit = 1024 if sys.platform == "linux" else 1
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(300 * MIB)]
+    grown = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) * unit
+    assert grown < 64 * MIB
+    assert (tmp_path / "large").stat().st_size == 300 * MIB

@@ -1,0 +1,172 @@
+"""Work in threads: its order, its bounds, and that nothing is abandoned half-way."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tintype.offload import Budget, Crew, undisturbed
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    crew = Crew(3)
+    yield crew
+    crew.close()
+
+
+def test_a_chain_does_its_work_in_order_and_never_two_at_a_time(crew: Crew) -> None:
+    done: dict[int, list[int]] = {number: [] for number in range(8)}
+    busy = [0] * 8
+
+    def piece(chain: int, number: int) -> int:
+        busy[chain] += 1
+        assert busy[chain] == 1
+        time.sleep(0.0002)
+        done[chain].append(number)
+        busy[chain] -= 1
+        return number
+
+    async def work() -> None:
+        chains = [crew.chain() for _ in done]
+        outcomes = []
+        for number in range(60):
+            outcomes += [chain.submit(piece, index, number) for index, chain in enumerate(chains)]
+            if number % 20 == 0:
+                await asyncio.sleep(0.03)  # longer than a thread lingers
+        assert await asyncio.gather(*outcomes) == [number for number in range(60) for _ in chains]
+
+    asyncio.run(work())
+    assert all(numbers == list(range(60)) for numbers in done.values())
+    assert crew.waiting == 0
+
+
+def test_an_error_is_the_outcome_and_the_chain_goes_on(crew: Crew) -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    async def work() -> None:
+        chain = crew.chain()
+        first, second = chain.submit(fail), chain.submit(lambda: "fine")
+        with pytest.raises(ValueError, match="no"):
+            await first
+        assert await second == "fine"
+
+    asyncio.run(work())
+
+
+def test_more_chains_than_threads_all_get_on(crew: Crew) -> None:
+    async def work() -> None:
+        chains = [crew.chain() for _ in range(50)]
+        for _ in range(5):
+            await asyncio.gather(*(chain.submit(time.sleep, 0.0001) for chain in chains))
+            await crew.offload(time.sleep, 0)  # other work comes in between, too
+
+    asyncio.run(asyncio.wait_for(work(), 20))
+    assert crew.waiting == 0
+
+
+def test_what_was_begun_in_a_thread_is_finished_before_a_cancellation_goes_on(crew: Crew) -> None:
+    ended = []
+
+    def slow() -> None:
+        time.sleep(0.1)
+        ended.append(time.monotonic())
+
+    async def work() -> float:
+        task = asyncio.ensure_future(crew.offload(slow))
+        await asyncio.sleep(0.01)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.01)
+            assert not task.done()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        return time.monotonic()
+
+    assert asyncio.run(work()) >= ended[0]
+
+
+def test_undisturbed_work_ends_and_its_own_error_stays_its_own() -> None:
+    log = []
+
+    async def steps(error: bool) -> str:
+        await asyncio.sleep(0.02)
+        log.append("done")
+        if error:
+            raise ValueError("its own")
+        return "result"
+
+    async def work() -> None:
+        assert await undisturbed(steps(False)) == "result"
+        with pytest.raises(ValueError, match="its own"):
+            await undisturbed(steps(True))
+        for error in (False, True):
+            task = asyncio.ensure_future(undisturbed(steps(error)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    asyncio.run(work())
+    assert len(log) == 4
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=40))
+def test_a_budget_is_never_exceeded_except_by_one_piece_alone(amounts: list[int]) -> None:
+    budget = Budget(10)
+    peak: list[tuple[int, int]] = []
+    using = 0
+
+    async def one(amount: int) -> None:
+        nonlocal using
+        await budget.take(amount)
+        using += 1
+        peak.append((budget.used, using))
+        await asyncio.sleep(0)
+        using -= 1
+        budget.give(amount)
+
+    async def work() -> None:
+        await asyncio.wait_for(asyncio.gather(*map(one, amounts)), 5)
+
+    asyncio.run(work())
+    assert budget.used == 0
+    assert all(used <= 10 or pieces == 1 for used, pieces in peak)
+
+
+def test_whoever_is_cancelled_while_waiting_takes_nothing() -> None:
+    async def work() -> None:
+        budget = Budget(10)
+        await budget.take(10)
+        waiting = [asyncio.ensure_future(budget.take(5)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        budget.give(10)
+        waiting[1].cancel()
+        await asyncio.wait(waiting)
+        assert [task.cancelled() for task in waiting] == [True, True, False]
+        assert budget.used == 5
+        await asyncio.wait_for(budget.take(5), 1)
+
+    asyncio.run(work())
+
+
+def test_a_crew_has_no_more_threads_than_it_may(crew: Crew) -> None:
+    names: set[str] = set()
+
+    def note() -> None:
+        names.add(threading.current_thread().name)
+        time.sleep(0.001)
+
+    async def work() -> None:
+        chains = [crew.chain() for _ in range(20)]
+        await asyncio.gather(*(chain.submit(note) for chain in chains), *(crew.offload(note) for _ in range(20)))
+
+    asyncio.run(work())
+    assert 1 <= len(names) <= 3
