@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tintype.config.model import Config
 from tintype.config.read import reloadable
-from tintype.db import engine, logins
+from tintype.db import logins
+from tintype.db.connect import connect
 from tintype.db.engine import DatabaseUnavailable
 from tintype.identity import none
 from tintype.identity.accounts import Accounts
@@ -124,7 +125,7 @@ async def build(config: Config, identify: Identify | None = None) -> Application
     protection = policies.protection(config.protection)
     accounts = Accounts(config.accounts.users, config.accounts.tokens) if config.accounts else None
     crew = Crew()
-    db = await engine.connect(config.database)
+    db = await connect(config.database)
     stores = open_stores(config.stores, crew)
     svc = Service(
         config=config,
@@ -183,7 +184,7 @@ async def check(config: Config, repair: bool) -> list[Difference]:
 
 async def seed(config: Config, count: int) -> str:
     """Write images to measure with, and say how many and how fast."""
-    db = await engine.connect(config.database)
+    db = await connect(config.database)
     try:
         return await seeding.seed(db, count)
     finally:

@@ -182,7 +182,7 @@ def test_the_owner_removes_members_and_they_do_not_remove_themselves(api: Client
     path = shared(api, "p9", "p8")
     for caller, member, status in [
         # IMG-MEM-11
-        (MEMBER, "p9", 403), (MEMBER, "p8", 403), (READER, "p9", 403), (STRANGER, "p9", 404), (OWNER, "p7", 404),
+        (MEMBER, "p9", 403), (MEMBER, "p8", 404), (READER, "p9", 403), (STRANGER, "p9", 404), (OWNER, "p7", 404),
         (MEMBER_IDLE, "p9", 404), (OWNER, "p9", 204), (OWNER, "p9", 404), (MEMBER, "p9", 404), (ADMIN, "p8", 204),
     ]:  # fmt: skip
         assert api.delete(f"{path}/members/{member}", caller=caller).status == status, (caller, member)

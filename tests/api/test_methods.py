@@ -77,6 +77,7 @@ def test_options_is_answered_to_anybody_with_nothing(api, path):
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_some_paths_are_unknown_for_other_methods(api, image_id, tail, method):
     assert api.request(method, f"/v2/images/{image_id}/{tail}").status == 404  # MTH-04
+    assert api.request("FOO", f"/v2/images/{image_id}/{tail}").status == 501  # MTH-06
 
 
 @pytest.mark.parametrize("path", ["/v2/nothing", "/v2/images/a/b/c/d", f"/v2/images/{NO_IMAGE}/nothing", "/v2/info"])

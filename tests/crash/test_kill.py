@@ -187,7 +187,7 @@ def test_an_upload_that_dies_at_a_system_call_can_be_repeated(
     traced.at_rest(BOUND)
 
 
-@pytest.mark.parametrize("call", ["unlink:1", "fsync:1"])
+@pytest.mark.parametrize("call", ["unlinkat:1", "fsync:1"])
 def test_a_delete_that_dies_at_a_system_call_is_finished_later(traced: Running, call: str) -> None:
     image = traced.create(name=call)
     assert traced.upload(image, bytes(MIB)) == 204

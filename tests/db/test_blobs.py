@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from tintype.config.model import Database as DatabaseConfig
-from tintype.db import blobs, engine, schema, workers
+from tintype.db import blobs, schema, workers
 from tintype.db import images as rows
+from tintype.db.connect import connect
 from tintype.db.engine import Database, Duplicate, Statement
 from tintype.model.blob import Blob, Stored, is_object_name, object_name
 from tintype.model.errors import OverLimit
@@ -34,7 +35,7 @@ def run(database_url: str) -> Callable[[Callable[[Database], Awaitable[None]]], 
     schema.sync(config)
 
     async def with_database(work: Callable[[Database], Awaitable[None]]) -> None:
-        db = await engine.connect(config)
+        db = await connect(config)
         try:
             async with db.begin() as tx:
                 await rows.insert_image(tx, Image(id=IMAGE, owner="p"))

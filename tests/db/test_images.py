@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from tintype.config.model import Database as DatabaseConfig
-from tintype.db import engine, members, schema
 from tintype.db import images as rows
+from tintype.db import members, schema
+from tintype.db.connect import connect
 from tintype.db.engine import Database, Statement, Transaction
 from tintype.db.tables import image_members, image_properties, image_tags
 from tintype.model.errors import Conflict
@@ -38,7 +39,7 @@ def db(database_url: str, tmp_path: Any) -> Iterator[Base]:
     config = DatabaseConfig(url=database_url, kind=kind, path=path)
     schema.sync(config)
     with asyncio.Runner() as runner:
-        database = runner.run(engine.connect(config))
+        database = runner.run(connect(config))
 
         async def transact(work: Callable[[Transaction], Awaitable[Any]]) -> Any:
             async with database.begin() as tx:

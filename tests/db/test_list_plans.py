@@ -9,8 +9,9 @@ import msgspec
 from listing import Counting
 
 from tintype.config.model import Database as DatabaseConfig
-from tintype.db import engine, pages, schema
 from tintype.db import images as rows
+from tintype.db import pages, schema
+from tintype.db.connect import connect
 from tintype.model.caller import Caller
 from tintype.model.image import Image
 from tintype.model.query import ImageQuery
@@ -60,7 +61,7 @@ def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_the
 
     async def plans() -> list[dict[str, Any]]:
         connection = await asyncpg.connect(config.url)
-        db = await engine.connect(config)
+        db = await connect(config)
         try:
             for statement in _FILL:
                 await connection.execute(statement)
@@ -87,7 +88,7 @@ def test_texts_are_in_byte_order_whatever_language_the_database_was_made_for(pos
     config = DatabaseConfig(url=postgres_server.url("english"), kind="postgresql")
 
     async def walk(descending: bool) -> list[str | None]:
-        db = await engine.connect(config)
+        db = await connect(config)
         query = ImageQuery(sort=(("name", descending), ("created_at", True), ("id", True)), limit=2)
         try:
             found: list[Image] = []
@@ -100,7 +101,7 @@ def test_texts_are_in_byte_order_whatever_language_the_database_was_made_for(pos
             await db.close()
 
     async def fill() -> None:
-        db = await engine.connect(config)
+        db = await connect(config)
         async with db.begin() as tx:
             for n, word in enumerate(reversed(words)):
                 await rows.insert_image(tx, Image(id=str(n), name=word, owner="p1"))

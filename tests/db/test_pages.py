@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from sqlalchemy import BigInteger, Text, bindparam, delete, update
 
 from tintype.config.model import Database as DatabaseConfig
-from tintype.db import engine, members, pages, schema
 from tintype.db import images as rows
+from tintype.db import members, pages, schema
+from tintype.db.connect import connect
 from tintype.db.engine import Database, Statement
 from tintype.db.tables import image_members, image_properties, image_tags, images
 from tintype.model.caller import Caller
@@ -84,7 +85,7 @@ def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         config = DatabaseConfig(url=server.create_database(), kind="postgresql")
     schema.sync(config)
     with asyncio.Runner() as runner:
-        db = runner.run(engine.connect(config))
+        db = runner.run(connect(config))
         yield Shelf(runner, db)
         runner.run(db.close())
 

@@ -15,7 +15,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 
-from tintype.config.model import Database as DatabaseConfig
 from tintype.model.errors import TintypeError
 
 Row = Sequence[Any]
@@ -98,7 +97,7 @@ def _any_of_postgresql(element: any_of, compiler: Any, **kw: Any) -> str:
 @compiles(any_of, "sqlite")
 def _any_of_sqlite(element: any_of, compiler: Any, **kw: Any) -> str:
     column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
-    return f"{column} IN (SELECT value FROM json_each({values}))"
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - two texts of SQLAlchemy's
 
 
 class Connection(Protocol):
@@ -131,14 +130,3 @@ class Database(Connection, Protocol):
 
     async def close(self) -> None:
         """Let running statements end and close every connection."""
-
-
-async def connect(config: DatabaseConfig) -> Database:
-    """Return the configured database, open. Call it after the process has forked."""
-    if config.kind == "sqlite":
-        from tintype.db.sqlite import SQLite
-
-        return SQLite(config)
-    from tintype.db.postgresql import PostgreSQL  # Only the driver that is needed is imported.
-
-    return await PostgreSQL.connect(config)

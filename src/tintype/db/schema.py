@@ -21,8 +21,9 @@ from tintype.model.errors import TintypeError
 HEAD = "0001"
 
 _STAMP = (
-    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))",
-    f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD}')",
+    "CREATE TABLE alembic_version"
+    " (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))",
+    f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD}')",  # noqa: S608 - a constant of ours
 )
 _VERSION = "SELECT version_num FROM alembic_version"
 

@@ -28,6 +28,8 @@ DEFAULT_PROJECT = "default"
 DOMAIN = "default"
 #: Roles of a user whose line names none.
 ROLES = ("admin", "member", "reader")
+#: Each of these roles holds those after it, as they do in a Keystone that nobody changed.
+LADDER = ("admin", "manager", "member", "reader")
 #: What one check of a password may cost: each step doubles it, and 16 already takes seconds.
 COSTS = range(4, 17)
 
@@ -191,11 +193,13 @@ def program(fields: list[str]) -> Account:
 
 
 def _account(name: str, secret: str, project: str, roles: str) -> Account:
-    words = tuple(role.lower() for role in roles.split(","))
+    words = [role.lower() for role in roles.split(",")]
     for word in (project, *words):
         if not _WORD.fullmatch(word):
             raise ValueError(f"a project or role of '{name}' must be 1 to 64 letters, digits and . _ - @")
-    return Account(name, secret, PROJECT if project == DEFAULT_PROJECT else project, words)
+    steps = [LADDER.index(word) for word in words if word in LADDER]
+    held = dict.fromkeys([*words, *(LADDER[min(steps) :] if steps else ())])
+    return Account(name, secret, PROJECT if project == DEFAULT_PROJECT else project, tuple(held))
 
 
 def _check_name(name: str) -> None:

@@ -117,8 +117,15 @@ class Reply(msgspec.Struct):
 class Client:
     """Asks the service as whoever is named: ``caller`` of a request, else the one of the client."""
 
-    def __init__(self, application: Application, loop: asyncio.AbstractEventLoop, callers: dict[str, Caller]):
+    def __init__(
+        self,
+        application: Application,
+        loop: asyncio.AbstractEventLoop,
+        callers: dict[str, Caller],
+        as_configured: bool = False,
+    ):
         self.application = application
+        self._as_configured = as_configured
         self._loop = loop
         self._callers = callers
         self.caller = ADMIN
@@ -154,9 +161,11 @@ class Client:
         json: Any,
         cut: bool,
     ) -> Reply:
-        token = f"{id(caller):x}"
-        self._callers[token] = caller
-        sent = {"host": "127.0.0.1:9292", "x-auth-token": token} | {k.lower(): v for k, v in headers.items()}
+        sent = {"host": "127.0.0.1:9292"}
+        if not self._as_configured:
+            token = sent["x-auth-token"] = f"{id(caller):x}"
+            self._callers[token] = caller
+        sent |= {k.lower(): v for k, v in headers.items()}
         if json is not None:
             body = msgspec.json.encode(json)
         if isinstance(body, bytes):
@@ -247,8 +256,11 @@ def client(directory: Path, **changes: Any) -> Iterator[Client]:
 
 
 @contextmanager
-def serving(configuration: Config) -> Iterator[Client]:
-    """Run a service of a configuration in this process and yield a client of it."""
+def serving(configuration: Config, as_configured: bool = False) -> Iterator[Client]:
+    """Run a service of a configuration in this process and yield a client of it.
+
+    Callers are who the tests say they are; ``as_configured``: who the headers of their requests prove to be.
+    """
     schema.sync(configuration.database)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -264,11 +276,11 @@ def serving(configuration: Config) -> Iterator[Client]:
     def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run_coroutine_threadsafe(work(), loop).result(60)
 
-    application = run(lambda: build(configuration, identify))
+    application = run(lambda: build(configuration, None if as_configured else identify))
     try:
         run(application.start)
         try:
-            yield Client(application, loop, callers)
+            yield Client(application, loop, callers, as_configured)
         finally:
             run(application.stop)
     finally:

@@ -1,0 +1,93 @@
+"""Files of accounts, and a service that reads them."""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+
+from tintype.config.model import Accounts
+from tintype.identity.accounts import Accounts as KnownAccounts
+from tintype.identity.tokens import hashed
+from tintype.testing.client import Client, Reply, config, serving
+
+#: The cheapest that there is: tests wait for answers, not for bcrypt.
+COST = 4
+ROBOT = "robot-token-Zm9v_-0123"
+LINES = {
+    "alice": "wonder",
+    "bob:demo:member,reader": "pässwörd ☃",
+    "rita:demo:reader": "a:b:c",
+    "сергей:other:Member": "x",
+}
+
+
+def bcrypted(password: str, cost: int = COST) -> str:
+    """Return a bcrypt hash."""
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
+
+
+def htpasswd(path: Path, lines: dict[str, str] = LINES, cost: int = COST) -> Path:
+    """Write a file of users: ``name:project:roles`` -> password."""
+    written = []
+    for who, password in lines.items():
+        name, *more = who.split(":")
+        written.append(":".join([name, bcrypted(password, cost), *more]))
+    return rewritten(path, "\n".join(["# who may call", "", *written, ""]))
+
+
+def rewritten(path: Path, text: str) -> Path:
+    """Replace a file as careful people do: whole, and for its owner only."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.chmod(0o600)
+    return fresh.replace(path)
+
+
+@contextmanager
+def standing_alone(home: Path, door: bool = True, **changes: Any) -> Iterator[Client]:
+    """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts."""
+    users, tokens = home / "users", home / "tokens"
+    if not users.exists():
+        htpasswd(users)
+    if not tokens.exists():
+        rewritten(tokens, f"robot:{hashed(ROBOT)}:demo:member,reader\n")
+    made = config(home, **changes)
+    auth = replace(made.auth, strategy="http_basic")
+    accounts = Accounts(users, tokens, door)
+    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True) as api:
+        yield api
+
+
+def known(api: Client) -> KnownAccounts:
+    """Return the accounts that a service knows."""
+    login = api.application._login
+    assert login is not None
+    return login.accounts
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    """Return the header of somebody with a password."""
+    return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+ALICE, BOB, RITA = basic("alice", "wonder"), basic("bob", "pässwörd ☃"), basic("rita", "a:b:c")
+
+
+def log_in(api: Client, name: str, password: str, scope: Any = None, path: str = "/v3/auth/tokens") -> Reply:
+    """Ask the door for a token."""
+    user = {"name": name, "password": password, "domain": {"name": "Default"}}
+    auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
+    if scope is not None:
+        auth["scope"] = scope
+    return api.post(path, json={"auth": auth})
+
+
+def token_of(api: Client, name: str, password: str, scope: Any = None) -> dict[str, str]:
+    """Return the header of somebody who logged in."""
+    answer = log_in(api, name, password, scope)
+    assert answer.status == 201, answer
+    return {"x-auth-token": answer.headers["x-subject-token"]}

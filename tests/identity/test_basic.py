@@ -1,0 +1,153 @@
+"""Names and passwords: who is let in and as whom, and who is not."""
+
+import base64
+import http.client
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from people import ALICE, BOB, LINES, RITA, basic, htpasswd, known, standing_alone
+
+from tintype.config.model import Auth, Cors
+from tintype.identity.none import PROJECT
+from tintype.testing.process import served
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    with standing_alone(tmp_path_factory.mktemp("basic"), cors=Cors(origins=("https://friend.example.org",))) as api:
+        yield api
+
+
+@pytest.mark.parametrize(
+    ("headers", "project", "may_publish"),
+    [(ALICE, PROJECT, True), (BOB, "demo", False), (basic("сергей", "x"), "other", False)],
+)
+def test_a_user_works_in_the_project_of_their_line_with_its_roles(api, headers, project, may_publish):
+    made = api.post("/v2/images", json={}, headers=headers)
+    assert (made.status, made.json["owner"]) == (201, project)  # AUTH-07, AUTH-09
+    public = api.post("/v2/images", json={"visibility": "public"}, headers=headers)
+    assert public.status == (201 if may_publish else 403)
+
+
+def test_a_reader_reads_and_colons_belong_to_the_password(api):
+    assert api.get("/v2/images", headers=RITA).status == 200
+    assert api.post("/v2/images", json={}, headers=RITA).status == 403
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
+def test_the_scheme_is_known_in_any_case(api, scheme):
+    headers = {"authorization": ALICE["authorization"].replace("Basic", scheme)}
+    assert api.get("/v2/images", headers=headers).status == 200
+
+
+WRONG = {
+    "nothing": {},
+    "another password": basic("alice", "wonder "),
+    "no password": basic("alice", ""),
+    "a password that begins right": basic("alice", "wonde"),
+    "nobody": basic("nobody", "wonder"),
+    "another case": basic("Alice", "wonder"),
+    "no name": basic("", "wonder"),
+    "a NUL": basic("alice", "wonder\0"),
+    "a NUL in the name": basic("alice\0", "wonder"),
+    "no base64": {"authorization": "Basic alice:wonder"},
+    "no colon": {"authorization": "Basic " + base64.b64encode(b"alice").decode()},
+    "no UTF-8": {"authorization": "Basic " + base64.b64encode("bob:pässwörd ☃".encode("utf-16")).decode()},
+    "another scheme": {"authorization": "Bearer " + ALICE["authorization"].partition(" ")[2]},
+    "two at once": {"authorization": f"{ALICE['authorization']}, {ALICE['authorization']}"},
+    "the hash": None,
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_whoever_proves_nothing_is_asked_for_name_and_password(api, case):
+    headers = WRONG[case]
+    if headers is None:
+        headers = basic("alice", known(api).users["alice"].secret)
+    answer = api.get("/v2/images", headers=headers)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == 'Basic realm="Images", charset="UTF-8"'  # AUTH-09
+
+
+def test_health_and_versions_need_no_password(api):
+    assert [api.get(path).status for path in ("/healthcheck", "/versions", "/v2/", "/")] == [200, 200, 200, 300]
+
+
+@pytest.mark.parametrize("spell", [str, str.lower, str.upper, lambda name: name.replace("-", "_")])
+def test_headers_never_say_who_is_calling(api, spell):
+    claims = {
+        "X-Roles": "admin", "X-Role": "admin", "X-Project-Id": "evil", "X-Tenant-Id": "evil", "X-User-Id": "evil",
+        "X-User": "evil", "X-Is-Admin-Project": "True", "X-Identity-Status": "Confirmed",
+        "X-Service-Roles": "service", "X-Service-Token": "service",
+    }  # fmt: skip
+    said = {spell(name): value for name, value in claims.items()}
+    made = api.post("/v2/images", json={}, headers=said | BOB)
+    assert made.json["owner"] == "demo"  # SEC-65
+    assert api.post("/v2/images", json={"visibility": "public"}, headers=said | BOB).status == 403  # SEC-65
+    assert api.get("/v2/images", headers=said).status == 401  # SEC-65
+    underscored = {"X_Auth_Token": "robot-token-Zm9v_-0123", "X_Authorization": BOB["authorization"]}
+    assert api.get("/v2/images", headers=underscored).status == 401  # SEC-65
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example.org", "null", "http://127.0.0.1:9292.evil.org"])
+def test_another_sites_page_cannot_use_a_password_that_the_browser_remembers(api, origin):
+    assert api.post("/v2/images", json={}, headers=ALICE | {"origin": origin}).status == 403
+    assert api.get("/v2/images", headers=ALICE | {"origin": origin}).status == 200
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:9292", "https://friend.example.org"])
+def test_our_own_pages_and_those_of_friends_can(api, origin):
+    assert api.post("/v2/images", json={}, headers=ALICE | {"origin": origin}).status == 201
+
+
+def test_reading_without_a_name_can_be_allowed_and_then_gives_no_rights(tmp_path):
+    with standing_alone(tmp_path, auth=Auth(allow_anonymous=True)) as api:
+        assert api.post("/v2/images", json={}).status in (401, 403)  # AUTH-02, SEC-75
+        assert api.get("/v3/projects").status == 401
+        assert api.post("/v2/images", json={}, headers=BOB).status == 201
+
+
+def test_requests_of_others_go_on_while_passwords_are_checked(tmp_path):
+    htpasswd(tmp_path / "users", LINES, cost=10)
+    with standing_alone(tmp_path) as api, ThreadPoolExecutor(16) as pool:
+        assert api.get("/v2/images", headers=BOB).status == 200
+        guesses = [pool.submit(api.get, "/v2/images", headers=basic("alice", f"{n}")) for n in range(16)]
+        slowest = 0.0
+        for _ in range(30):
+            began = time.monotonic()
+            assert api.get("/v2/images", headers=BOB).status == 200
+            slowest = max(slowest, time.monotonic() - began)
+        assert {guess.result().status for guess in guesses} == {401}
+    assert slowest < 1.0
+
+
+def test_no_password_is_in_the_log(tmp_path):
+    settings = "[DEFAULT]\nauth_strategy = http_basic\ndebug = true\n"
+    settings += (
+        f"[oslo_middleware]\nhttp_basic_auth_user_file = {htpasswd(tmp_path / 'users', {'eve': 'canary-1'})}\n"
+    )
+    settings += f"[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n"
+    settings += f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/images\n"
+    (tmp_path / "api.conf").write_text(settings)
+
+    with served(tmp_path, "--host", "127.0.0.1", "--config-file", str(tmp_path / "api.conf")) as service:
+        tokens = []
+        for password in ("canary-1", "canary-2"):
+            connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+            connection.request("GET", "/v2/images", headers=basic("eve", password))
+            assert connection.getresponse().read()
+            user = {"name": "eve", "password": password}
+            body = json.dumps({"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}})
+            connection.request("POST", "/v3/auth/tokens", body)
+            answer = connection.getresponse()
+            tokens.append(answer.headers.get("x-subject-token"))
+            assert answer.read()
+        good = tokens[0]
+        for path, headers in (("/v2/images", {"X-Auth-Token": good}), ("/v2/images", {"X-Auth-Token": good + "x"})):
+            connection.request("GET", path, headers=headers)
+            assert connection.getresponse().read()
+    log = service.log.read_text()
+    assert "eve" in log
+    assert "canary" not in log and good not in log and good.split(".")[1] not in log  # SEC-115

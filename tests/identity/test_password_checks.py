@@ -1,0 +1,185 @@
+"""What a check of a password costs, whom it holds up, and what is remembered of it."""
+
+import asyncio
+import threading
+import time
+
+import bcrypt
+import pytest
+from people import bcrypted
+
+from tintype.identity import basic as passwords
+from tintype.identity.accounts import Account
+from tintype.model.errors import Busy
+from tintype.offload import Crew
+
+
+@pytest.fixture
+def crew():
+    crew = Crew(threads=4)
+    yield crew
+    crew.close()
+
+
+def account(cost: int, password: str = "wonder") -> Account:
+    return Account("alice", bcrypted(password, cost))
+
+
+class Counting:
+    """bcrypt itself, with a count of the checks and of how many ran at once."""
+
+    def __init__(self, monkeypatch):
+        self.checks = self.running = self.most = 0
+        self.costs: list[int] = []
+        self._lock = threading.Lock()
+        self._real = bcrypt.checkpw
+        monkeypatch.setattr(bcrypt, "checkpw", self)
+
+    def __call__(self, password: bytes, secret: bytes) -> bool:
+        with self._lock:
+            self.checks += 1
+            self.running += 1
+            self.most = max(self.most, self.running)
+            self.costs.append(int(secret[4:6]))
+        try:
+            return self._real(password, secret)
+        finally:
+            with self._lock:
+                self.running -= 1
+
+
+def test_a_right_password_is_checked_once_a_minute(crew, monkeypatch):
+    counting = Counting(monkeypatch)
+
+    async def repeat() -> None:
+        checker, alice = passwords.Passwords(crew), account(4)
+        for _ in range(20):
+            assert await checker.fits("alice", "wonder", alice, 4)
+        assert counting.checks == 1
+        now = time.monotonic()
+        monkeypatch.setattr(passwords.time, "monotonic", lambda: now + passwords.REMEMBER_RIGHT + 1)
+        assert await checker.fits("alice", "wonder", alice, 4)
+        assert counting.checks == 2
+
+    asyncio.run(repeat())
+
+
+def test_one_password_is_checked_once_however_many_ask_at_once(crew, monkeypatch):
+    counting = Counting(monkeypatch)
+
+    async def together() -> list[bool]:
+        checker, alice = passwords.Passwords(crew), account(8)
+        return await asyncio.gather(*(checker.fits("alice", "wonder", alice, 8) for _ in range(500)))
+
+    assert all(asyncio.run(together()))
+    assert counting.checks == 1
+
+
+def test_whoever_goes_away_does_not_take_the_check_of_others_along(crew):
+    async def one_leaves() -> bool:
+        checker, alice = passwords.Passwords(crew), account(10)
+        first, second = (asyncio.create_task(checker.fits("alice", "wonder", alice, 10)) for _ in range(2))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        return await second
+
+    assert asyncio.run(one_leaves())
+
+
+def test_guessing_leaves_processors_to_others_and_is_turned_away_beyond_a_bound(crew, monkeypatch):
+    counting = Counting(monkeypatch)
+    monkeypatch.setattr(passwords.os, "sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr(passwords, "PAUSE", 0.0)
+
+    async def guess() -> list[bool | BaseException]:
+        checker, alice = passwords.Passwords(crew), account(6)
+        guesses = (checker.fits("alice", f"guess {n}", alice, 6) for n in range(200))
+        return await asyncio.gather(*guesses, return_exceptions=True)
+
+    outcomes = asyncio.run(guess())
+    assert [outcome for outcome in outcomes if isinstance(outcome, bool)] == [False] * passwords.WAITING
+    assert sum(isinstance(outcome, Busy) for outcome in outcomes) == 200 - passwords.WAITING
+    assert counting.most <= 2
+
+
+def test_a_known_user_gets_in_while_somebody_guesses(crew, monkeypatch):
+    monkeypatch.setattr(passwords, "PAUSE", 0.0)
+
+    async def both() -> float:
+        checker, alice = passwords.Passwords(crew), account(8)
+        assert await checker.fits("alice", "wonder", alice, 8)
+        guesses = [asyncio.create_task(checker.fits("alice", f"{n}", alice, 8)) for n in range(30)]
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        assert await checker.fits("alice", "wonder", alice, 8)
+        took = time.monotonic() - began
+        await asyncio.gather(*guesses)
+        return took
+
+    assert asyncio.run(both()) < 0.05
+
+
+def test_a_wrong_password_costs_as_much_whoever_it_is_for_and_is_answered_late(crew, monkeypatch):
+    counting = Counting(monkeypatch)
+    monkeypatch.setattr(passwords, "PAUSE", 0.2)
+    people = {"cheap": account(4), "middle": account(6), "dear": account(8), "nobody": None}
+
+    async def spent(name: str) -> int:
+        counting.costs.clear()
+        checker, began = passwords.Passwords(crew), time.monotonic()
+        assert not await checker.fits(name, "wrong", people[name], 8)
+        assert time.monotonic() - began >= 0.2
+        return sum(2**cost for cost in counting.costs)
+
+    assert {name: asyncio.run(spent(name)) for name in people} == dict.fromkeys(people, 2**8)
+
+
+def test_a_client_that_repeats_a_wrong_password_costs_one_check(crew, monkeypatch):
+    counting = Counting(monkeypatch)
+    monkeypatch.setattr(passwords, "PAUSE", 0.0)
+
+    async def repeat() -> None:
+        checker, alice = passwords.Passwords(crew), account(4)
+        for _ in range(20):
+            assert not await checker.fits("alice", "wrong", alice, 4)
+
+    asyncio.run(repeat())
+    assert counting.checks == 1
+
+
+def test_only_so_many_passwords_are_remembered_and_guesses_do_not_drive_out_the_right_ones(crew, monkeypatch):
+    counting = Counting(monkeypatch)
+    monkeypatch.setattr(passwords, "PAUSE", 0.0)
+    monkeypatch.setattr(passwords, "MOST", 8)
+
+    async def many() -> None:
+        checker, alice = passwords.Passwords(crew), account(4)
+        assert await checker.fits("alice", "wonder", alice, 4)
+        for n in range(20):
+            assert not await checker.fits("alice", f"{n}", alice, 4)
+        before = counting.checks
+        assert await checker.fits("alice", "wonder", alice, 4)
+        assert counting.checks == before
+        assert len(checker._wrong._until) == 8
+
+    asyncio.run(many())
+
+
+def test_what_is_remembered_is_not_the_password(crew):
+    async def remembered() -> str:
+        checker = passwords.Passwords(crew)
+        assert await checker.fits("alice", "canary-wonder", account(4, "canary-wonder"), 4)
+        return repr(vars(checker)) + repr(checker._right._until)
+
+    assert "canary" not in asyncio.run(remembered())  # SEC-115
+
+
+def test_a_long_password_counts_as_far_as_bcrypt_looks(crew):
+    long = "ä" * 60
+    alice = Account("alice", bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode())
+
+    async def check(password: str) -> bool:
+        return await passwords.Passwords(crew).fits("alice", password, alice, 4)
+
+    assert asyncio.run(check(long))
+    assert not asyncio.run(check("ä" * 35))
