@@ -97,7 +97,8 @@ def ask(service, method, path, headers=None, body=None):
 def test_whoever_calls_is_a_full_admin_of_one_project(service, token):
     headers = {} if token is None else {"X-Auth-Token": token}
     status, image = ask(service, "POST", "/v2/images", headers, b'{"visibility": "public"}')
-    assert (status, image["owner"], image["visibility"]) == (201, PROJECT, "public")  # AUT-07, RUL-43, CL-12
+    assert (status, image["owner"], image["visibility"]) == (201, PROJECT, "public")  # AUTH-08, AUT-07, RUL-43, CL-12
+    assert ask(service, "GET", "/v2/images?limit=1", headers)[0] == 200  # CL-71
     status, image = ask(service, "POST", "/v2/images", headers, b'{"owner": "somebody-else"}')
     assert (status, image["owner"]) == (201, "somebody-else")
     assert ask(service, "GET", image["self"], headers)[0] == 200

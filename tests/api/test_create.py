@@ -98,7 +98,7 @@ def test_an_owner_may_choose_a_visibility(api: Client, visibility: str) -> None:
         ({"min_disk": -1}, 400), ({"min_disk": 2**31}, 400), ({"min_ram": 2**31 - 1}, 201), ({"min_ram": 1e300}, 400),
         ({"min_ram": True}, 400), ({"min_ram": "1"}, 400), ({"min_ram": None}, 400), ({"min_disk": 1.5}, 400),
         ({"min_ram": 2**70}, 400),
-        # IMG-PROP-01, IMG-PROP-02, IMG-PROP-03, SEC-109
+        # IMG-PROP-01, IMG-PROP-02, IMG-PROP-03, IMG-ENT-21, SEC-109
         *(({"a": value}, 400) for value in (1, 1.5, True, None, {}, [], ["x"])),
         ({"a": ""}, 201), ({"a": "v" * 65535}, 201), ({"a": "v" * 65536}, 400), ({"a": "\u00e9" * 32768}, 400),
         ({"k" * 255: "v"}, 201), ({"k" * 256: "v"}, 400), ({"": "v"}, 400), ({" ": "v"}, 201),

@@ -49,7 +49,7 @@ def test_nobody_is_told_nothing(api, single, call):
     for service in (api, single):
         for body in (None, b"x"):
             answer = service.get(f"/v2/info/{call}", headers={"x-auth-token": "nobody's"}, body=body)
-            assert answer.status == 401  # DISC-02
+            assert answer.status == 401  # DISC-02, DISC-145
 
 
 @pytest.mark.parametrize("who", ["admin", "reader"])

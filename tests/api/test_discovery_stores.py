@@ -41,7 +41,7 @@ def test_users_see_ids_descriptions_the_default_and_what_is_read_only(api):
     answer = api.get("/v2/info/stores", caller=OWNER)
     assert answer.json == {
         "stores": [  # DISC-30, DISC-31, DISC-32, DISC-33, DISC-34, DISC-36, DISC-152
-            {"id": "zeta", "description": "Schnelle Pl\u00e4tze"},
+            {"id": "zeta", "description": "Schnelle Pl\u00e4tze"},  # DISC-45
             {"id": "shut", "read-only": "true"},
             {"id": "alpha", "default": "true"},
             {"id": "many"},

@@ -105,7 +105,7 @@ def test_conditions_on_data_are_honoured_after_the_caller_was_judged(api, image)
     path = f"/v2/images/{image['id']}/file"
     etag = api.get(path).headers["etag"]
     same = api.get(path, headers={"if-none-match": etag})
-    assert (same.status, same.body, same.headers["etag"]) == (304, b"", etag)  # HDR-09, RUL-11
+    assert (same.status, same.body, same.headers["etag"]) == (304, b"", etag)  # HDR-09, IMG-DL-17, RUL-11
     assert "content-length" not in same.headers
     assert api.get(path, headers={"if-match": '"other"'}).status == 412
     assert api.get(path, headers={"range": "bytes=0-1", "if-range": '"other"'}).status == 200

@@ -112,7 +112,7 @@ def test_links_repeat_the_question_and_the_marker_is_last(api: Client, query: st
         assert marker_first == second
 
 
-# IMG-LIST-15
+# IMG-LIST-15, IMG-WART-09
 def test_the_second_page_asks_what_the_first_one_did(api: Client) -> None:
     evens = [name for name in NAMES if int(name[1:]) % 2 == 0]
     query = "tag=even&tag=t&limit=4&sort_key=status&sort_key=name&sort_dir=asc&sort_dir=desc"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tintype.config.model import Api
-from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, SERVICE, STRANGER, Client, client
+from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, SERVICE, STRANGER, Client, client, person
 
 URL = "https://example.org/disk.img"
 SHA = {"os_hash_algo": "sha256", "os_hash_value": "0" * 64}
@@ -45,7 +45,7 @@ def test_a_patch_never_changes_locations(api: Client, operation: Any, filled: bo
     assert "locations" not in before
 
 
-# IMG-LOCN-02
+# IMG-LOCN-02, SCH-18
 @pytest.mark.parametrize(
     "document",
     [
@@ -116,6 +116,18 @@ def test_services_learn_where_data_are(api: Client) -> None:
     refused = {OWNER: 403, READER: 403, STRANGER: 404, MEMBER: 404}
     assert {who: api.get(f"{image['self']}/locations", caller=who).status for who in refused} == refused
     assert api.get("/v2/images/00000000-0000-4000-8000-000000000000/locations", caller=ADMIN).status == 404
+
+
+def test_a_service_passes_the_view_for_locations_and_for_nothing_else(api: Client) -> None:
+    hidden = [api.image(data, caller=OWNER, visibility="private") for data in (b"x", None)]
+    # IMG-POL-09, POL-04, RUL-12
+    assert len(api.get(f"{hidden[0]['self']}/locations", caller=SERVICE).json) == 1
+    assert post(api, hidden[0], {"url": URL}, caller=SERVICE) == 409
+    assert post(api, hidden[1], {"url": URL}, caller=SERVICE) == 403
+    for path in ("", "/file", "/members", "/tasks"):
+        assert api.get(f"{hidden[0]['self']}{path}", caller=SERVICE).status == 404
+    helped = person("p2", "member", "reader", service_roles=["service"])
+    assert api.get(f"{hidden[0]['self']}/locations", caller=helped).status == 404
 
 
 def test_locations_are_shown_where_that_is_so_configured(api: Client, tmp_path: Any) -> None:

@@ -61,7 +61,7 @@ def test_with_nothing_left_an_unknown_size_is_refused_before_it_is_read(api: Cli
 
     assert upload(api, api.image(), bytes(QUOTA)).status == 204
     image = api.image()
-    assert upload(api, image, body()).status == 413  # QUO-10
+    assert upload(api, image, body()).status == 413  # QUO-10, IMG-UP-27
     assert asked == []
     queued_again(api, tmp_path, image)
 

@@ -188,7 +188,7 @@ def test_only_a_queued_image_takes_data(api: Client, directory: Path) -> None:
 def test_formats_come_first(api: Client, directory: Path, missing: str) -> None:
     image = api.image(**{missing: None})
     reply = upload(api, image, b"x")
-    assert (reply.status, missing in reply.text) == (400, True)  # IMG-UP-10
+    assert (reply.status, missing in reply.text) == (400, True)  # IMG-UP-10, IMG-STM-21
     queued_again(api, directory, image)
 
 
@@ -303,7 +303,7 @@ def test_formats_need_not_match_where_that_is_so_configured(tmp_path: Path) -> N
     with client(tmp_path, formats=Formats(require_match=False)) as api:
         image = api.image(disk_format="vmdk")
         assert upload(api, image, qcow2()).status == 204
-        assert api.get(image["self"]).json["virtual_size"] is None  # IMG-UP-44
+        assert api.get(image["self"]).json["virtual_size"] is None  # IMG-UP-44, CFG-32
         assert upload(api, api.image(disk_format="qcow2"), qcow2(backing=True)).status == 415  # IMG-UP-45
 
 

@@ -53,7 +53,7 @@ def test_an_image_that_is_deleted_during_its_upload(api: Client, tmp_path: Path,
         tidy(api)
         assert [row.state for row in ledger(api)] == ["doomed"]
     reply = answer.result()
-    assert (reply.status, "deleted" in reply.text) == (410, True)  # IMG-UP-22
+    assert (reply.status, "deleted" in reply.text) == (410, True)  # IMG-UP-22, IMG-DEL-09
     assert (stored(api), files(tmp_path)) == (0, set())
     settled(api, tmp_path)
 

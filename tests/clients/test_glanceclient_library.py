@@ -126,6 +126,12 @@ def test_what_a_create_answers_can_be_checked_against_the_schema(glance: Client,
     image = plain.show(plain.image(DATA, tags=["t"], colour="red"))
     assert image.keys() - schema["properties"].keys() == {"colour"}
     assert schema["additionalProperties"] == {"type": "string"}
+    # SCH-05
+    base = {name for name, each in schema["properties"].items() if each.get("is_base", True)}
+    assert {"id", "status", "tags"} <= base and not {"kernel_id", "os_distro"} & base
+    assert schema["name"] == "image"
+    model = glance.images.get(plain.image(colour="red", os_distro="x"))
+    assert (model.colour, model.os_distro) == ("red", "x")
     for name, kinds in {"size": int, "min_disk": int, "min_ram": int, "protected": bool, "os_hidden": bool}.items():
         assert type(image[name]) is kinds  # CL-18
     answer = plain.ask("POST", "/v2/images", b'{"name": "x"}', {"Content-Type": "application/json"})

@@ -110,6 +110,7 @@ def test_members_schemas_and_stores_are_objects_of_the_library(sdk: Connection, 
     assert not any(properties[name].get("is_base", True) for name in ("kernel_id", "architecture", "os_distro"))
     for schema in (sdk.image.get_images_schema(), sdk.image.get_member_schema(), sdk.image.get_members_schema()):
         assert schema.properties
+    # DISC-162
     assert [(each.id, each.is_default) for each in sdk.image.stores()] == [("fast", True), ("cheap", None)]
     assert sdk.image.get_import_info().import_methods["value"] == []
 

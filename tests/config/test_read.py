@@ -266,7 +266,6 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         # What is not here yet
         ("[paste_deploy]\nflavor = keystone+caching", ["[keystone_authtoken] auth_type", "usually: password"]),  # CFG-62
         ("[paste_deploy]\nflavor = mine", ["flavor", "auth_strategy"]),
-        ("[DEFAULT]\nauth_strategy = http_basic", ["auth_strategy", "http_basic", "not in this version"]),
         ("[DEFAULT]\nauth_strategy = noauth", ["auth_strategy = noauth", "none, keystone or http_basic"]),
         ("[DEFAULT]\nuse_keystone_limits = true", ["[oslo_limit] endpoint_id", "endpoint_service_type"]),  # CFA-140
         ("[DEFAULT]\nproperty_protection_file = p.conf", ["property_protection_file"]),  # CFG-24
@@ -364,7 +363,7 @@ def test_files_and_directories_that_are_not_there_are_named(tmp_path):
 
 def test_no_import_method_runs_whatever_the_configuration_enables(tmp_path):
     found = config(tmp_path, "[DEFAULT]\nenabled_import_methods = ['copy-image', web-download]\n")
-    assert found.api.import_methods == ()
+    assert found.api.import_methods == ()  # DISC-24, DISC-21
     assert any("enabled_import_methods" in remark for remark in found.remarks)
     quiet = config(tmp_path, "[DEFAULT]\nenabled_import_methods = []\n")  # DISC-23
     assert not any("enabled_import_methods" in remark and "runs" in remark for remark in quiet.remarks)

@@ -92,7 +92,7 @@ def test_a_blob_goes_from_writing_to_live_and_is_charged_what_it_has(run: Any) -
             grown = await blobs.grow(tx, ours, 40, quota())
         assert grown and (grown.charged, await charged(db)) == (50, 50)
         async with db.begin() as tx:
-            assert await blobs.keep(tx, grown, STORED)
+            assert await blobs.keep(tx, grown, STORED, grown.project)
         (live,) = await blobs.everything(db)
         assert (live.state, live.writer, live.size, live.charged) == ("live", None, 30, 30)
         assert (live.checksum, live.hash_algo, live.hash_value, live.findings) == ("c", "sha512", "h", "{}")
@@ -158,13 +158,13 @@ def test_who_is_not_the_writer_changes_nothing(run: Any) -> None:
         for stranger in (replace(ours, writer="other"), replace(ours, id="b7"), replace(ours, writer="")):
             async with nothing_changes(db), db.begin() as tx:
                 assert await blobs.grow(tx, stranger, 5, quota()) is None
-                assert not await blobs.keep(tx, stranger, STORED)
+                assert not await blobs.keep(tx, stranger, STORED, stranger.project)
                 assert not await blobs.give_up(tx, stranger)
                 assert not await blobs.abandon(tx, stranger)
         async with db.begin() as tx:
-            assert await blobs.keep(tx, ours, STORED)
+            assert await blobs.keep(tx, ours, STORED, ours.project)
         async with nothing_changes(db), db.begin() as tx:  # it is live now, and nobody's
-            assert not await blobs.keep(tx, ours, STORED)
+            assert not await blobs.keep(tx, ours, STORED, ours.project)
             assert not await blobs.give_up(tx, ours)
             assert not await blobs.abandon(tx, ours)
             await blobs.drop(tx, ours)
@@ -204,7 +204,7 @@ def test_a_silent_writers_object_is_removed_one_lease_after_its_lease(run: Any) 
         assert (await charged(db), await blobs.abandoned(db)) == (0, [])
         assert await blobs.due(db, ["s"]) == []  # its writer could still write for a moment
         async with db.begin() as tx:
-            assert not await blobs.keep(tx, ours, STORED)
+            assert not await blobs.keep(tx, ours, STORED, ours.project)
         await tell(db, "UPDATE workers SET lease_until = lease_until - 30000000 WHERE id = 'w'")
         assert [each.id for each, _ in await blobs.due(db, ["s"])] == ["b0"]
         async with db.begin() as tx:  # or the writer notices by itself
@@ -240,7 +240,7 @@ def test_deleting_an_image_dooms_all_and_frees_what_is_not_being_written(run: An
         assert (await blobs.accounts(db))[0]["q"] == 0
         async with db.begin() as tx:
             assert await blobs.grow(tx, writing, 1, quota()) is None
-            assert not await blobs.keep(tx, writing, STORED)
+            assert not await blobs.keep(tx, writing, STORED, writing.project)
         assert {each.id for each, _ in await blobs.due(db, ["s"])} == {each.id for each in (*live, foreign)}
         async with db.begin() as tx:
             assert await blobs.give_up(tx, writing)

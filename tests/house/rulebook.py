@@ -26,7 +26,7 @@ OPEN = ROOT / "docs" / "rules-open.md"
 _ID = r"([A-Z][A-Z0-9]*(?:-[A-Z]+)*-)(\d+[a-z]?)"
 _AND = r"/\d+[a-z]?\b|, \d\d+[a-z]?\b(?![-\w]|\.\w)"
 _UP_TO = r"\.\.[a-z]\b|(?:\.\.| to )(?:[A-Z-]+-)?\d+[a-z]?\b"
-#: An id and what may follow it: "A-01/02", "A-01, 02", "A-01..05", "A-01 to A-05", "A-01 to 05", "A-01a..d".
+#: An id and what may follow it: "IMG-UP-01/02", "IMG-UP-01, 02", "IMG-UP-01..05", "IMG-UP-01 to 05", "SCH-10a..d".
 RULE = re.compile(rf"\b{_ID}(?![\w-])((?:{_AND}|{_UP_TO})*)")
 _MORE = re.compile(r"(/|, |\.\.| to )(?:[A-Z-]+-)?(\d+[a-z]?|[a-z]\b)")
 #: Names of standards and advisories that look like the ids of rules.
@@ -81,7 +81,7 @@ class State:
 
 
 def cited(text: str) -> Iterator[str]:
-    """Yield the ids in ``text``; "A-01/02" names two, and "A-01..05" or "A-01 to A-05" all that there are between."""
+    """Yield the ids in ``text``; "IMG-UP-01/02" names two, and "IMG-UP-01..05" all that there are between."""
     for prefix, first, more in RULE.findall(text):
         yield prefix + first
         last = first
@@ -187,11 +187,10 @@ def inside(scope: str | None) -> list[Rule]:
     ]
 
 
-def share(state: State, among: list[Rule]) -> tuple[int, int, float]:
-    """Return how many rules with the marks R and S are tested, of how many that can be, and the percentage."""
-    counted = [rule for rule in among if rule.reached and state.of(rule) not in ("waiting", "nothing")]
-    tested = sum(state.of(rule) == "tested" for rule in counted)
-    return tested, len(counted), 100 * tested / len(counted) if counted else 100.0
+def share(state: State, among: list[Rule]) -> tuple[int, int, int]:
+    """Return how many rules with the marks R and S are tested, how many can be tested now, and how many there are."""
+    counted = Counter(state.of(rule) for rule in among if rule.reached)
+    return counted["tested"], counted.total() - counted["waiting"] - counted["nothing"], counted.total()
 
 
 COLUMNS = {
@@ -207,8 +206,9 @@ def main(words: list[str]) -> int:
     """Print how far the rules are proved; return 1 when that is less than ``--check`` asks for."""
     parser = argparse.ArgumentParser(
         prog="scripts/rules",
-        description="How far tests prove the rules of docs/spec. The reasons of 'different' and 'waiting' rules are in "
-        "docs/compatibility.md and docs/rules-open.md; 'no test' are statements that nothing of ours can break.",
+        description="How far tests prove the rules of docs/spec. The reasons of 'different' rules are in "
+        "docs/compatibility.md, those of all others in docs/rules-open.md; rules in the column 'no test' state facts "
+        "that nothing of ours can break.",
     )
     parser.add_argument(
         "--list", metavar="DOC", help="name every rule of a document that is not tested ('all' documents)"
@@ -229,14 +229,13 @@ def main(words: list[str]) -> int:
         for document in dict.fromkeys(rule.document for rule in among):
             counted = Counter(found.of(rule) for rule in among if rule.document == document)
             print(f"{document:24}{counted.total():7}" + "".join(f"{counted[column]:11}" for column in COLUMNS))
-    tested, counted_rules, percent = share(found, among)
+    tested, possible, total = share(found, among)
+    percent = 100 * tested / possible if possible else 100.0
+    print(f"R and S: {tested} tested of {possible} that can be tested now ({percent:.1f} %), {total} in all")
     undecided = [
         rule.id for rule in among if rule.wart and found.of(rule) == "missing" and rule.id not in found.missing
     ]
-    print(
-        f"R and S that can be tested now: {tested} of {counted_rules} tested, {percent:.1f} %; "
-        f"W undecided: {len(undecided)} {' '.join(undecided)}"
-    )
+    print(f"W undecided: {' '.join(undecided) or 'none'}")
     if asked.check is not None and percent < asked.check:
         print(f"less than {asked.check:g} %", file=sys.stderr)
         return 1

@@ -13,6 +13,7 @@ from tintype.config.model import Accounts
 from tintype.identity.accounts import Accounts as KnownAccounts
 from tintype.identity.tokens import hashed
 from tintype.testing.client import Client, Reply, config, serving
+from tintype.testing.process import Served, served
 
 #: The cheapest that there is: tests wait for answers, not for bcrypt.
 COST = 4
@@ -23,6 +24,45 @@ LINES = {
     "rita:demo:reader": "a:b:c",
     "сергей:other:Member": "x",
 }
+
+
+SETTINGS = """
+[DEFAULT]
+auth_strategy = http_basic
+bind_host = 127.0.0.1
+debug = true
+[oslo_middleware]
+http_basic_auth_user_file = {home}/users
+[identity]
+tokens_file = {home}/tokens
+[database]
+connection = sqlite:///{home}/t.sqlite
+[glance_store]
+filesystem_store_datadir = {home}/images
+"""
+
+
+def settings(home: Path) -> Path:
+    """Write the configuration of a service whose accounts are in ``home``, and return its file."""
+    (home / "api.conf").write_text(SETTINGS.format(home=home))
+    return home / "api.conf"
+
+
+@contextmanager
+def serving_alone(home: Path) -> Iterator[Served]:
+    """Run such a service as a process; its accounts are the usual ones where there are none yet."""
+    _people_of(home)
+    with served(home, "--config-file", str(settings(home))) as running:
+        yield running
+
+
+def _people_of(home: Path) -> tuple[Path, Path]:
+    users, tokens = home / "users", home / "tokens"
+    if not users.exists():
+        htpasswd(users)
+    if not tokens.exists():
+        rewritten(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
+    return users, tokens
 
 
 def bcrypted(password: str, cost: int = COST) -> str:
@@ -50,11 +90,7 @@ def rewritten(path: Path, text: str) -> Path:
 @contextmanager
 def standing_alone(home: Path, door: bool = True, **changes: Any) -> Iterator[Client]:
     """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts."""
-    users, tokens = home / "users", home / "tokens"
-    if not users.exists():
-        htpasswd(users)
-    if not tokens.exists():
-        rewritten(tokens, f"robot:{hashed(ROBOT)}:demo:member,reader\n")
+    users, tokens = _people_of(home)
     made = config(home, **changes)
     auth = replace(made.auth, strategy="http_basic")
     accounts = Accounts(users, tokens, door)

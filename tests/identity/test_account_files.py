@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from people import ALICE, BOB, RITA, basic, bcrypted, htpasswd, known, rewritten, standing_alone
+from people import ALICE, BOB, RITA, basic, bcrypted, htpasswd, known, rewritten, settings, standing_alone
 
 from tintype.identity.accounts import Account, Accounts, BrokenAccounts
 from tintype.identity.none import PROJECT
@@ -69,13 +69,7 @@ def test_a_file_that_everybody_can_read_is_worth_a_warning(tmp_path, caplog):
 def test_the_service_does_not_start_without_a_file_that_it_understands(tmp_path, text):
     if text:
         (tmp_path / "users").write_text(text)
-    settings = (
-        f"[DEFAULT]\nauth_strategy = http_basic\n[oslo_middleware]\nhttp_basic_auth_user_file = {tmp_path}/users\n"
-    )
-    settings += f"[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n"
-    settings += f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/images\n"
-    (tmp_path / "api.conf").write_text(settings)
-    service = served(tmp_path, "--host", "127.0.0.1", "--config-file", str(tmp_path / "api.conf"))
+    service = served(tmp_path, "--config-file", str(settings(tmp_path)))
     with pytest.raises(RuntimeError, match="the service ended with 1") as caught, service:
         pass
     assert f"the service cannot start: {tmp_path}/users" in str(caught.value)

@@ -7,11 +7,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from people import ALICE, BOB, LINES, RITA, basic, htpasswd, known, standing_alone
+from people import ALICE, BOB, LINES, RITA, basic, htpasswd, known, serving_alone, standing_alone
 
 from tintype.config.model import Auth, Cors
 from tintype.identity.none import PROJECT
-from tintype.testing.process import served
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +123,8 @@ def test_requests_of_others_go_on_while_passwords_are_checked(tmp_path):
 
 
 def test_no_password_is_in_the_log(tmp_path):
-    settings = "[DEFAULT]\nauth_strategy = http_basic\ndebug = true\n"
-    settings += (
-        f"[oslo_middleware]\nhttp_basic_auth_user_file = {htpasswd(tmp_path / 'users', {'eve': 'canary-1'})}\n"
-    )
-    settings += f"[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n"
-    settings += f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/images\n"
-    (tmp_path / "api.conf").write_text(settings)
-
-    with served(tmp_path, "--host", "127.0.0.1", "--config-file", str(tmp_path / "api.conf")) as service:
+    htpasswd(tmp_path / "users", {"eve": "canary-1"})
+    with serving_alone(tmp_path) as service:
         tokens = []
         for password in ("canary-1", "canary-2"):
             connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)

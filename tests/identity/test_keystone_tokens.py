@@ -116,7 +116,7 @@ def test_what_keystone_says_becomes_the_caller(tokens, people) -> None:
     assert (nowhere.project, nowhere.roles, nowhere.is_admin) == (None, frozenset(), False)
 
 
-# AUTH-03
+# AUTH-03, CFG-64
 def test_roles_of_a_service_come_from_its_own_token(tokens, people) -> None:
     strict, lax = tokens(), tokens(authtoken="service_token_roles_required = false")
     owner, nova, stranger = people.owner.token(), people.nova.token(), people.stranger.token()

@@ -39,7 +39,7 @@ delete = @
         ("os_glance_sly", ADMIN, ""),  # PROP-04: sections for the service's own names are dropped
     ],
 )
-def test_who_may_do_what(name, caller, allowed):
+def test_who_may_do_what(name, caller, allowed):  # IMG-PROP-20
     rules = protection(FILE, None)
     assert [each for each in OPERATIONS if rules.allows(caller, each, name)] == allowed.split()
 

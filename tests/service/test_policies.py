@@ -70,7 +70,7 @@ def test_no_rule_widens_what_a_caller_sees(tmp_path):
 def test_without_the_new_defaults_roles_do_not_matter_and_ownership_does(tmp_path):
     nobody, elsewhere = person("p1", "whatever"), person("p2", "whatever")
     with client(tmp_path, policy=Policy(new_defaults=False)) as api:
-        image = api.image(b"x", caller=nobody, visibility="community")  # IMG-POL-05
+        image = api.image(b"x", caller=nobody, visibility="community")  # IMG-POL-05, CFG-60
         path = f"/v2/images/{image['id']}"
         assert api.get(path, caller=elsewhere).status == 200
         assert api.get(f"{path}/file", caller=elsewhere).status == 200

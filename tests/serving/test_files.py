@@ -95,7 +95,7 @@ def test_a_file_that_is_shorter_than_promised_ends_the_connection(server: Runnin
         client.send(b"GET /file?more=1 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.head().headers["content-length"] == str(SIZE + 1)
         assert len(client.rest()) <= SIZE
-    assert server.saw() == ("ShortFile",)
+    assert server.saw() == ("ShortFile",)  # IMG-DL-07
 
 
 @pytest.mark.parametrize("way", ["FIN", "RST"])

@@ -77,6 +77,7 @@ _KEEP = Statement(
     .where(_b.id == _id, _b.state == "writing", _b.writer == bindparam("writer_", type_=Text))
     .values(
         state=bindparam("state_", type_=Text),
+        project=bindparam("project_", type_=Text),
         writer=null(),
         charged=bindparam("size_", type_=BigInteger),
         size=bindparam("size_", type_=BigInteger),
@@ -98,6 +99,11 @@ _DOOM = Statement(
 )
 _DOOM_WRITING = Statement(
     update(blobs).where(_b.id == _id, _b.state == "writing").values(state="doomed", remove_at=now())
+)
+_GIVE = Statement(
+    update(blobs)
+    .where(_b.id == _id, one_of(_b.state, "ready", "live"))
+    .values(project=bindparam("project_", type_=Text))
 )
 _UNCHARGE = Statement(update(blobs).where(_b.id == _id, _b.state == "live").values(charged=0))
 _OF_IMAGE = Statement(select(*_COLUMNS).where(_b.image_id == bindparam("image", type_=Text)))
@@ -188,13 +194,17 @@ async def grow(tx: Transaction, blob: Blob, by: int, quota: Quota) -> Blob | Non
     return replace(blob, charged=blob.charged + by)
 
 
-async def keep(tx: Transaction, blob: Blob, stored: Stored, state: str = "live") -> bool:
-    """Record that the bytes are durable. False: the row was taken from us, and nothing may follow."""
+async def keep(tx: Transaction, blob: Blob, stored: Stored, project: str | None, state: str = "live") -> bool:
+    """Record that the bytes are durable, and charge them to ``project``, whoever their room was reserved for.
+
+    False: the row was taken from us, and nothing may follow.
+    """
     kept = await tx.run(
         _KEEP,
         of=blob.id,
         writer_=blob.writer,
         state_=state,
+        project_=project,
         size_=stored.size,
         checksum_=stored.checksum,
         hash_algo_=stored.hash_algo,
@@ -202,7 +212,7 @@ async def keep(tx: Transaction, blob: Blob, stored: Stored, state: str = "live")
         findings_=stored.findings,
     )
     if kept:
-        await _charge(tx, blob.project, stored.size - blob.charged)
+        await _settle(tx, [(blob.project, -blob.charged), (project, stored.size)])
     return kept == 1
 
 
@@ -233,6 +243,16 @@ async def doom_of_image(tx: Transaction, image_id: str) -> list[Blob]:
     return removable
 
 
+async def give(tx: Transaction, image_id: str, project: str | None) -> None:
+    """Charge ``project`` for the finished objects of an image that is locked: it has a new owner.
+
+    An object that is being written follows when it is finished.
+    """
+    of_others = [blob for blob in await of_image(tx, image_id) if blob.project != project]
+    given = [blob for blob in of_others if await tx.run(_GIVE, of=blob.id, project_=project)]
+    await _settle(tx, [each for b in given for each in ((b.project, -b.charged), (project, b.charged))])
+
+
 async def uncharge_image(tx: Transaction, image_id: str) -> None:
     """Stop counting what an image holds, though its bytes stay: it is deleted, and only kept for a while."""
     held = [blob for blob in await of_image(tx, image_id) if blob.charged]
@@ -248,12 +268,16 @@ async def doom(tx: Transaction, blob_ids: Collection[str], image_id: str) -> lis
 
 
 async def _give_back(tx: Transaction, given_up: Iterable[Blob]) -> None:
-    """Give back what objects were charged: after all their rows, and one account after another in order."""
-    freed: dict[str, int] = {}
-    for blob in given_up:
-        freed[blob.project or ""] = freed.get(blob.project or "", 0) + blob.charged
-    for project, amount in sorted(freed.items()):
-        await _charge(tx, project, -amount)
+    await _settle(tx, [(blob.project, -blob.charged) for blob in given_up])
+
+
+async def _settle(tx: Transaction, bookings: Iterable[tuple[str | None, int]]) -> None:
+    """Book amounts without regard to quotas: after all the objects' rows, and one account after another in order."""
+    sums: dict[str, int] = {}
+    for project, amount in bookings:
+        sums[project or ""] = sums.get(project or "", 0) + amount
+    for account, amount in sorted(sums.items()):
+        await _charge(tx, account, amount)
 
 
 async def mark_damaged(tx: Transaction, blob_id: str) -> None:

@@ -23,7 +23,7 @@ from tintype.offload import Crew
 CHALLENGE = 'Basic realm="Images", charset="UTF-8"'
 #: Seconds for which a right and a wrong password are remembered. The latter spares us a client that repeats it.
 REMEMBER_RIGHT, REMEMBER_WRONG = 60.0, 10.0
-#: Seconds before somebody hears that a password was wrong.
+#: Seconds before somebody hears that a password was wrong, or could not be checked.
 PAUSE = 0.5
 #: Checks that are under way or waiting; whoever comes then is told to come back.
 WAITING = 32
@@ -71,6 +71,9 @@ class Passwords:
         if not self._wrong.holds(key):
             work = self._under_way.get(key)
             if work is None:
+                if len(self._under_way) >= WAITING:
+                    await asyncio.sleep(PAUSE)  # Else a crowd that guesses would ask again at once.
+                    raise Busy("Too many passwords are being checked at present; please try again.", retry_after=2)
                 work = self._begin(key, password, account, dearest)
             if await asyncio.shield(work):
                 return True
@@ -78,8 +81,6 @@ class Passwords:
         return False
 
     def _begin(self, key: bytes, password: str, account: Account | None, dearest: int) -> asyncio.Task[bool]:
-        if len(self._under_way) >= WAITING:
-            raise Busy("Too many passwords are being checked at present; please try again.", retry_after=2)
         secret = account.secret if account else None
         work = asyncio.create_task(self._check(key, password.encode()[:SIGNIFICANT], secret, dearest))
         self._under_way[key] = work

@@ -160,9 +160,9 @@ async def _activate(svc: Service, blob: Blob, store: Store, stored: Stored) -> N
     """Commit the bytes and the image together; raise when either is no longer ours."""
     async with svc.db.begin() as tx:
         found = await rows.get(tx, blob.image_id, None, lock=True)
-        if found is None or found[0].status != "saving" or not await blobs.keep(tx, blob, stored):
+        current = found[0] if found else None
+        if current is None or current.status != "saving" or not await blobs.keep(tx, blob, stored, current.owner):
             raise await _taken(tx, blob)
-        current, _ = found
         metadata = {"store": store.id} if svc.stores.multi else {}
         await rows.save(
             tx,

@@ -89,7 +89,10 @@ async def update_image(svc: Service, caller: Caller, image_id: str, patch: Patch
             _visibility_is_theirs(svc, caller, after)
 
         after = review.changed(before, patch, caller, may_become, svc.config.limits, svc.schemas, svc.protection)
-        return await rows.save(tx, before, after)
+        saved = await rows.save(tx, before, after)
+        if after.owner != before.owner:
+            await blobs.give(tx, image_id, after.owner)
+        return saved
 
 
 async def delete_image(svc: Service, caller: Caller, image_id: str) -> None:

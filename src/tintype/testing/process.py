@@ -11,17 +11,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+#: What is run unless another program of the same arguments is named.
+PROGRAM = ("tintype", "serve")
+
 
 class Served:
     """A running service. ``url`` has no slash at its end; ``log`` is the file with everything it said."""
 
     def __init__(
-        self, arguments: Sequence[str], port: int, log: Path, environment: Mapping[str, str], wrapper: Sequence[str]
+        self,
+        arguments: Sequence[str],
+        port: int,
+        log: Path,
+        environment: Mapping[str, str],
+        wrapper: Sequence[str],
+        program: Sequence[str] = PROGRAM,
     ):
         self.url = f"http://127.0.0.1:{port}"
         self.port = port
         self.log = log
         self._arguments, self._environment, self._wrapper = arguments, environment, wrapper
+        self._program = program
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,7 +72,7 @@ class Served:
     def start(self, patience: float = 30) -> None:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "tintype", "serve", "--port", str(self.port), *self._arguments]
+            command = [sys.executable, "-m", *self._program, "--port", str(self.port), *self._arguments]
             self.process = subprocess.Popen(  # noqa: S603  every word is ours
                 [*self._wrapper, *command], stdout=log, stderr=log, env=dict(self._environment)
             )
@@ -133,14 +143,16 @@ def served(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     wrapper: Sequence[str] = (),
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[Served]:
     """Run ``tintype serve`` with its data home in ``directory`` and end it afterwards.
 
     ``wrapper`` are words in front of the command, such as ``strace -D``: they must not change the process id.
+    ``program`` is a module to run in the command's place, and its first words.
     """
     directory.mkdir(parents=True, exist_ok=True)
     env = os.environ | {"XDG_DATA_HOME": str(directory), "HOME": str(directory)} | dict(environment or {})
-    service = Served(arguments, free_port(), directory / "serve.log", env, wrapper)
+    service = Served(arguments, free_port(), directory / "serve.log", env, wrapper, program)
     service.start()
     try:
         yield service

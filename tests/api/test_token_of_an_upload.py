@@ -1,0 +1,18 @@
+"""A token is judged when a request begins, and the request may take longer than it lasts."""
+
+from pathlib import Path
+
+from uploads import Held, settled, uploading
+
+from tintype.testing.client import OWNER, client
+
+
+def test_an_upload_ends_well_although_its_token_ended_before(tmp_path: Path) -> None:
+    with client(tmp_path) as api:
+        api.caller = OWNER
+        image = api.image()
+        with uploading(api, image, Held(b"first", b"last")) as answer:
+            api.end_tokens()
+        assert answer.result().status == 204  # IMG-UP-25
+        assert api.get(image["self"]).json["status"] == "active"
+        settled(api, tmp_path)
