@@ -1,5 +1,6 @@
 """Figures for people: a table for each service, and ratios between two."""
 
+import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,8 +28,9 @@ COMPARED = {
     "cpu_s_per_gib": False,
     "peak_mib": False,
 }
-#: What two measurements of the same thing may differ by.
-NOISE = 0.10
+#: What two measurements of the same thing may differ by: on a quiet machine, and on one where others keep more
+#: than so many processors busy.
+NOISE, BUSY_NOISE, BUSY = 0.10, 0.50, 0.3
 
 
 def table(steps: Figures) -> str:
@@ -53,15 +55,20 @@ def comparison(now: Figures, before: Figures) -> str:
 def _verdict(now: Figures, before: Figures, both: list[str]) -> Iterator[str]:
     """Judge by CPU where it is known, for it depends least on what else the machine does; else by the median."""
     better, worse = [], []
+    others = [figures[name].get("others") or 0.0 for figures in (now, before) for name in both]
+    noise = NOISE
+    if others and statistics.median(others) > BUSY:
+        noise = BUSY_NOISE
+        yield f"This machine was busy with other things: a change of less than {noise:.0%} says nothing."
     for name in both:
         keys = [key for key in ("cpu_s_per_gib", "cpu_ms", "p50_ms") if _ratio(now[name], before[name], key)]
         if not keys:
             continue
         ratio = _ratio(now[name], before[name], keys[0]) or 1.0
         said = f"{name} ({COLUMNS[keys[0]][0]} x {ratio:.2f})"
-        if ratio > 1 + NOISE:
+        if ratio > 1 + noise:
             worse.append(said)
-        elif ratio < 1 / (1 + NOISE):
+        elif ratio < 1 / (1 + noise):
             better.append(said)
     yield f"slower: {', '.join(worse) or 'nothing'}"
     yield f"faster: {', '.join(better) or 'nothing'}"

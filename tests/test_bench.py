@@ -27,7 +27,7 @@ def ask(url: str, body: bytes | None = None) -> Any:
 
 
 def test_every_step_of_a_service_that_was_started_for_it_has_its_figures(tmp_path: Path) -> None:
-    done = bench("--seconds", "0.3", "--images", "40", "--size", "3", "--json", str(tmp_path / "new.json"))
+    done = bench("--seconds", "0.15", "--images", "40", "--size", "3", "--json", str(tmp_path / "new.json"))
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "new.json").read_text())
     (service,) = document["services"].values()
@@ -49,7 +49,7 @@ def test_a_service_that_runs_already_is_measured_read_only_and_compared_with_an_
     with served(tmp_path / "home") as service:
         images = f"{service.url}/v2/images"
         made = ask(images, b'{"name": "one", "os_distro": "debian"}')
-        words = ("--endpoint", service.url, "--pid", str(service.pid), "--read-only", "--seconds", "0.2")
+        words = ("--endpoint", service.url, "--pid", str(service.pid), "--read-only", "--seconds", "0.1")
         first = bench(*words, "--json", str(tmp_path / "old.json"))
         assert first.returncode == 0, first.stderr
         again = bench(*words, "--compare", str(tmp_path / "old.json"))
@@ -64,7 +64,7 @@ def test_images_that_were_made_to_measure_with_are_removed_again(tmp_path: Path)
     with served(tmp_path / "home") as service:
         images = f"{service.url}/v2/images"
         made = ask(images, b'{"name": "one"}')
-        done = bench("--endpoint", service.url, "--seconds", "0.2", "--size", "1")
+        done = bench("--endpoint", service.url, "--seconds", "0.1", "--size", "1")
         assert done.returncode == 0, done.stderr
         assert [image["id"] for image in ask(images)["images"]] == [made["id"]]
     assert list((tmp_path / "home" / "tintype" / "images").iterdir()) == []

@@ -227,9 +227,9 @@ def test_a_client_that_sends_the_tags_with_every_change_is_served(tmp_path: Any)
     with client(tmp_path, limits=Limits(image_tag_quota=3, image_property_quota=3)) as api:
         made = api.image(caller=OWNER, tags=["a", "b", "c"], p1="1", p2="2", p3="3")
         svc = api.application.svc
-        svc.config = replace(svc.config, limits=Limits(image_tag_quota=2, image_property_quota=2))
+        svc.config = replace(svc.config, limits=Limits(image_tag_quota=1, image_property_quota=1))
         same = op("replace", "/tags", made["tags"])
-        # CL-08: also where the limit is lower now than it was
+        # CL-08, IMG-PROP-09: also where the limit is lower now than it was
         assert api.patch(path_of(made), [op("replace", "/name", "x"), same], caller=OWNER).status == 200
         assert (
             api.patch(path_of(made), [op("replace", "/p1", "new"), op("remove", "/p2")], caller=OWNER).status == 200

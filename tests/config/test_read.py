@@ -264,10 +264,10 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[cors]\nmax_age = -1", ["max_age = -1"]),
         ("[cors]\nallow_headers = X-A, X B", ["allow_headers"]),
         # What is not here yet
-        ("[paste_deploy]\nflavor = keystone+caching", ["[keystone_authtoken] auth_type", "usually: password"]),  # CFG-62
+        ("[paste_deploy]\nflavor = keystone+caching", ["auth_type", "usually: password"]),  # CFG-62
         ("[paste_deploy]\nflavor = mine", ["flavor", "auth_strategy"]),
         ("[DEFAULT]\nauth_strategy = noauth", ["auth_strategy = noauth", "none, keystone or http_basic"]),
-        ("[DEFAULT]\nuse_keystone_limits = true", ["[oslo_limit] endpoint_id", "endpoint_service_type"]),  # CFA-140
+        ("[DEFAULT]\nuse_keystone_limits = true", ["endpoint_id", "endpoint_service_type"]),  # CFA-140, CFG-70
         ("[DEFAULT]\nproperty_protection_file = p.conf", ["property_protection_file"]),  # CFG-24
         # The database
         ("[database]\nconnection = mysql+pymysql://u:hunter2@h/g", ["connection", "MariaDB", "not there yet"]),

@@ -9,8 +9,9 @@ from pathlib import Path
 from crash_wire import Running, running
 
 MIB = 1024 * 1024
-#: The aim is 20 ms on a quiet machine. A busy one gets three tries at a bound that no waiting for an upload meets.
-BOUND, TRIES = 0.1, 3
+#: The aim is 20 ms on a quiet machine. A busy one gets three tries at a looser bound, which grows with how long
+#: the same takes while nobody uploads: it is far below what waiting for an upload costs.
+BOUND, GROWTH, TRIES = 0.1, 10, 3
 #: Sends one upload as fast as it is taken: as a process, for a thread would hold up the client that measures.
 UPLOADER = """
 import os, socket, sys
@@ -30,11 +31,35 @@ with socket.create_connection(("127.0.0.1", port)) as client:
 
 def test_a_record_is_shown_at_once_while_four_uploads_run(tmp_path: Path) -> None:
     with running(tmp_path) as run:
-        found: list[float] = []
-        while not found or (min(found) >= BOUND and len(found) < TRIES):
-            found.append(p99_while_four_upload(run, 128 * MIB))
-        assert min(found) < BOUND
+        found: list[tuple[float, float]] = []
+        while not any(p99 < bound for p99, bound in found):
+            assert len(found) < TRIES, found
+            quiet = p99_of_shows(run, run.create(), 1.0)
+            found.append((p99_while_four_upload(run, 128 * MIB), BOUND + GROWTH * quiet))
         run.at_rest()
+
+
+def p99_of_shows(run: Running, image: str, seconds: float) -> float:
+    delays = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        delays.append(show(run, image))
+    return p99_of(delays)
+
+
+def p99_of(delays: list[float]) -> float:
+    p99 = statistics.quantiles(delays, n=100)[98]
+    print(f"{len(delays)} shows: p50 {statistics.median(delays) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms", end="; ")
+    return p99
+
+
+def show(run: Running, image: str) -> float:
+    """Show an image and rest a little; return how long the answer took."""
+    before = time.monotonic()
+    run.show(image)
+    took = time.monotonic() - before
+    time.sleep(0.002)
+    return took
 
 
 def p99_while_four_upload(run: Running, size: int) -> float:
@@ -45,19 +70,15 @@ def p99_while_four_upload(run: Running, size: int) -> float:
     delays = []
     try:
         while any(each.poll() is None for each in uploaders):
-            before = time.monotonic()
-            run.show(images[0])
-            delays.append(time.monotonic() - before)
-            time.sleep(0.002)
+            delays.append(show(run, images[0]))
     finally:
         for each in uploaders:
             each.kill()
     took = time.monotonic() - began
     assert [each.communicate()[0].strip() for each in uploaders] == ["HTTP/1.1 204"] * 4
     assert len(delays) >= 50
-    p99 = statistics.quantiles(delays, n=100)[98]
-    print(f"{4 * size / MIB / took:.0f} MiB/s in four uploads, meanwhile {len(delays)} shows:")
-    print(f"p50 {statistics.median(delays) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, most {max(delays) * 1000:.1f} ms")
+    p99 = p99_of(delays)
+    print(f"{4 * size / MIB / took:.0f} MiB/s in four uploads meanwhile")
     for image in images:
         assert run.show(image)["size"] == size
         assert run.ask("DELETE", f"/v2/images/{image}")[0] == 204

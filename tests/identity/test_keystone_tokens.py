@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -193,6 +194,14 @@ def test_many_requests_with_one_new_token_cost_keystone_one_question(tokens, peo
 
     assert {caller.user for caller in asyncio.run(storm())} == {people.owner.id}
     assert identity.requests() - before == 1
+
+
+def test_a_cold_storm_costs_one_question_a_worker(served, people, identity) -> None:
+    token, before = people.owner.token(), identity.requests()
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: ask(served, "GET", "/v2/images", token).status, range(1000)))
+    assert set(answers) == {200}
+    assert 1 <= identity.requests() - before <= 2
 
 
 def test_a_refused_token_is_not_asked_about_again_at_once(tokens, people, identity) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +66,7 @@ def used(api: Client, project: Project) -> dict[str, tuple[int, int]]:
     return {name.removeprefix("image_"): (each["usage"], each["limit"]) for name, each in shown.items()}
 
 
-# QUO-30, QUO-42, QUO-26, SEC-89
+# QUO-30, QUO-42, QUO-26, SEC-89, IMG-CREATE-06, CFG-12
 def test_images_made_at_once_never_exceed_the_count(api: Client, project: Project) -> None:
     project.may_have(count_total=10)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -197,6 +198,22 @@ def test_the_endpoint_is_found_by_its_service_too(
     with serving(config(tmp_path, unified_limits=by_name)) as api:
         assert used(api, project)["count_total"] == (0, 5)
     identity.ask("PATCH", f"/services/{named}", {"service": {"name": "glance"}})
+
+
+# DISC-91, DISC-95, DISC-97
+def test_whoever_is_of_the_project_sees_it_also_where_it_has_more_than_it_may(api: Client, project: Project) -> None:
+    project.may_have(count_total=2)
+    for _ in range(2):
+        assert api.post("/v2/images", json={}, caller=project.member).status == 201
+    project.may_have(count_total=1)
+    time.sleep(0.1)  # What Keystone said before counts a little longer.
+    names = {"image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"}
+    for roles in (["reader"], ["astronaut"], ["member", "reader"]):
+        shown = api.get("/v2/info/usage", caller=person(project.id, *roles)).json["usage"]
+        assert set(shown) == names
+        assert shown["image_count_total"] == {"usage": 2, "limit": 1}
+        assert all(type(number) is int for each in shown.values() for number in each.values())
+    assert api.post("/v2/images", json={}, caller=project.member).status == 413
 
 
 # DISC-90

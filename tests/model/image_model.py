@@ -95,7 +95,7 @@ def is_text(value: Any, most: int = 255, null: bool = True) -> bool:
     return (value is None and null) or (isinstance(value, str) and len(value) <= most)
 
 
-def schema_fault(name: str, value: Any) -> bool:  # SCH-10
+def schema_fault(name: str, value: Any) -> bool:  # SCH-10b..t
     match name:
         case "name" | "owner":
             return not is_text(value)

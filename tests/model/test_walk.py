@@ -203,6 +203,10 @@ class Walk(RuleBasedStateMachine):
             image.tags, image.updated = image.tags - {tag}, self.model.tick()
             self.looked_at(image)
 
+    @rule(which=WHICH, project=st.sampled_from(["p1", "p2", "p3", None]))
+    def give(self, which: int, project: str | None) -> None:
+        self.patch(ADMIN, which, [{"op": "replace", "path": "/owner", "value": project}], old=False)
+
     # -- lists
 
     @rule(who=CALLERS, query=QUERIES, marker=MARKERS)
@@ -409,7 +413,8 @@ def ranged(data: bytes, asked: tuple[str, int | None, int | None]) -> bytes | No
 
 
 def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    # Without an argument gmtime() reads a coarser clock, which is late by milliseconds.
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time()))
 
 
 @pytest.fixture

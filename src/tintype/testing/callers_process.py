@@ -9,6 +9,7 @@ stores are those of ``tintype serve``; who calls is handed in here, because no o
 
 import asyncio
 import http.client
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -136,6 +137,12 @@ class Asker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def socket(self) -> socket.socket:
+        """The connection's socket, once there was a request."""
+        found: socket.socket = self._connection.sock
+        return found
 
     def close(self) -> None:
         """End the connection."""

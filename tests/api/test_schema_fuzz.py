@@ -1,0 +1,201 @@
+"""Documents made from the schemas that we serve, and from what is nearly so: every one is answered, none with 5xx."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tintype.testing.callers_process import Account, Asker, served_to_callers
+from tintype.testing.client import PATCH, Reply
+
+OWNER, ADMIN, MEMBER = "ann.p1.member-reader", "al.adm.admin-member-reader", "mia.m1.member-reader"
+MANY = settings(
+    max_examples=250, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+TEXT = st.text(max_size=30)
+EDGES = st.sampled_from(
+    [0, -1, 2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 10**400, 1.0, 1.5, -0.0, 1e308]
+)
+ODD_TEXTS = st.sampled_from(
+    [
+        "",
+        " ",
+        "\0",
+        "a\0b",
+        "\ud800",
+        "\U0001f600",
+        "\ufeff",
+        "x" * 255,
+        "x" * 256,
+        "x" * 65536,
+        "'; --",
+        "%s",
+        "{0}",
+        "\r\n",
+    ]
+)
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), EDGES, st.floats(), TEXT, ODD_TEXTS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.one_of(
+    TEXT,
+    st.sampled_from(
+        ["a", "b", "os_glance_x", "deleted", "location", "properties", "x" * 256, "", "\0", "\ud800", "__class__"]
+    ),
+)
+
+
+def values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Return what a schema allows, and now and then something else."""
+    types = schema.get("type", ["string"])
+    found: list[st.SearchStrategy[Any]] = []
+    for kind in [types] if isinstance(types, str) else types:
+        match kind:
+            case "null":
+                found.append(st.none())
+            case "boolean":
+                found.append(st.booleans())
+            case "integer":
+                found += [st.integers(0, 100), EDGES]
+            case "array":
+                found.append(st.lists(values(schema["items"]), max_size=4))
+            case "object":
+                found.append(documents(schema))
+            case _ if "enum" in schema:
+                found.append(st.sampled_from(schema["enum"]))
+            case _ if "pattern" in schema:
+                found.append(st.uuids().map(str))
+            case _:
+                most = schema.get("maxLength", 1000)
+                found += [TEXT, st.sampled_from([1, most, most + 1]).map(lambda size: "é" * size), ODD_TEXTS]
+    return st.one_of(*found, *found, ANYTHING)
+
+
+def documents(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    known = st.fixed_dictionaries(
+        {}, optional={key: values(each) for key, each in schema.get("properties", {}).items()}
+    )
+    return st.tuples(known, st.dictionaries(KEYS, TEXT | ANYTHING, max_size=2)).map(lambda both: both[0] | both[1])
+
+
+class Fuzzed:
+    """A service, its schemas, and strategies made from them."""
+
+    def __init__(self, port: int, directory: Path):
+        self.ask = Asker(port)
+        self.account = Account(directory)
+        self.image_schema = self.ask("GET", "/v2/schemas/image", OWNER).json
+        self.member_schema = self.ask("GET", "/v2/schemas/member", OWNER).json
+        self.is_image = fastjsonschema.compile(self.image_schema)
+        self.is_member = fastjsonschema.compile(self.member_schema)
+        properties = self.image_schema["properties"]
+        self.settable = {name: each for name, each in properties.items() if not each.get("readOnly") and name != "id"}
+        document = {"disk_format": "raw", "container_format": "bare"}
+        self.image = self.ask("POST", "/v2/images", OWNER, json=document).json["self"]
+
+    def send(self, method: str, path: str, token: str, document: Any, kind: str = "application/json") -> Reply:
+        body = json.dumps(document).encode()
+        reply = self.ask(method, path, token, body=body, headers={"Content-Type": kind})
+        assert reply.status < 500, (document, reply.text)
+        return reply
+
+    def sees(self, path: str) -> dict[str, Any]:
+        """Return an image after making sure that it is one, alone and in a list."""
+        shown = self.ask("GET", path, ADMIN)
+        assert shown.status == 200
+        self.is_image(shown.json)  # CLI-02
+        for hidden in ("true", "false"):
+            listed = self.ask("GET", f"/v2/images?visibility=all&limit=2&sort=updated_at&os_hidden={hidden}", ADMIN)
+            assert listed.status == 200
+        document: dict[str, Any] = shown.json
+        return document
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
+    directory = tmp_path_factory.mktemp("fuzz")
+    url = request.getfixturevalue("postgres_server").create_database() if request.param == "postgresql" else None
+    with served_to_callers(directory, url) as service:
+        fuzzed = Fuzzed(service.port, directory)
+        try:
+            yield fuzzed
+        finally:
+            fuzzed.ask.close()
+            fuzzed.account.close()
+        assert "Traceback" not in service.log.read_text()
+
+
+@given(st.data(), st.sampled_from([OWNER, ADMIN]))
+@MANY
+def test_a_create_is_an_image_or_is_refused(api: Fuzzed, data: st.DataObject, token: str) -> None:
+    document = data.draw(
+        st.one_of(
+            documents({"properties": api.settable}), documents(api.image_schema), st.lists(ANYTHING, max_size=2)
+        )
+    )
+    reply = api.send("POST", "/v2/images", token, document)
+    assert reply.status in (201, 400, 403, 409, 413)
+    if reply.status == 201:
+        shown = api.sees(reply.json["self"])
+        assert shown | {"owner": None} == reply.json | {"owner": None}
+        # SCH-10a..w: what was asked for is what there is.
+        for name, value in document.items():
+            assert shown[name] == (sorted(set(value)) if name == "tags" else value) or name in ("tags", "owner"), name
+        if not shown["protected"]:
+            assert api.ask("DELETE", shown["self"], ADMIN).status == 204
+
+
+@given(st.data(), st.sampled_from([OWNER, ADMIN]))
+@MANY
+def test_a_change_is_made_whole_or_not_at_all(api: Fuzzed, data: st.DataObject, token: str) -> None:
+    names = st.one_of(
+        st.sampled_from(sorted(api.settable)), st.sampled_from(sorted(api.image_schema["properties"])), KEYS
+    )
+
+    def operation(name: str) -> st.SearchStrategy[Any]:
+        path = "/" + name.replace("~", "~0").replace("/", "~1")
+        return st.fixed_dictionaries(
+            {"op": st.sampled_from(["add", "replace", "remove"]), "path": st.just(path)},
+            optional={"value": values(api.image_schema["properties"].get(name, {}))},
+        )
+
+    patch = data.draw(st.lists(names.flatmap(operation) | ANYTHING, max_size=3))
+    before = api.sees(api.image)
+    reply = api.send("PATCH", api.image, token, patch, PATCH)
+    assert reply.status in (200, 400, 403, 404, 409, 413)
+    after = api.sees(api.image)
+    # IMG-PATCH-03
+    assert after == (reply.json if reply.status == 200 else before)
+    if after["owner"] != "p1" or after["visibility"] != "shared":
+        put_back = [("owner", "p1"), ("visibility", "shared")]
+        change = [{"op": "replace", "path": f"/{name}", "value": value} for name, value in put_back]
+        assert api.send("PATCH", api.image, ADMIN, change, PATCH).status == 200
+
+
+@given(st.data())
+@MANY
+def test_a_member_is_one_or_is_refused(api: Fuzzed, data: st.DataObject) -> None:
+    schema = {"properties": {"member": {"type": "string", "maxLength": 255}, **api.member_schema["properties"]}}
+    document = data.draw(st.one_of(documents(schema), ANYTHING))
+    added = api.send("POST", f"{api.image}/members", OWNER, document)
+    assert added.status in (200, 400, 409)
+    if added.status == 200:
+        api.is_member(added.json)
+        assert added.json["member_id"] == document["member"]
+    api.send("POST", f"{api.image}/members", OWNER, {"member": "m1"})
+    answered = api.send("PUT", f"{api.image}/members/m1", MEMBER, data.draw(st.one_of(documents(schema), ANYTHING)))
+    assert answered.status in (200, 400)
+    listed = api.ask("GET", f"{api.image}/members", OWNER)
+    assert listed.status == 200
+    for each in listed.json["members"]:
+        api.is_member(each)
+    if len(listed.json["members"]) > 100:
+        assert api.ask("DELETE", api.image, ADMIN).status == 204
+        api.image = api.ask("POST", "/v2/images", OWNER, json={}).json["self"]
