@@ -95,6 +95,9 @@ def _start_logging(config: Config) -> None:
     )
     handler.setFormatter(_OneLine("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=config.logging.level, handlers=[handler])
+    # What no line of the log shows need not be found out for each: where the call stands, the thread, the task.
+    logging._srcfile = None  # documented in Python's logging HOWTO
+    logging.logThreads = logging.logMultiprocessing = False
 
 
 #: Longest text of a log line.

@@ -305,6 +305,7 @@ async def run_worker(crew: Crew, channel: socket.socket) -> int:
     ticking = asyncio.create_task(server.main_loop())  # keeps the Date header right
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)  # A page of a thousand images is not garbage a dozen times over.
 
     stopping, hurrying = asyncio.Event(), asyncio.Event()
 

@@ -15,7 +15,7 @@ from tintype.testing.process import Served, served
 SETTINGS = """
 [DEFAULT]
 bind_host = 127.0.0.1
-enabled_backends = fast:file
+enabled_backends = fast:file, cheap:file
 {default}
 [paste_deploy]
 flavor = keystone
@@ -25,6 +25,8 @@ connection = {database}
 default_backend = fast
 [fast]
 filesystem_store_datadir = {home}/fast
+[cheap]
+filesystem_store_datadir = {home}/cheap
 [keystone_authtoken]
 www_authenticate_uri = {url}
 {login}

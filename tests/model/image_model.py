@@ -277,7 +277,7 @@ class Model:
         if not who.admin and who.project not in (image.owner, project):
             return {404, 403} if project in image.members() else {404}
         if project not in image.members():
-            return {404} if who.admin or who.project == image.owner else {403, 404}
+            return {404}
         return {200} if allowed_member(who, project) else {403}  # IMG-MEM-10
 
     def unshare(self, who: Who, image: Record | None, project: str) -> set[int]:

@@ -6,21 +6,19 @@ A walk is forty requests to a running service, two workers over sockets; between
 fails is made as short as possible and printed as a program. Lasting finds become tests of their own.
 """
 
-import itertools
 import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, Phase, Verbosity, note, seed, settings
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from image_model import MIB, Model, allowed_member, refusal
+from image_model import Model, allowed_member, refusal
 from list_model import Query, page
 from walk_inputs import (
     BODIES,
@@ -36,48 +34,14 @@ from walk_inputs import (
     TAGS,
     WHICH,
 )  # fmt: skip
-from walk_records import ADMIN, ANN, BOB, BYTES, CAP, EVERYBODY, IMAGES, MEMBERS, PROPERTIES, Record, Sent, Who
-from walk_records import TAGS as MOST_TAGS
+from walk_records import ADMIN, ANN, BOB, EVERYBODY, Record, Sent, Who, ranged
+from walk_service import LIMITS, OPTIONS, Service
 
-from tintype.testing.callers_process import Account, Asker, served_to_callers
+from tintype.testing.callers_process import Account, served_to_callers
 from tintype.testing.client import OCTETS, PATCH, Reply
 
 OLD_PATCH = PATCH.replace("v2.1", "v2.0")
 STEPS = 40
-OPTIONS = f"""
-image_tag_quota = {MOST_TAGS}
-image_property_quota = {PROPERTIES}
-image_member_quota = {MEMBERS}
-image_size_cap = {CAP}
-"""
-LIMITS = {
-    "image_size_total": BYTES // MIB, "image_count_total": IMAGES, "image_stage_total": 1, "image_count_uploading": 2,
-}  # fmt: skip
-
-
-class Service:
-    """The service, asked over two connections in turn, and what was counted."""
-
-    def __init__(self, port: int, account: Account):
-        self.account = account
-        self._connections = itertools.cycle([Asker(port), Asker(port)])
-        self.steps: Counter[str] = Counter()
-        self.walks = 0
-
-    def ask(self, method: str, path: str, who: Who, **options: Any) -> Reply:
-        reply = next(self._connections)(method, path, who.token, **options)
-        note(f"    {method} {path} by {who}: {reply.status} {reply.text[:200] if reply.status >= 400 else ''}")
-        return reply
-
-    def sweep(self) -> None:
-        """Delete every image."""
-        for hidden in ("false", "true"):
-            listed = self.ask("GET", f"/v2/images?visibility=all&limit=1000&os_hidden={hidden}", ADMIN).json
-            for image in listed["images"]:
-                if image["protected"]:
-                    change = [{"op": "replace", "path": "/protected", "value": False}]
-                    self.ask("PATCH", image["self"], ADMIN, json=change, headers={"Content-Type": PATCH})
-                assert self.ask("DELETE", image["self"], ADMIN).status == 204
 
 
 class Walk(RuleBasedStateMachine):
@@ -397,19 +361,6 @@ class Walk(RuleBasedStateMachine):
                 assert reply.status == (200 if who.admin or who.has("service") else 403)  # DISC-54
             case _:
                 assert reply.json["import-methods"]["value"] == []
-
-
-def ranged(data: bytes, asked: tuple[str, int | None, int | None]) -> bytes | None:
-    """Return what a range selects; None where it cannot be satisfied."""  # IMG-DL-10..13
-    _, first, last = asked
-    if not data:
-        return None
-    if first is None:
-        assert last is not None
-        return data if last >= len(data) or last == 0 else data[-last:]
-    if first >= len(data) or (last is not None and last < first):
-        return None
-    return data[first:] if last is None else data[first : last + 1]
 
 
 def now() -> str:

@@ -140,3 +140,16 @@ class Sent:
         if image.disk_format == "raw":
             return len(self.data) or None
         return int.from_bytes(self.data[24:32], "big") or None if image.disk_format == "qcow2" else None
+
+
+def ranged(data: bytes, asked: tuple[str, int | None, int | None]) -> bytes | None:
+    """Return what a range selects; None where it cannot be satisfied."""  # IMG-DL-10..13
+    _, first, last = asked
+    if not data:
+        return None
+    if first is None:
+        assert last is not None
+        return data if last >= len(data) or last == 0 else data[-last:]
+    if first >= len(data) or (last is not None and last < first):
+        return None
+    return data[first:] if last is None else data[first : last + 1]

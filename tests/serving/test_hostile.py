@@ -1,5 +1,6 @@
 """What nobody should send, to the real service over sockets: it answers or hangs up, and serves others meanwhile."""
 
+import os
 import random
 import resource
 import selectors
@@ -43,6 +44,10 @@ def memory(service: Served) -> int:
     return pages * resource.getpagesize()
 
 
+def open_files(worker: int) -> int:
+    return len(os.listdir(f"/proc/{worker}/fd"))  # noqa: PTH208  quicker, where there are thousands
+
+
 def is_well(service: Served) -> None:
     with Asker(service.port, timeout=10) as ask:
         assert ask("GET", "/healthcheck").status == 200
@@ -56,34 +61,35 @@ def test_ten_thousand_idle_connections_are_held_and_let_go(service: Served) -> N
         print(f"a process may have {most} open files here, so there are {count} connections")
     is_well(service)
     (worker,) = service.workers()
-    before, open_before = memory(service), len(service.descriptors(worker))
+    before, open_before = memory(service), open_files(worker)
     idle: list[socket.socket] = []
     try:
         for number in range(count):
             one = socket.create_connection(("127.0.0.1", service.port), timeout=10)
             idle.append(one)
-            match number % 4:  # some have been asked something, some are in the middle of a head or a body
+            match number % 16:  # some have asked something, some are in the middle of a head or a body
                 case 1:
                     one.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
                 case 2:
                     one.sendall(b"GET /v2/images HTTP/1.1\r\nHost: 127.0.0.1\r\nX-")
                 case 3:
                     one.sendall(b"POST /v2/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{")
-        while len(service.descriptors(worker)) < open_before + count * 0.99:
+        end = time.monotonic() + 30
+        while open_files(worker) < open_before + count * 0.9:  # Those in a head are not waited for for ever.
+            assert time.monotonic() < end
             time.sleep(0.05)
         began = time.monotonic()
         for _ in range(20):
             is_well(service)
-        print(
-            f"{count} connections, {(memory(service) - before) / MIB:.1f} MiB, {time.monotonic() - began:.2f} s for 40"
-        )
+        grown = (memory(service) - before) / MIB
+        print(f"{count} connections, {grown:.1f} MiB more, 40 requests in {time.monotonic() - began:.2f} s")
         assert time.monotonic() - began < 10
         assert memory(service) - before < 2 * MORE
     finally:
         for one in idle:
             one.close()
     end = time.monotonic() + 20
-    while len(service.descriptors(worker)) > open_before + 20:
+    while open_files(worker) > open_before + 20:
         assert time.monotonic() < end
         time.sleep(0.05)
     is_well(service)

@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from tintype.model.errors import Invalid
 
@@ -19,8 +20,14 @@ _ISO = re.compile(
 
 def shown(micros: int) -> str:
     """Return the time as the API shows it: ``2026-11-24T09:35:01Z``."""
-    year, month, day, hour, minute, second = time.gmtime(micros // SECOND)[:6]
-    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+    day, second = divmod(micros // SECOND, 86400)
+    return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+
+
+@lru_cache(maxsize=4096)  # A page has two thousand times and few days.
+def _date(day: int) -> str:
+    year, month, day_of_month = time.gmtime(day * 86400)[:3]
+    return f"{year:04}-{month:02}-{day_of_month:02}"
 
 
 def read(text: str, field: str) -> int:

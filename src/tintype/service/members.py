@@ -59,7 +59,13 @@ async def set_member_status(svc: Service, caller: Caller, image_id: str, member:
         raise Invalid(f"'status' must be one of {', '.join(STATUSES)}.")
     theirs = caller.is_admin or caller.project == member
     async with svc.db.begin() as tx:
-        image, _ = await fetch(svc, tx, caller, image_id, "modify_member" if theirs else "get_image", lock=True)
+        try:
+            image, _ = await fetch(svc, tx, caller, image_id, "modify_member" if theirs else "get_image", lock=True)
+        except Forbidden:
+            seen, _ = await fetch(svc, tx, caller, image_id, "get_image")
+            if seen.visibility == "shared" and await rows.one(tx, image_id, member) is None:
+                raise _no_member(image_id, member) from None  # There is nobody whose part one could take.
+            raise
         _must_be_shared(image)
         if not (theirs or caller.project == image.owner) or await rows.one(tx, image_id, member) is None:
             raise _no_member(image_id, member)

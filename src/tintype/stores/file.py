@@ -4,6 +4,7 @@ The order is what makes an answer true after a power loss: bytes, fsync of the f
 directory. The temporary name is made from the object's name, so the ledger's row covers both.
 """
 
+import asyncio
 import errno
 import os
 import stat
@@ -21,10 +22,10 @@ from tintype.model.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from tintype.offload import Crew
+from tintype.offload import Crew, undisturbed
 from tintype.stores.driver import Batch, Health, LocalFile
 
-#: Bytes after which the writing thread asks for them to be on the disk, so that the end comes quickly.
+#: Bytes after which they are asked to be on the disk, so that the end comes quickly.
 SYNC_EVERY = 64 * 1024 * 1024
 #: Most buffers that one writev takes.
 _IOV_MAX = os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in os.sysconf_names else 1024
@@ -51,12 +52,13 @@ def _translated(what: str) -> Iterator[None]:
 
 
 class _Writing:
-    """A file that is being written; every method is called in a thread, one at a time."""
+    """A file that is being written; every method is called in a thread, one at a time but for ``sync``."""
 
     def __init__(self, directory: Path, name: str, mode: int, thin: bool):
         self._directory, self._name, self._part = directory, name, f".{name}.part"
         self._mode, self._thin = mode, thin
-        self._unsynced = self._size = 0
+        #: bytes written since a sync was last begun
+        self.unsynced = self._size = 0
         self._fd = self._folder = -1
         self._opened = False
 
@@ -82,10 +84,11 @@ class _Writing:
                     self._write_all(batch[start : start + _IOV_MAX])
             written = sum(map(len, batch))
             self._size += written
-            self._unsynced += written
-            if self._unsynced >= SYNC_EVERY:
-                os.fdatasync(self._fd)
-                self._unsynced = 0
+            self.unsynced += written
+
+    def sync(self) -> None:
+        with _translated(f"write {self._part} in {self._directory}"):
+            os.fdatasync(self._fd)
 
     def _write_all(self, buffers: Batch) -> None:
         wanted = sum(map(len, buffers))
@@ -149,12 +152,23 @@ class FileDriver:
     async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
         directory = await self._crew.offload(self._roomiest, size or 0)
         file = _Writing(directory, name, self._mode, self._thin)
+        syncing: asyncio.Future[None] | None = None
         try:
             await self._crew.offload(file.open)
             async for batch in batches:
                 await self._crew.offload(file.write, batch)
+                if file.unsynced >= SYNC_EVERY:
+                    if syncing is not None:
+                        await syncing
+                    file.unsynced = 0
+                    # The disk works while more bytes come, and is never more than two such steps behind.
+                    syncing = asyncio.ensure_future(self._crew.offload(file.sync))
+            if syncing is not None:
+                await syncing
             await self._crew.offload(file.settle)
         except BaseException:  # Failed or cancelled: leave no trace, then let it through.
+            if syncing is not None and not syncing.done():
+                await undisturbed(asyncio.wait([syncing]))  # It uses the descriptor that is closed next.
             await self._crew.offload(file.abandon)
             raise
         return f"file://{quote(str(directory / name))}"
