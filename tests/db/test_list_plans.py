@@ -49,7 +49,9 @@ def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_the
         await pages.page(db, scope(caller, None), ImageQuery(), after)
         statement, values = db.asked[-1]
         text, bound = statement.bind("postgresql", values)
-        literals = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in bound)
+        literals = ", ".join(
+            "NULL" if value is None else f"'{value}'" if isinstance(value, str) else str(value) for value in bound
+        )
         await connection.execute(f"PREPARE listing AS {text}")
         for _ in range(6):  # After five times the server may choose a plan for whatever values.
             await connection.execute(f"EXECUTE listing({literals})")
@@ -74,7 +76,7 @@ def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_the
 
     for found in asyncio.run(plans()):
         steps = list(nodes(found))
-        assert found["Actual Rows"] == 25
+        assert 25 <= found["Actual Rows"] <= 50  # An image may come by two branches.
         scans = [step for step in steps if step.get("Relation Name")]
         assert {step["Node Type"] for step in scans} <= {"Index Scan", "Index Only Scan"}
         assert not [step for step in steps if step["Node Type"] in ("Sort", "Incremental Sort", "Hash Join")]

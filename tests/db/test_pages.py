@@ -30,6 +30,14 @@ _AGE = Statement(
     .where(images.c.id == bindparam("of", type_=Text))
     .values(created_at=bindparam("made", type_=BigInteger), updated_at=bindparam("changed", type_=BigInteger))
 )
+_AGE_FOUND = [
+    Statement(
+        update(table)
+        .where(table.c.image_id == bindparam("of", type_=Text))
+        .values(created_at=bindparam("made", type_=BigInteger))
+    )
+    for table in (image_tags, image_properties)
+]
 
 
 class Shelf:
@@ -51,6 +59,8 @@ class Shelf:
                 born = replace(born, status="active" if image.status in DIES else image.status)
                 await rows.insert_image(tx, born)
                 await tx.run(_AGE, of=image.id, made=image.created_at, changed=image.updated_at)
+                for statement in _AGE_FOUND:
+                    await tx.run(statement, of=image.id, made=image.created_at)
                 for project, status in shares.get(image.id, {}).items():
                     await members.add(tx, born, project)
                     await members.set_status(tx, image.id, project, status)

@@ -1,7 +1,7 @@
 """A page of images: one indexed branch for each kind of visibility, merged by the sort keys.
 
-Every branch finds its own first rows through its own index and the branches are disjoint, so a page costs
-what it shows, whatever the table holds. A statement is built once for each shape of question.
+Every branch finds its own first rows through its own index, so a page costs what it shows, whatever the table
+holds. A statement is built once for each shape of question.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
+    FromClause,
     Integer,
     Select,
     Text,
@@ -87,13 +88,18 @@ async def _rows(
         query.member_status,
         query.hidden,
     )
-    values: dict[str, Any] = {"project": scope.project, "limit": limit}
+    values: dict[str, Any] = {"project": scope.project, "limit": limit, "twice": 2 * limit}
     for index, each in enumerate(filters):
         _bind(values, index, each)
     if after is not None:
         for key, _ in query.sort:
             values[f"after_{key}"] = _sort_value(after, key)
-    return await connection.rows(statement, **values)
+    rows = await connection.rows(statement, **values)
+    if len(scope.branches) == 1:
+        return rows
+    # An image of the caller's own project comes by its visibility as well: by two branches, never by more. To look
+    # for images of other projects only would read past all of its own, however many those are.
+    return list({row[0]: row for row in rows}.values())[:limit]
 
 
 def _shape(each: Filter) -> tuple[str, str]:
@@ -121,14 +127,18 @@ def _bind(values: dict[str, Any], index: int, each: Filter) -> None:
 
 def _searched(index: int, op: str) -> Select[Any]:
     """One row when the image has the property or the tag, else none."""
-    name = f"f{index}"
     one: Select[Any] = select(literal_column("1"))
+    return one.where(*_found_in(image_tags if op == "tag" else image_properties, index, op)).correlate(images)
+
+
+def _found_in(table: FromClause, index: int, op: str) -> tuple[ColumnElement[bool], ...]:
+    name = f"f{index}"
     if op == "tag":
-        return one.where(image_tags.c.image_id == _c.id, image_tags.c.tag == bindparam(name, type_=Text))
-    return one.where(
-        image_properties.c.image_id == _c.id,
-        image_properties.c.name == bindparam(f"{name}_name", type_=Text),
-        image_properties.c.value_hash == bindparam(name, type_=BigInteger),
+        return table.c.image_id == _c.id, table.c.tag == bindparam(name, type_=Text)
+    return (
+        table.c.image_id == _c.id,
+        table.c.name == bindparam(f"{name}_name", type_=Text),
+        table.c.value_hash == bindparam(name, type_=BigInteger),
     )
 
 
@@ -176,10 +186,13 @@ def _statement(
     member_status: str,
     hidden: bool,
 ) -> Statement:
-    searches = [_searched(index, op) for index, (_, op) in enumerate(filters) if op in SEARCHED]
-    conditions: list[ColumnElement[bool]] = [each.exists() for each in searches[:MOST_JOINED]]
-    conditions += [each.scalar_subquery().is_not(None) for each in searches[MOST_JOINED:]]
-    conditions += [_condition(index, *shape) for index, shape in enumerate(filters) if shape[1] not in SEARCHED]
+    searched = [(index, op) for index, (_, op) in enumerate(filters) if op in SEARCHED]
+    # The tables of what images have are kept in the usual order. A page in that order is read along one of them and
+    # ends when it is full; to collect all hits and sort them would cost what the table holds.
+    leads = bool(searched) and {key for key, _ in sort} <= {"created_at", "id"}
+    searches = [_searched(index, op) for index, op in searched]
+    lead = (image_tags if leads and searched[0][1] == "tag" else image_properties).alias("lead")
+    conditions = [_condition(index, *shape) for index, shape in enumerate(filters) if shape[1] not in SEARCHED]
     conditions.append(_c.deleted_at.is_(None))
     conditions.append(_c.status != "killed")
     conditions.append(_c.os_hidden.is_(True) if hidden else _c.os_hidden.is_(False))
@@ -188,6 +201,9 @@ def _statement(
         keys: dict[str, Any] = {key: _c[SORT_KEYS[key]] for key, _ in sort}
         if branch.kind == "member" and not hidden:  # The index of listed shares holds the images' times.
             keys.update({"created_at": _m.listed_at, "id": _m.image_id})
+        led = leads and branch.kind != "member"
+        if led:
+            keys.update({"created_at": lead.c.created_at, "id": lead.c.image_id})
         part = select(*COLUMNS, *(keys[key].label(f"sort_{key}") for key, _ in sort)).select_from(images)
         if branch.kind == "member":
             part = part.join(image_members, _m.image_id == _c.id)
@@ -198,10 +214,15 @@ def _statement(
                 part = part.where(_m.listed_at.is_not(None))
         elif branch.kind == "mine":
             part = part.where(_c.owner == _project)
+        elif branch.kind == "usual":
+            part = part.where(or_(_c.visibility != "community", _c.owner == _project))
         if branch.kind in ("visible", "mine") and branch.visibility is not None:
             part = part.where(_c.visibility == branch.visibility)
-        if branch.kind != "mine" and branch.others:
-            part = part.where(_c.owner.is_distinct_from(_project))
+        if led:
+            part = part.where(*_found_in(lead, *searched[0]))
+        others = searches[1:] if led else searches
+        part = part.where(*(each.exists() for each in others[:MOST_JOINED]))
+        part = part.where(*(each.scalar_subquery().is_not(None) for each in others[MOST_JOINED:]))
         order = [(keys[key], key, down) for key, down in sort]
         part = part.where(*conditions)
         if behind:
@@ -214,5 +235,5 @@ def _statement(
     return Statement(
         select(*(union.c[column.name] for column in COLUMNS))
         .order_by(*(union.c[f"sort_{key}"].desc() if down else union.c[f"sort_{key}"].asc() for key, down in sort))
-        .limit(bindparam("limit", type_=BigInteger))
+        .limit(bindparam("twice", type_=BigInteger))
     )

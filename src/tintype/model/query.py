@@ -38,17 +38,16 @@ class ImageQuery(Struct, frozen=True, kw_only=True):
 class Branch(Struct, frozen=True):
     """Images of one kind, each found through an index of its own.
 
-    ``kind`` is mine (owner is the project), visible (one visibility, of others when ``others``),
-    member (shared with the project) or all.
+    ``kind`` is mine (owner is the project), visible (one visibility), member (shared with the project), all,
+    or usual (all but the community images of other projects).
     """
 
     kind: str
     visibility: str | None = None
-    others: bool = True
 
 
 class Scope(Struct, frozen=True):
-    """Disjoint branches whose union is what the caller's list may contain."""
+    """Branches whose union is what the caller's list may contain; no image is in more than two of them."""
 
     project: str | None
     branches: tuple[Branch, ...]

@@ -32,25 +32,22 @@ def scope(caller: Caller, visibility: str | None) -> Scope:
 
 
 def _everything(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
-    others = caller.project is not None
     match visibility:
         case "all":
-            return (Branch("all", others=False),)
+            return (Branch("all"),)
         case None:  # Community images of others are only listed when somebody asks for them.
-            mine = (Branch("mine"),) if caller.project else ()
-            return mine + tuple(Branch("visible", each, others) for each in ("public", "private", "shared"))
+            return (Branch("usual"),)
         case _:
-            return (Branch("visible", visibility, others=False),)
+            return (Branch("visible", visibility),)
 
 
 def _own_view(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
     mine = Branch("mine", None if visibility in (None, "all") else visibility)
-    others = caller.project is not None
-    branches = [mine] if others else []
+    branches = [mine] if caller.project is not None else []
     if visibility in (None, "all", "public"):
-        branches.append(Branch("visible", "public", others))
+        branches.append(Branch("visible", "public"))
     if visibility in ("all", "community"):
-        branches.append(Branch("visible", "community", others))
+        branches.append(Branch("visible", "community"))
     if visibility in (None, "all", "shared") and caller.project:
         branches.append(Branch("member"))
     return tuple(branches)
