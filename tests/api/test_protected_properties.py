@@ -116,6 +116,6 @@ def test_a_file_that_is_wrong_stops_the_start(tmp_path):
 
     (tmp_path / "protect.conf").write_text("[a]\ncreate = @\n")
     for file in (tmp_path / "protect.conf", tmp_path / "missing.conf"):
-        with pytest.raises(BrokenPolicy, match="property_protection_file"):  # PROP-10
-            with client(tmp_path, protection=Protections(file)):
-                pass
+        refused = pytest.raises(BrokenPolicy, match="property_protection_file")  # PROP-10
+        with refused, client(tmp_path, protection=Protections(file)):
+            pass

@@ -133,13 +133,15 @@ def test_limits_that_were_known_go_on_and_unknown_ones_are_refused(
         await asyncio.sleep(0.2)
         began = time.monotonic()
         assert await limits.of(people.p1) == {"image_count_total": 7}
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         with pytest.raises(Busy):
             await limits.of(people.p2)
         identity.start()
         identity.limit(people.p1, "image_count_total", 9)
-        await asyncio.sleep(0.2)
-        assert await limits.of(people.p1) == {"image_count_total": 9}
+        end = time.monotonic() + 30
+        while await limits.of(people.p1) != {"image_count_total": 9}:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.1)
         assert await limits.of(None) == {"image_count_total": 7}
 
     asyncio.run(through_an_outage())

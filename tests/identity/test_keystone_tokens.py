@@ -204,6 +204,18 @@ def test_a_cold_storm_costs_one_question_a_worker(served, people, identity) -> N
     assert 1 <= identity.requests() - before <= 2
 
 
+# SEC-115
+def test_neither_tokens_nor_passwords_are_logged_even_when_debugging(identity, people, tmp_path) -> None:
+    token, nova, wrong = people.owner.token(), people.nova.token(), "gAAAAAB-made-up-canary"
+    with service(identity, tmp_path, default="debug = true") as running:
+        assert ask(running, "POST", "/v2/images", token, json={"name": "x"}, X_Service_Token=nova).status == 201
+        assert ask(running, "GET", "/v2/images", wrong).status == 401
+    log = running.log.read_text()
+    assert "DEBUG" in log
+    for secret in (PASSWORD, token, nova, wrong):
+        assert secret not in log
+
+
 def test_a_refused_token_is_not_asked_about_again_at_once(tokens, people, identity) -> None:
     mine = tokens()
     before = identity.requests()

@@ -72,9 +72,16 @@ class Walk(RuleBasedStateMachine):
         return reply
 
     def picked(self, which: int) -> tuple[str, Record | None]:
-        ids = [*self.model.live, *[each for each in self.order if each in self.model.dead][-2:]]
-        image_id = ids[which] if which < len(ids) else "00000000-0000-4000-8000-000000000000"
+        live, dead = list(self.model.live), [each for each in self.order if each in self.model.dead]
+        chosen = live if which < DEAD else dead[-3:] if which == DEAD else []
+        image_id = chosen[which % len(chosen)] if chosen else NEVER
         return image_id, self.model.live.get(image_id)
+
+    def among(self, by: Who | None, which: int) -> tuple[Who, str, Record | None]:
+        """Return who asks for which image: a caller, or whoever owns it."""
+        image_id, image = self.picked(which)
+        owners = [who for who in (ANN, ABE, BOB, SAM) if image and who.project == image.owner]
+        return by or (owners[which % len(owners)] if owners else ADMIN), image_id, image
 
     def matches(self, document: dict[str, Any], who: Who, image: Record) -> None:
         """The document is what the model has, and its times can be true."""
@@ -119,18 +126,18 @@ class Walk(RuleBasedStateMachine):
         self.matches(reply.json, who, self.model.live[reply.json["id"]])
         assert began <= reply.json["created_at"] == reply.json["updated_at"] <= now()
 
-    @rule(who=CALLERS, which=WHICH)
-    def show(self, who: Who, which: int) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH)
+    def show(self, by: Who | None, which: int) -> None:
+        who, image_id, image = self.among(by, which)
         expected = refusal(who, "get_image", image) or 200
         reply = self.ask("show", "GET", f"/v2/images/{image_id}", who)
         assert reply.status == expected
         if image and expected == 200:
             self.matches(reply.json, who, image)
 
-    @rule(who=CALLERS, which=WHICH, operations=CHANGES, old=st.sampled_from([False, False, True]))
-    def patch(self, who: Who, which: int, operations: list[dict[str, Any]], old: bool) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, operations=CHANGES, old=st.sampled_from([False, False, True]))
+    def patch(self, by: Who | None, which: int, operations: list[dict[str, Any]], old: bool) -> None:
+        who, image_id, image = self.among(by, which)
         expected, after = self.model.patch(who, image, operations, old)
         sent: Any = operations
         if old:
@@ -144,9 +151,9 @@ class Walk(RuleBasedStateMachine):
         elif image:
             self.looked_at(image)
 
-    @rule(who=CALLERS, which=WHICH, tag=TAGS)
-    def tag(self, who: Who, which: int, tag: str) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, tag=TAGS)
+    def tag(self, by: Who | None, which: int, tag: str) -> None:
+        who, image_id, image = self.among(by, which)
         expected = self.model.tag(who, image, tag)
         reply = self.ask("tag", "PUT", f"/v2/images/{image_id}/tags/{quote(tag, safe='')}", who)
         assert reply.status in expected, reply.text
@@ -155,9 +162,9 @@ class Walk(RuleBasedStateMachine):
                 image.tags, image.updated = image.tags | {tag}, self.model.tick()
             self.looked_at(image)
 
-    @rule(who=CALLERS, which=WHICH, tag=TAGS)
-    def untag(self, who: Who, which: int, tag: str) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, tag=TAGS)
+    def untag(self, by: Who | None, which: int, tag: str) -> None:
+        who, image_id, image = self.among(by, which)
         expected = refusal(who, "modify_image", image)
         if image and not expected:
             expected = 204 if tag in image.tags else 404
@@ -207,9 +214,9 @@ class Walk(RuleBasedStateMachine):
 
     # -- members
 
-    @rule(who=CALLERS, which=WHICH, project=PROJECTS)
-    def share(self, who: Who, which: int, project: str) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, project=PROJECTS)
+    def share(self, by: Who | None, which: int, project: str) -> None:
+        who, image_id, image = self.among(by, which)
         expected = self.model.share(who, image, project)
         reply = self.ask("share", "POST", f"/v2/images/{image_id}/members", who, json={"member": project})
         assert reply.status in expected, reply.text
@@ -217,8 +224,8 @@ class Walk(RuleBasedStateMachine):
             self.model.shared(image, project)
             self.is_member(reply.json, image, project)
 
-    @rule(who=CALLERS, which=WHICH, project=PROJECTS, status=STATUSES)
-    def judge(self, who: Who, which: int, project: str, status: str) -> None:
+    @rule(by=CALLERS, which=WHICH, project=PROJECTS, status=STATUSES)
+    def judge(self, by: Who | None, which: int, project: str, status: str) -> None:
         image_id, image = self.picked(which)
         if allowed_member(who, project) and which % 2:  # as members do: they know the image from its owner
             image_id = next((each.id for each in self.model.live.values() if project in each.members()), image_id)
@@ -231,18 +238,18 @@ class Walk(RuleBasedStateMachine):
             image.shares[project].status = status
             self.is_member(reply.json, image, project)
 
-    @rule(who=CALLERS, which=WHICH, project=PROJECTS)
-    def unshare(self, who: Who, which: int, project: str) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, project=PROJECTS)
+    def unshare(self, by: Who | None, which: int, project: str) -> None:
+        who, image_id, image = self.among(by, which)
         expected = self.model.unshare(who, image, project)
         reply = self.ask("unshare", "DELETE", f"/v2/images/{image_id}/members/{project}", who)
         assert reply.status in expected, reply.text
         if reply.status == 204 and image:
             image.shares[project].removed = True
 
-    @rule(who=CALLERS, which=WHICH, project=PROJECTS)
-    def members(self, who: Who, which: int, project: str) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, project=PROJECTS)
+    def members(self, by: Who | None, which: int, project: str) -> None:
+        who, image_id, image = self.among(by, which)
         expected, seen = self.model.members(who, image)
         reply = self.ask("members", "GET", f"/v2/images/{image_id}/members", who)
         assert reply.status == expected, reply.text
@@ -269,9 +276,9 @@ class Walk(RuleBasedStateMachine):
         owner = image.owner if image else None
         self.upload(who=next((who for who in EVERYBODY if who.project == owner), ADMIN), which=which, sent=sent)
 
-    @rule(who=CALLERS, which=WHICH, sent=BODIES)
-    def upload(self, who: Who, which: int, sent: Sent) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, sent=BODIES)
+    def upload(self, by: Who | None, which: int, sent: Sent) -> None:
+        who, image_id, image = self.among(by, which)
         expected = self.model.upload(who, image, sent)
         headers = {"Content-Type": OCTETS}
         if sent.store:
@@ -293,9 +300,9 @@ class Walk(RuleBasedStateMachine):
         if image:
             self.looked_at(image)
 
-    @rule(who=CALLERS, which=WHICH, asked=RANGES)
-    def download(self, who: Who, which: int, asked: tuple[str, int | None, int | None] | None) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, asked=RANGES)
+    def download(self, by: Who | None, which: int, asked: tuple[str, int | None, int | None] | None) -> None:
+        who, image_id, image = self.among(by, which)
         expected = self.model.download(who, image)
         headers = {} if asked is None else {"Range": f"bytes={asked[0]}"}
         reply = self.ask("download", "GET", f"/v2/images/{image_id}/file", who, headers=headers)
@@ -308,9 +315,9 @@ class Walk(RuleBasedStateMachine):
         if part is not None:
             assert reply.body == part
 
-    @rule(who=CALLERS, which=WHICH, active=st.booleans())
-    def set_active(self, who: Who, which: int, active: bool) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, active=st.booleans())
+    def set_active(self, by: Who | None, which: int, active: bool) -> None:
+        who, image_id, image = self.among(by, which)
         action = "reactivate" if active else "deactivate"
         expected = refusal(who, action, image)
         if image and not expected:
@@ -324,9 +331,10 @@ class Walk(RuleBasedStateMachine):
 
     # -- the end, and the service itself
 
-    @rule(who=st.sampled_from(EVERYBODY), which=WHICH)
-    def delete(self, who: Who, which: int) -> None:
-        image_id, image = self.picked(which)
+    @precondition(lambda self: len(self.model.live) > 3)
+    @rule(by=st.one_of(CALLERS, st.sampled_from(EVERYBODY)), which=WHICH)
+    def delete(self, by: Who | None, which: int) -> None:
+        who, image_id, image = self.among(by, which)
         expected = self.model.delete(who, image)
         reply = self.ask("delete", "DELETE", f"/v2/images/{image_id}", who)
         assert reply.status == expected, reply.text
@@ -334,15 +342,15 @@ class Walk(RuleBasedStateMachine):
             self.model.deleted(image)
             assert self.service.ask("GET", f"/v2/images/{image_id}", ADMIN).status == 404  # IMG-STM-23
 
-    @rule(who=CALLERS, which=WHICH, store=STORES)
-    def delete_from_store(self, who: Who, which: int, store: str) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH, store=STORES)
+    def delete_from_store(self, by: Who | None, which: int, store: str) -> None:
+        who, image_id, image = self.among(by, which)
         reply = self.ask("delete from store", "DELETE", f"/v2/stores/{store}/{image_id}", who)
         assert reply.status == self.model.delete_from_store(who, image, store), reply.text
 
-    @rule(who=CALLERS, which=WHICH)
-    def locations(self, who: Who, which: int) -> None:
-        image_id, image = self.picked(which)
+    @rule(by=CALLERS, which=WHICH)
+    def locations(self, by: Who | None, which: int) -> None:
+        who, image_id, image = self.among(by, which)
         reply = self.ask("locations", "GET", f"/v2/images/{image_id}/locations", who)
         assert reply.status == (refusal(who, "fetch_image_location", image) or 200), reply.text
         if image and reply.status == 200:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oslo_config import cfg
+from oslo_policy import policy
 
 from tintype.model.image import Image
 from tintype.rules import defaults
@@ -119,14 +120,16 @@ RULES = st.recursive(
 
 @given(RULES, st.sampled_from([ADMIN, OWNER, READER, MEMBER, STRANGER]), st.booleans())
 def test_a_rule_decides_as_the_library_of_the_language_does(text, caller, shared):
-    policy = pytest.importorskip("oslo_policy.policy")
     enforcer = policy.Enforcer(cfg.ConfigOpts(), use_conf=False, rules=policy.Rules.from_dict({"it": text}))
     target = {"owner": "p1", "project_id": "p1", "visibility": "shared", "protected": True}
     if shared:
         target["member_id"] = caller.project
     credentials = {
-        "roles": sorted(caller.roles), "project_id": caller.project, "user_id": caller.user, "is_admin": caller.is_admin
-    }  # fmt: skip
+        "roles": sorted(caller.roles),
+        "project_id": caller.project,
+        "user_id": caller.user,
+        "is_admin": caller.is_admin,
+    }
     assert allowed(text, caller, shared=shared) is enforcer.enforce("it", target, credentials)
 
 

@@ -1,4 +1,4 @@
-"""``sees`` and ``scope`` agree: whatever a list may contain can be shown, and no image comes by more than two branches."""
+"""``sees`` and ``scope`` agree: what a list may contain can be shown, and comes by one branch or by two."""
 
 import itertools
 
