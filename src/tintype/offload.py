@@ -68,7 +68,7 @@ class Budget:
 def _yield_to_the_loop() -> None:
     """Let this thread step back: whoever waits for an answer goes before whoever moves a gibibyte."""
     if sys.platform == "linux":  # Elsewhere it would be the priority of the whole process.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + 5)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + 10)
 
 
 class Crew:
@@ -79,6 +79,8 @@ class Crew:
         self.budget = Budget(memory)
         self._lock = threading.Lock()
         self._waiting = 0
+        # As many at once as there are processors: more would not be quicker, only in the way of the loop.
+        self.turns = threading.Semaphore(len(os.sched_getaffinity(0)))
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Run one blocking call in a thread; when we are cancelled it is finished first."""
@@ -137,7 +139,8 @@ class Chain:
                     return
                 work, args, outcome = self._work.popleft()
             try:
-                result, error = work(*args), None
+                with self._crew.turns:
+                    result, error = work(*args), None
             except Exception as failure:  # Handed to whoever awaits the outcome.
                 result, error = None, failure
             self._loop.call_soon_threadsafe(_settle, outcome, result, error)

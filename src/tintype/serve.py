@@ -277,9 +277,6 @@ def bury(crew: Crew) -> None:
         log.error("worker %s ended %s after %.1f s; another one starts in %g s", pid, how, lived, delay)
 
 
-# A worker
-
-
 def work(crew: Crew, channel: socket.socket) -> int:
     """Be a worker; return the exit code."""
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -303,10 +300,10 @@ async def run_worker(crew: Crew, channel: socket.socket) -> int:
     server = http_server(app, crew.config.server)
     await server.startup(sockets=[crew.listener])
     ticking = asyncio.create_task(server.main_loop())  # keeps the Date header right
+    sys.setswitchinterval(0.001)  # The loop waits so long at most for a thread that computes.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)  # A page of a thousand images is not garbage a dozen times over.
-
     stopping, hurrying = asyncio.Event(), asyncio.Event()
 
     def obey() -> None:
