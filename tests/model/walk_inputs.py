@@ -6,13 +6,15 @@ from hypothesis import strategies as st
 from list_model import SORT_KEYS, Query
 from walk_records import ADMIN, ANN, BOB, CAP, EVERYBODY, MIA, QCOW2, Sent
 
-#: Most steps are taken by those who may take them.
-CALLERS = st.sampled_from([ANN, ANN, ANN, BOB, BOB, ADMIN, ADMIN, MIA, *EVERYBODY])
-WHICH = st.integers(0, 11)
+#: Who asks: None is whoever may, the owner or the member itself. Most steps are taken by those who may take them.
+ANYBODY = st.sampled_from([ANN, ANN, BOB, ADMIN, MIA, *EVERYBODY])
+CALLERS = st.one_of(st.none(), st.none(), ANYBODY)
+#: Which image: numbers below DEAD are live ones, then comes one that was deleted, then one that never was.
+DEAD = 12
+WHICH = st.integers(0, DEAD + 1)
 MARKERS = st.one_of(st.none(), WHICH)
 PROJECTS = st.sampled_from(["m1", "m1", "m2", "p2", "p1", "p3", "services"])
 STATUSES = st.sampled_from(["accepted", "accepted", "rejected", "pending", "maybe"])
-STORES = st.sampled_from(["fast", "cheap", "nowhere"])
 TAGS = st.sampled_from(["t1", "t2", "t3", "ä b", "x" * 255, "t4", "x" * 256])
 NAMES = st.sampled_from(["n1", "n2", "N1", "é", "", None, "x" * 255])
 VISIBILITIES = st.sampled_from(["private", "shared", "shared", "community", "public"])
@@ -40,7 +42,7 @@ def documents() -> st.SearchStrategy[dict[str, Any]]:
     usual = st.fixed_dictionaries(
         {"disk_format": FORMATS, "container_format": CONTAINERS},
         optional={
-            "name": NAMES, "visibility": VISIBILITIES, "protected": st.sampled_from([False, False, True]),
+            "name": NAMES, "visibility": VISIBILITIES, "protected": st.booleans(),
             "os_hidden": st.sampled_from([False, False, True]), "tags": TAG_LISTS, "min_ram": NUMBERS,
             "min_disk": NUMBERS, "a": VALUES, "b": VALUES, "os_distro": VALUES,
         },
@@ -120,22 +122,22 @@ FILTERS = st.sampled_from(
 
 
 def queries() -> st.SearchStrategy[Query]:
-    one_of_each = lambda pairs: tuple({(n if n != "tag" else n + v): (n, v) for n, v in pairs}.values())  # noqa: E731
+    def one_of_each(pairs: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        return tuple({name + value * (name == "tag"): (name, value) for name, value in pairs}.values())
+
     key = st.sampled_from([*SORT_KEYS, *SORT_KEYS, *SORT_KEYS, "owner"])
-    sort = st.lists(
-        st.tuples(key, st.sampled_from(["asc", "desc", None])), max_size=3, unique_by=lambda pair: pair[0]
-    ).map(tuple)
+    ways = st.sampled_from(["asc", "asc", "desc", None])
+    several = st.lists(st.tuples(key, ways), max_size=3, unique_by=lambda pair: pair[0]).map(tuple)
+    few = [None, None, None, None, "private", "shared", "community", "public", "all", "all", "all", "none"]
     return st.builds(
         Query,
-        visibility=st.sampled_from(
-            [None, None, None, "private", "shared", "community", "public", "all", "all", "none"]
-        ),
+        visibility=st.sampled_from(few),
         member_status=st.sampled_from([None, None, "pending", "accepted", "rejected", "all", "all", "some"]),
-        os_hidden=st.sampled_from([None, None, None, None, "true", "False", "True", "x"]),
-        filters=st.lists(FILTERS, max_size=2).map(one_of_each),
-        sort=sort,
+        os_hidden=st.sampled_from([None, None, None, None, None, None, "true", "False", "True", "x"]),
+        filters=st.one_of(st.just(()), st.just(()), st.lists(FILTERS, max_size=2).map(one_of_each)),
+        sort=st.one_of(st.tuples(st.tuples(key, ways)), several),
         classic=st.booleans(),
-        limit=st.sampled_from([None, None, 1, 2, 3, 5, 1000, 0, -1]),
+        limit=st.sampled_from([None, None, 1, 2, 2, 3, 3, 5, 1000, 0, -1]),
     )
 
 
