@@ -1,6 +1,7 @@
 """Many connections to both workers of a running service, let go together."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +31,14 @@ class Crowd:
         self.service, self.directory, self.database_url = service, directory, database_url
         self.account = Account(directory)
         self.connections: list[Asker] = []
+        end = time.monotonic() + 30
+        while service.log.read_text().count("is ready") < 2:
+            assert time.monotonic() < end
+            time.sleep(0.02)
         missing = Counter(dict.fromkeys(service.workers(), size // 2))
         spare = []
         while missing.total():
+            assert time.monotonic() < end, missing
             connection = Asker(service.port)
             assert connection("GET", "/healthcheck").status == 200
             worker = service.worker_of(connection.socket)
@@ -41,7 +47,6 @@ class Crowd:
                 self.connections.append(connection)
             else:
                 spare.append(connection)  # Kept until the end: the next one shall go to the other worker.
-            assert len(spare) < 1000
         for connection in spare:
             connection.close()
         self.ask = self.connections[0]

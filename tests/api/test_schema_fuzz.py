@@ -15,7 +15,7 @@ from tintype.testing.client import PATCH, Reply
 
 OWNER, ADMIN, MEMBER = "ann.p1.member-reader", "al.adm.admin-member-reader", "mia.m1.member-reader"
 MANY = settings(
-    max_examples=250, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=80, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 TEXT = st.text(max_size=30)
 EDGES = st.sampled_from(

@@ -243,7 +243,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[DEFAULT]\nuser_storage_quota = -1", ["user_storage_quota"]),
         ("[DEFAULT]\nuser_storage_quota = 8388608TB", ["user_storage_quota", "8388607TB"]),
         ("[DEFAULT]\nhashing_algorithm = crc32", ["hashing_algorithm = crc32", "sha512"]),  # CFG-13
-        ("[DEFAULT]\nhashing_algorithm = shake_128", ["hashing_algorithm"]),
+        ("[DEFAULT]\nhashing_algorithm = shake_128", ["hashing_algorithm"]),  # SEC-125
         ("[DEFAULT]\nbind_port = 65536", ["bind_port = 65536", "65535"]),
         ("[DEFAULT]\nworkers = 0", ["workers = 0"]),
         ("[DEFAULT]\ndebug = perhaps", ["debug = perhaps"]),

@@ -84,7 +84,7 @@ CHANGES = changes()
 def bodies() -> st.SearchStrategy[Sent]:
     safe = QCOW2 + bytes(8) + bytes(4) + b"\0\0\0\x10" + (10 << 20).to_bytes(8, "big") + bytes(600)
     backed = QCOW2 + (512).to_bytes(8, "big") + safe[16:]
-    sizes = (0, 1, 4000, 150_000, 600_000, 600_000, CAP, CAP + 1)
+    sizes = (0, 0, 1, 4000, 150_000, 600_000, 600_000, CAP, CAP + 1)
     bodies = [b"y" * size for size in sizes] + [safe, safe, backed]
 
     def sent(which: int, chunked: bool, announced: str, store: str | None) -> Sent:

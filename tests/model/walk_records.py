@@ -5,7 +5,7 @@ from typing import Any
 
 MIB = 1 << 20
 #: The deployment that the walks are about.
-TAGS, PROPERTIES, MEMBERS, CAP = 4, 5, 3, 700_000
+TAGS, PROPERTIES, MEMBERS, CAP = 3, 5, 3, 700_000
 IMAGES, BYTES = 7, MIB
 DISK_FORMATS = ("ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop")
 CONTAINER_FORMATS = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")

@@ -1,0 +1,51 @@
+"""oslo.policy's own tools know our rules by the namespace ``tintype``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tintype.rules import defaults
+
+BIN = Path(sys.executable).parent
+
+
+def said(*command):
+    done = subprocess.run([str(BIN / command[0]), *command[1:]], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_sample_generator_shows_every_rule():
+    sample = said("oslopolicy-sample-generator", "--namespace", "tintype")
+    for name, default in defaults.DEFAULTS.items():
+        assert f'#"{name}": "{default.text}"' in sample
+    assert "# DELETE  /v2/images/{image_id}" in sample
+
+
+@pytest.fixture
+def policy(tmp_path):
+    (tmp_path / "policy.yaml").write_text('delete_image: "!"\n')
+    (tmp_path / "glance-api.conf").write_text(f"[oslo_policy]\npolicy_file = {tmp_path}/policy.yaml\n")
+    return tmp_path
+
+
+def test_the_policy_generator_merges_a_deployments_rules(policy):
+    merged = said(
+        "oslopolicy-policy-generator", "--namespace", "tintype", "--config-file", f"{policy}/glance-api.conf"
+    )
+    assert '"delete_image": "!"' in merged
+    assert '"modify_image": "role:admin or' in merged
+
+
+def test_the_checker_judges_a_token_by_a_generated_file(policy):
+    generated = policy / "all.yaml"
+    generated.write_text(
+        said("oslopolicy-policy-generator", "--namespace", "tintype", "--config-file", f"{policy}/glance-api.conf")
+    )
+    access = policy / "access.json"
+    access.write_text('{"token": {"roles": [{"name": "reader"}], "project": {"id": "p"}, "user": {"id": "u"}}}')
+    asked = ("oslopolicy-checker", "--policy", str(generated), "--access", str(access), "--rule")
+    assert said(*asked, "get_images") == "passed: get_images\n"
+    assert said(*asked, "delete_image") == "failed: delete_image\n"
