@@ -90,6 +90,19 @@ def test_an_upload_against_a_delete_leaves_no_byte(us: Crowd) -> None:
     assert len(seen) > 1  # Otherwise they did not meet.
 
 
+def test_downloads_against_a_delete_find_nothing_wrong(us: Crowd) -> None:
+    seen: Counter[int] = Counter()
+    for _ in range(10 * ROUNDS):
+        path = us.image(b"data")
+        reads = [call("GET", f"{path}/file")] * 5
+        replies = us.at_once([*reads, call("DELETE", path), *reads])
+        assert replies[5].status == 204
+        seen.update(reply.status for reply in replies)
+    # IMG-DL-03, IMG-DL-05
+    assert set(seen) <= {200, 204, 404}
+    assert "lost or damaged" not in us.service.log.read_text()
+
+
 def test_of_uploads_at_once_one_is_stored(us: Crowd) -> None:
     for _ in range(2 * ROUNDS):
         path = us.image()

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from image_model import Model, refusal
 from list_model import Query, page
 from walk_records import ABE, ADMIN, ANN, BOB, EVERYBODY, MAX, MIA, SAM, Record, Sent, Who, ranged
-from walk_service import LIMITS, OPTIONS, Service
+from walk_service import LIMITS, OPTIONS, Service, now
 
 from tintype.testing.callers_process import Account, served_to_callers
 from tintype.testing.client import OCTETS, PATCH, Reply
@@ -31,7 +31,6 @@ from tintype.testing.client import OCTETS, PATCH, Reply
 OLD_PATCH = PATCH.replace("v2.1", "v2.0")
 STEPS = 40
 NEVER = "00000000-0000-4000-8000-000000000000"
-ASIDE = ["locations", "fast", "cheap", "nowhere", "usage", "usage", "usage", "stores", "stores/detail", "import"]
 
 
 class Walk(RuleBasedStateMachine):
@@ -339,7 +338,7 @@ class Walk(RuleBasedStateMachine):
             self.model.deleted(image)
             assert self.service.ask("GET", f"/v2/images/{image_id}", ADMIN).status == 404  # IMG-STM-23
 
-    @rule(who=draw.ANYBODY, which=draw.WHICH, what=st.sampled_from(ASIDE))
+    @rule(who=draw.ANYBODY, which=draw.WHICH, what=draw.ASIDE)
     def ask_aside(self, who: Who, which: int, what: str) -> None:
         image_id, image = self.picked(which)
         stores = [{"id": "fast", "default": "true"}, {"id": "cheap"}]
@@ -365,11 +364,6 @@ class Walk(RuleBasedStateMachine):
                 assert reply.status == (200 if who.admin or who.has("service") else 403)  # DISC-54
             case "import":
                 assert reply.json["import-methods"]["value"] == []
-
-
-def now() -> str:
-    # Without an argument gmtime() reads a coarser clock, which is late by milliseconds.
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time()))
 
 
 @pytest.fixture

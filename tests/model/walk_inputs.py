@@ -15,6 +15,9 @@ WHICH = st.integers(0, DEAD + 1)
 MARKERS = st.one_of(st.none(), WHICH)
 PROJECTS = st.sampled_from(["m1", "m1", "m2", "p2", "p1", "p3", "services"])
 STATUSES = st.sampled_from(["accepted", "accepted", "rejected", "pending", "maybe"])
+ASIDE = st.sampled_from(
+    ["locations", "fast", "cheap", "nowhere", "usage", "usage", "usage", "stores", "stores/detail", "import"]
+)
 TAGS = st.sampled_from(["t1", "t2", "t3", "ä b", "x" * 255, "t4", "x" * 256])
 NAMES = st.sampled_from(["n1", "n2", "N1", "é", "", None, "x" * 255])
 VISIBILITIES = st.sampled_from(["private", "shared", "shared", "community", "public"])

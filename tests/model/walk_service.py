@@ -1,6 +1,7 @@
 """The service that is walked through: its deployment, two connections, and what was counted."""
 
 import itertools
+import time
 from collections import Counter
 from typing import Any
 
@@ -44,3 +45,8 @@ class Service:
                     change = [{"op": "replace", "path": "/protected", "value": False}]
                     self.ask("PATCH", image["self"], ADMIN, json=change, headers={"Content-Type": PATCH})
                 assert self.ask("DELETE", image["self"], ADMIN).status == 204
+
+
+def now() -> str:
+    # Without an argument gmtime() reads a coarser clock, which is late by milliseconds.
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time()))

@@ -6,11 +6,10 @@ driver's own connection. Reads outside a transaction are one statement each; a t
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import Any, Protocol
 
 from sqlalchemy import ARRAY, BigInteger, ClauseElement, Text, bindparam, or_
-from sqlalchemy.dialects import sqlite as sa_sqlite
-from sqlalchemy.dialects.postgresql import asyncpg as sa_asyncpg
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
@@ -19,10 +18,17 @@ from tintype.model.errors import TintypeError
 
 Row = Sequence[Any]
 
-DIALECTS: dict[str, Any] = {
-    "postgresql": sa_asyncpg.dialect(),  # type: ignore[no-untyped-call]
-    "sqlite": sa_sqlite.dialect(),
-}
+
+@cache
+def dialect(kind: str) -> Any:
+    """Return what SQLAlchemy knows of one kind of database; only the one that is used is imported."""
+    if kind == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.dialect()
+    from sqlalchemy.dialects.postgresql import asyncpg
+
+    return asyncpg.dialect()  # type: ignore[no-untyped-call]
 
 
 class DatabaseUnavailable(TintypeError):
@@ -46,7 +52,7 @@ class Statement:
         """Return the text for one kind of database, and its parameters in order with their defaults."""
         found = self._compiled.get(kind)
         if found is None:
-            compiled: Any = self.executable.compile(dialect=DIALECTS[kind])
+            compiled: Any = self.executable.compile(dialect=dialect(kind))
             names = tuple((name, compiled.params.get(name)) for name in compiled.positiontup or ())
             found = self._compiled[kind] = (str(compiled), names)
         return found

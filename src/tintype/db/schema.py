@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from tintype.config.model import Database as DatabaseConfig
-from tintype.db.engine import DIALECTS, DatabaseUnavailable
+from tintype.db.engine import DatabaseUnavailable, dialect
 from tintype.db.tables import metadata
 from tintype.model.errors import TintypeError
 
@@ -34,10 +34,10 @@ class WrongSchema(TintypeError):
 
 def statements(kind: str) -> list[str]:
     """Return the statements that make the tables and indexes in an empty database."""
-    dialect = DIALECTS[kind]
+    spoken = dialect(kind)
     made: list[Any] = [CreateTable(table) for table in metadata.sorted_tables]
     made += [CreateIndex(index) for table in metadata.sorted_tables for index in sorted_indexes(table)]
-    return [str(each.compile(dialect=dialect)) for each in made]
+    return [str(each.compile(dialect=spoken)) for each in made]
 
 
 def sorted_indexes(table: Any) -> list[Any]:

@@ -200,6 +200,9 @@ async def download(
         try:
             file = await store.get(location, image.size)
         except StoreError as error:
+            now, _ = await fetch(svc, svc.db, caller, image_id, "download_image")
+            if now.locations != image.locations:  # It went because somebody had it removed, and nothing is wrong.
+                return await download(svc, caller, image_id, prefer)
             failure = error
             await _report(svc, image, location, store, error)
             continue
