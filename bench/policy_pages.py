@@ -19,7 +19,7 @@ from tintype.testing.client import ADMIN, OWNER, Client, client
 
 RULES = {
     "usual": "",
-    "twisted": "get_image: \"role:admin or (role:reader and ('linux':%(os_type)s or not 'never':%(name)s))\"\n",
+    "twisted": "get_image: \"(role:reader and ('linux':%(os_type)s or not 'never':%(name)s)) or role:admin\"\n",
 }
 
 
