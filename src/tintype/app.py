@@ -102,6 +102,10 @@ class Application:
             await self.svc.lease.end()
         except DatabaseUnavailable as error:
             log.warning("The lease of this worker could not be ended, it will lapse by itself: %s", error)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what ``build`` opened."""
         await self.svc.db.close()
         self.svc.crew.close()
         self._closing.close()
@@ -178,8 +182,7 @@ async def check(config: Config, repair: bool) -> list[Difference]:
     try:
         return await differences(application.svc, repair)
     finally:
-        await application.svc.db.close()
-        application.svc.crew.close()
+        await application.close()
 
 
 async def seed(config: Config, count: int) -> str:

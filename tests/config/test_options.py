@@ -30,7 +30,7 @@ def test_no_option_stands_in_the_table_twice():
 
 
 def test_options_that_do_nothing_say_why():
-    assert {option.standing for option in TABLE} <= {"used", "accepted", "obsolete", "refused"}
+    assert {option.standing for option in TABLE} <= {"used", "accepted", "obsolete"}
     assert [option.title for option in TABLE if not option.note] == []
 
 

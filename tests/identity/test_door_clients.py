@@ -1,15 +1,11 @@
 """Clients that log in with a password, as their users run them, without a Keystone anywhere."""
 
 import io
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import openstack as sdk
 import pytest
+from commands import openstack
 from glanceclient import Client as Glance
 from keystoneauth1 import exceptions
 from keystoneauth1.identity import v3
@@ -29,22 +25,6 @@ DATA = bytes(range(256)) * 400
 def service(tmp_path_factory):
     with serving_alone(tmp_path_factory.mktemp("served")) as running:
         yield running
-
-
-def openstack(home: Path, *words: Any, code: int = 0) -> Any:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHONDONTWRITE"))}
-    done = subprocess.run(
-        [Path(sys.executable).parent / "openstack", *map(str, words)],
-        env=kept | {"HOME": str(home), "PYTHONPYCACHEPREFIX": str(home.parent.parent / "bytecode")},
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return msgspec.json.decode(done.stdout) if "json" in words else done.stderr
 
 
 def as_bob(service: Served, path: str, project: str = "demo", password: str = BOBS) -> tuple[str, ...]:

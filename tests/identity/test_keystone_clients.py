@@ -1,16 +1,11 @@
 """Real clients log in at a real Keystone, find the service in its catalog, and use it."""
 
 import io
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from cloud import PASSWORD, REGION, Keystone, People, Person, service
+from commands import openstack
 from glanceclient import Client
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
@@ -27,32 +22,16 @@ def served(identity: Keystone, people: People, tmp_path_factory: pytest.TempPath
         yield running
 
 
-def openstack(person: Person, home: Path, *words: str, code: int = 0) -> Any:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHONDONTWRITE"))}
-    done = subprocess.run(
-        [Path(sys.executable).parent / "openstack", *person.words(), *words],
-        env=kept | {"HOME": str(home), "PYTHONPYCACHEPREFIX": str(home.parent.parent / "bytecode")},
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return msgspec.json.decode(done.stdout) if "json" in words else done.stderr
-
-
 def test_the_openstack_command_creates_lists_shares_and_is_refused(served, people, tmp_path) -> None:
     (tmp_path / "data").write_bytes(b"x" * 4096)
     words = ("image", "create", "--file", "data", "--disk-format", "raw", "--container-format", "bare")
-    made = openstack(people.owner, tmp_path, *words, "--shared", "-f", "json", "from-the-command")
+    made = openstack(tmp_path, *people.owner.words(), *words, "--shared", "-f", "json", "from-the-command")
     assert (made["status"], made["owner"]) == ("active", people.p1)
-    listed = openstack(people.owner, tmp_path, "image", "list", "-f", "json")
+    listed = openstack(tmp_path, *people.owner.words(), "image", "list", "-f", "json")
     assert made["id"] in {each["ID"] for each in listed}
     # CL-62: projects are looked up in Identity first
-    openstack(people.owner, tmp_path, "image", "add", "project", made["id"], people.p2)
-    assert "403" in openstack(people.reader, tmp_path, *words, "refused", code=1)
+    openstack(tmp_path, *people.owner.words(), "image", "add", "project", made["id"], people.p2)
+    assert "403" in openstack(tmp_path, *people.reader.words(), *words, "refused", code=1)
 
 
 def session(person: Person, project: str | None = None) -> Session:

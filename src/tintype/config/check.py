@@ -19,7 +19,7 @@ class Finding:
 
     where: str
     option: str
-    #: unknown, obsolete, accepted, refused, renamed, or used
+    #: unknown, obsolete, accepted, renamed, or used
     standing: str
     text: str
 

@@ -3,7 +3,6 @@
     used      read, checked, and part of ``Config``
     accepted  known; what it asks for is not in this version, or is not needed: the note says which
     obsolete  known from older files; does nothing
-    refused   known; a value that asks for it stops the start, since going on without it would be wrong
 
 Options of stores stand in the section ``<store>``: in a file that is the section
 named like the store, ``[backend_defaults]``, or ``[glance_store]`` where one store has no id.

@@ -281,13 +281,9 @@ def _logging(values: Values) -> Logging:
 
 
 def _check_accepted(values: Values) -> None:
-    """Say what is wrong with options that are not used yet, and which must not be ignored."""
+    """Say what is wrong with options that are not used yet, where a mistake should not wait for later."""
     for option in TABLE:
-        if option.section == "<store>":
-            continue
-        if option.standing == "refused" and values.get(option.section, option.name):
-            values.problem(option.section, option.name, f"stops the start: {option.note}")
-        elif option.standing == "accepted" and option.type is not None:
+        if option.section != "<store>" and option.standing == "accepted" and option.type is not None:
             values.get(option.section, option.name)
     for text in values.get("import_filtering_opts", "allowed_networks") or []:
         try:
