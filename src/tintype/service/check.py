@@ -83,8 +83,7 @@ async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> lis
     """Return what is wrong with an object that an image should have. A deleted image that is kept counts."""
     image = await rows.marker(svc.db, blob.image_id, None)
     locations = [each for each in image[0].locations if each.blob == blob.id] if image else []
-    now = await blobs.by_id(svc.db, blob.id)
-    if now is None or now.state != "live":  # It went while we were looking.
+    if not await _is_live(svc, blob):  # It went while we were looking.
         return []
     if not locations:
         if repair:
@@ -96,11 +95,13 @@ async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> lis
         return []
     try:
         file = await store.get(locations[0], blob.size)
-    except BlobNotFound:
+    except (BlobNotFound, BlobDamaged) as error:
+        if not await _is_live(svc, blob):  # It went before we opened it.
+            return []
+        if isinstance(error, BlobDamaged):
+            return [Difference("damaged-object", blob.name, f"image {blob.image_id} needs it: {error}")]
         detail = f"image {blob.image_id} needs it, store {store.id} does not have it"
         return [Difference("missing-object", blob.name, detail)]
-    except BlobDamaged as error:
-        return [Difference("damaged-object", blob.name, f"image {blob.image_id} needs it: {error}")]
     except StoreError as error:
         return [Difference("unreadable-store", store.id, str(error))]
     if file is not None:
@@ -111,6 +112,11 @@ async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> lis
         async with svc.db.begin() as tx:
             await blobs.unmark_damaged(tx, blob.id)
     return [Difference("marked-damaged", blob.name, f"image {blob.image_id} can be read again", repair)]
+
+
+async def _is_live(svc: Service, blob: Blob) -> bool:
+    now = await blobs.by_id(svc.db, blob.id)
+    return now is not None and now.state == "live"
 
 
 async def _counts(svc: Service, repair: bool) -> list[Difference]:
