@@ -1,6 +1,7 @@
 """Work in threads: its order, its bounds, and that nothing is abandoned half-way."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -37,12 +38,11 @@ def test_a_chain_does_its_work_in_order_and_never_two_at_a_time(crew: Crew) -> N
         for number in range(60):
             outcomes += [chain.submit(piece, index, number) for index, chain in enumerate(chains)]
             if number % 20 == 0:
-                await asyncio.sleep(0.03)  # longer than a thread lingers
+                await asyncio.sleep(0.03)  # long enough for every chain to run dry
         assert await asyncio.gather(*outcomes) == [number for number in range(60) for _ in chains]
 
     asyncio.run(work())
     assert all(numbers == list(range(60)) for numbers in done.values())
-    assert crew.waiting == 0
 
 
 def test_an_error_is_the_outcome_and_the_chain_goes_on(crew: Crew) -> None:
@@ -67,7 +67,6 @@ def test_more_chains_than_threads_all_get_on(crew: Crew) -> None:
             await crew.offload(time.sleep, 0)  # other work comes in between, too
 
     asyncio.run(asyncio.wait_for(work(), 20))
-    assert crew.waiting == 0
 
 
 def test_what_was_begun_in_a_thread_is_finished_before_a_cancellation_goes_on(crew: Crew) -> None:
@@ -158,15 +157,37 @@ def test_whoever_is_cancelled_while_waiting_takes_nothing() -> None:
 
 
 def test_a_crew_has_no_more_threads_than_it_may(crew: Crew) -> None:
-    names: set[str] = set()
+    computing, waiting = set[int](), set[int]()
 
-    def note() -> None:
-        names.add(threading.current_thread().name)
+    def note(threads: set[int]) -> None:
+        threads.add(threading.get_ident())
         time.sleep(0.001)
 
     async def work() -> None:
         chains = [crew.chain() for _ in range(20)]
-        await asyncio.gather(*(chain.submit(note) for chain in chains), *(crew.offload(note) for _ in range(20)))
+        await asyncio.gather(
+            *(chain.submit(note, computing) for chain in chains), *(crew.offload(note, waiting) for _ in range(20))
+        )
 
     asyncio.run(work())
-    assert 1 <= len(names) <= 3
+    assert 1 <= len(computing) <= len(os.sched_getaffinity(0))
+    assert 1 <= len(waiting) <= 3
+    assert not computing & waiting
+
+
+def test_a_closed_crew_has_ended_its_threads_after_what_they_were_doing() -> None:
+    before, ended = threading.active_count(), []
+
+    def slow() -> None:
+        time.sleep(0.05)
+        ended.append(True)
+
+    async def work() -> asyncio.Future[None]:
+        outcome = crew.chain().submit(slow)
+        await asyncio.sleep(0.01)
+        return outcome  # nobody is there any more to hear it
+
+    crew = Crew(2)
+    asyncio.run(work())
+    crew.close()
+    assert (ended, threading.active_count()) == ([True], before)

@@ -1,8 +1,7 @@
 """Work that would hold up the event loop, done in threads: one door, with an order and a bound.
 
-A *chain* does its pieces of work one after another, in the order they were given, on whichever thread of
-the crew is free. A thread that has nothing to do stays with its chain for a moment, so that a few busy
-transfers each keep their own threads, while many share what there is.
+A *chain* does its pieces of work one after another, in the order they were given, on whichever thread is
+free; chains that have more to do than there are threads take turns.
 """
 
 import asyncio
@@ -12,12 +11,11 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-
-#: Seconds that an idle thread waits for more work of the same chain.
-_LINGER = 0.02
 
 
 async def undisturbed(work: Awaitable[T]) -> T:
@@ -72,15 +70,17 @@ def _yield_to_the_loop() -> None:
 
 
 class Crew:
-    """A bounded number of threads and bytes for all transfers of a process."""
+    """A bounded number of threads and bytes for all transfers of a process.
+
+    What waits for a disk or another server has ``threads`` of them. What computes has as many as there are
+    processors: more would not be quicker, only in the way of the loop.
+    """
 
     def __init__(self, threads: int = 32, memory: int = 128 * 1024 * 1024):
         self.executor = ThreadPoolExecutor(threads, thread_name_prefix="crew", initializer=_yield_to_the_loop)
         self.budget = Budget(memory)
-        self._lock = threading.Lock()
-        self._waiting = 0
-        # As many at once as there are processors: more would not be quicker, only in the way of the loop.
-        self.turns = threading.Semaphore(len(os.sched_getaffinity(0)))
+        self._ready: SimpleQueue[Chain | None] = SimpleQueue()
+        self._computing: list[threading.Thread] = []
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Run one blocking call in a thread; when we are cancelled it is finished first."""
@@ -88,62 +88,60 @@ class Crew:
 
     def chain(self) -> "Chain":
         """Return a new chain."""
-        return Chain(self)
+        while len(self._computing) < len(os.sched_getaffinity(0)):
+            thread = threading.Thread(target=self._compute, name="computing", daemon=True)
+            thread.start()
+            self._computing.append(thread)
+        return Chain(self._ready)
 
-    @property
-    def waiting(self) -> int:
-        """How many chains have work and found no thread yet."""
-        return self._waiting
-
-    def wait_more(self, by: int) -> None:
-        """Count chains that wait for a thread; called from the loop and from the threads."""
-        with self._lock:
-            self._waiting += by
+    def _compute(self) -> None:
+        _yield_to_the_loop()
+        while (chain := self._ready.get()) is not None:
+            chain.step()
 
     def close(self) -> None:
         """End the threads after what they are doing."""
         self.executor.shutdown(cancel_futures=True)
+        for _ in self._computing:
+            self._ready.put(None)
+        for thread in self._computing:
+            thread.join()
 
 
 class Chain:
     """Pieces of work that are done in order, never two at a time."""
 
-    def __init__(self, crew: Crew):
-        self._crew = crew
+    def __init__(self, ready: "SimpleQueue[Chain | None]"):
+        self._ready = ready
         self._loop = asyncio.get_running_loop()
         self._work: deque[tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]]] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._running = False
 
     def submit(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Add a piece of work and return its outcome to be awaited."""
         outcome: asyncio.Future[T] = self._loop.create_future()
-        with self._changed:
+        with self._lock:
             self._work.append((work, args, outcome))
             if self._running:
-                self._changed.notify()
                 return outcome
             self._running = True
-            self._crew.wait_more(1)
-        self._crew.executor.submit(self._run)
+        self._ready.put(self)
         return outcome
 
-    def _run(self) -> None:
-        self._crew.wait_more(-1)
-        while True:
-            with self._changed:
-                if not self._work and not self._crew.waiting:
-                    self._changed.wait(_LINGER)
-                if not self._work:
-                    self._running = False
-                    return
-                work, args, outcome = self._work.popleft()
-            try:
-                with self._crew.turns:
-                    result, error = work(*args), None
-            except Exception as failure:  # Handed to whoever awaits the outcome.
-                result, error = None, failure
+    def step(self) -> None:
+        """Do the next piece of work, and then stand in line again if there is more."""
+        work, args, outcome = self._work.popleft()
+        try:
+            result, error = work(*args), None
+        except Exception as failure:  # Handed to whoever awaits the outcome.
+            result, error = None, failure
+        with suppress(RuntimeError):  # The loop was closed: nobody is there any more to hear it.
             self._loop.call_soon_threadsafe(_settle, outcome, result, error)
+        with self._lock:
+            self._running = bool(self._work)
+        if self._running:
+            self._ready.put(self)
 
 
 def _settle(outcome: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

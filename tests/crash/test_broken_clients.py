@@ -21,6 +21,8 @@ TYPE = b"Content-Type: application/octet-stream\r\n"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("broken"), None, "--workers", "2") as found:
+        # The second one starts when the first is ready, and what is counted here is counted of both.
+        eventually(lambda: found.service.log.read_text().count("is ready") == 2, 20)
         yield found
 
 

@@ -88,6 +88,13 @@ class Toy:
     async def refuse(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
         await answer(send, 409, b"no")
 
+    async def refuse_late(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """Change the mind after so many bytes of the body."""
+        wanted = int(query["after"])
+        while wanted > 0:
+            wanted -= len((await receive())["body"])
+        await answer(send, 409, b"no more")
+
     async def header(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
         await answer(send, 200, b"", [(b"x-echo", query["v"].encode("latin-1"))])
 

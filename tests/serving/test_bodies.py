@@ -4,11 +4,13 @@ import hashlib
 import socket
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from serving_toy import Client, Running, running
 
+from tintype.web.exchange import BODY_SLICE, LARGE_BODY
 from tintype.web.protocol import Limits
 
 SHORT = Limits(body_idle=0.4, send_idle=0.4, drain_seconds=0.4)
@@ -104,6 +106,77 @@ def test_whole_bodies_arrive_byte_for_byte_on_one_connection(server: Running, si
             )
             assert client.response().body == digest
             assert [server.saw(), server.saw()] == [("whole", size)] * 2
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize("size", [LARGE_BODY - 1, LARGE_BODY, LARGE_BODY + 1, BODY_SLICE, 3 * BODY_SLICE + 7])
+def test_what_follows_a_large_body_is_the_next_request_and_nothing_else_is(
+    server: Running, size: int, pause: float
+) -> None:
+    body = b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n" * (size // 30 + 1)
+    body, hello = body[:size], b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+    with server.client() as client:
+        head = f"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode()
+        for _ in range(2):
+            everything = head + body + hello + head + body + hello
+            end_of_body = len(head) + size
+            cuts = [len(head) + 3, len(head) + size // 2, end_of_body - 1, end_of_body + 5]
+            for start, end in pairwise([0, *cuts, len(everything)]):
+                client.send(everything[start:end])
+                time.sleep(pause)
+            digest = hashlib.sha256(body).hexdigest().encode()
+            assert [client.response().body for _ in range(4)] == [digest, b"hello"] * 2
+            assert [server.saw(), server.saw()] == [("whole", size)] * 2
+
+
+def test_a_large_body_that_is_refused_half_way_is_never_read_as_a_request(server: Running) -> None:
+    request = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+    with server.client() as client:
+        client.send(b"PUT /refuse-late?after=400000 HTTP/1.1\r\nHost: a\r\nContent-Length: 700000\r\n\r\n")
+        client.send((request * 20_000)[:500_000])
+        refusal = client.response()
+        assert (refusal.status, refusal.body) == (409, b"no more")
+        assert refusal.headers["connection"] == "close"
+        client.send((request * 20_000)[:200_000] + request)
+        assert client.is_closed()
+    assert server.is_idle()
+
+
+def test_a_large_body_that_stands_still_is_cut_off_and_one_that_is_slow_is_not(server: Running) -> None:
+    head = b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+    with server.client() as slow:
+        slow.send(head)
+        for _ in range(10):
+            time.sleep(0.15)
+            slow.send(b"x" * 100_000)
+        assert slow.response().status == 200
+        assert server.saw() == ("whole", 1_000_000)
+    with server.client() as still:
+        still.send(head + b"x" * 100_000)
+        began = time.monotonic()
+        assert server.saw() == ("cut", 100_000)
+        assert 0.3 < time.monotonic() - began < 2
+        assert still.is_closed()
+    assert server.is_idle()
+
+
+def test_a_large_body_that_is_given_up_leaves_no_descriptor_behind(server: Running) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    assert server.is_idle()
+    before = descriptors()
+    for way in (*WAYS[:3], "refused"):
+        with server.client() as client:
+            where = b"/refuse-late?after=300000" if way == "refused" else b"/upload"
+            client.send(b"PUT " + where + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 400_000)
+            if way == "refused":
+                assert client.response().status == 409
+            else:
+                end_by(client, way)
+                assert server.saw()[0] == "cut"
+        assert server.is_idle()
+        assert descriptors() == before
 
 
 # SEC-90

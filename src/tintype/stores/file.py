@@ -26,7 +26,7 @@ from tintype.offload import Crew, undisturbed
 from tintype.stores.driver import Batch, Health, LocalFile
 
 #: Bytes after which they are asked to be on the disk, so that the end comes quickly.
-SYNC_EVERY = 64 * 1024 * 1024
+SYNC_EVERY = 32 * 1024 * 1024
 #: Most buffers that one writev takes.
 _IOV_MAX = os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in os.sysconf_names else 1024
 

@@ -24,7 +24,7 @@ Batch = Sequence[bytes]
 
 BATCH = 1024 * 1024
 #: Batches that may be on their way through watchers at once, for one transfer.
-WINDOW = 4
+WINDOW = 8
 #: Seconds after which a batch that a slow source has not filled is passed on.
 PATIENCE = 1.0
 
@@ -63,9 +63,9 @@ async def transfer(
     md5 = hashlib.md5(usedforsecurity=False)
     digest = md5 if checks.algorithm == "md5" else hashlib.new(checks.algorithm, usedforsecurity=False)
     inspector = Inspector()
-    watchers: list[Watcher] = [_hashing(md5), inspector.feed]
+    watchers: list[Watcher] = [_both(inspector.feed, _hashing(digest))]
     if digest is not md5:
-        watchers.append(_hashing(digest))
+        watchers.append(_hashing(md5))
     size = 0
     virtual_size: int | None = None
     findings: Findings | None = None
@@ -106,6 +106,14 @@ def _hashing(digest: Any) -> Watcher:
     def feed(batch: Batch, /) -> None:
         for chunk in batch:
             digest.update(chunk)
+
+    return feed
+
+
+def _both(first: Watcher, second: Watcher) -> Watcher:
+    def feed(batch: Batch, /) -> None:
+        first(batch)
+        second(batch)
 
     return feed
 

@@ -1,13 +1,14 @@
 """One request and its response, as the application sees them: ``receive``, ``send`` and sendfile.
 
 A body that did not arrive whole is ``http.disconnect``, never an end. ``send`` raises ConnectionResetError once
-the client is gone.
+the client is gone. Large bodies of known length and files go past the transport, by a descriptor of our own.
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ log = logging.getLogger("tintype.web.exchange")
 
 SENDFILE = "tintype.sendfile"
 SENDFILE_SLICE = 4 << 20
+#: What must be missing of a body for it to be read past the parser, and what is read of it at once.
+LARGE_BODY = 256 << 10
+BODY_SLICE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Exchange(RequestResponseCycle):
     #: the end of the response is not the end of the connection: see ``Protocol.linger``
     lingers = False
     waiter: asyncio.Future[None] | None = None
+    #: our own descriptor of the socket while the body is read past the parser
+    source: int | None = None
 
     def lost(self) -> None:
         """The rest of the request will not come, and nobody reads the response."""
@@ -86,6 +92,7 @@ class Exchange(RequestResponseCycle):
                 log.error("%s %s was not answered to the end", self.scope["method"], self.scope["path"])
                 await self.fail(500, "Internal server error.")
         finally:
+            self.close_source()
             self.on_response = nothing
 
     async def fail(self, status: int, text: str) -> None:
@@ -109,26 +116,41 @@ class Exchange(RequestResponseCycle):
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
+        body = b""
         if not self.disconnected and not self.response_complete:
-            if self.more_body:
-                self.flow.resume_reading()
-            if self.more_body and not self.message_event.is_set():
-                reason = "nothing of the request's body came for too long"
-                idle = self.protocol.limits.body_idle
-                timer = self.protocol.loop.call_later(idle, self.protocol.cut_off, reason)
-                try:
-                    await self.message_event.wait()
-                finally:
-                    timer.cancel()
+            source = self.direct_source()
+            if source is not None and not self.chunks:
+                body = await self.read(source)
             else:
-                await self.message_event.wait()
-            self.message_event.clear()
+                await self.message()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        self.chunks.clear()
-        self.buffered = 0
+        if self.chunks:
+            body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+            self.chunks.clear()
+            self.buffered = 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def message(self) -> None:
+        """Wait for what the parser has to say."""
+        if self.more_body and self.source is None:
+            self.flow.resume_reading()
+        if self.more_body and not self.message_event.is_set():
+            with self.body_must_come():
+                await self.message_event.wait()
+        else:
+            await self.message_event.wait()
+        self.message_event.clear()
+
+    @contextmanager
+    def body_must_come(self) -> Iterator[None]:
+        """Cut the client off if we are still waiting when it may not be idle any longer."""
+        reason = "nothing of the request's body came for too long"
+        timer = self.protocol.loop.call_later(self.protocol.limits.body_idle, self.protocol.cut_off, reason)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     async def send(self, message: Any) -> None:
         if self.disconnected:
@@ -160,9 +182,60 @@ class Exchange(RequestResponseCycle):
 
     def drainable(self) -> bool:
         """Say whether the rest of the body is known to be so short that reading it is better than closing."""
-        if self.waiting_for_100_continue or self.length is None:
+        if self.waiting_for_100_continue or self.length is None or self.source is not None:
             return False
-        return self.length - self.received <= self.protocol.limits.drain_bytes
+        return self.missing() <= self.protocol.limits.drain_bytes
+
+    # Large bodies: each byte is copied once, out of the kernel, where transport and parser would copy it twice more
+
+    def missing(self) -> int:
+        """Return how many bytes of a body of known length have not come yet."""
+        return 0 if self.length is None else self.length - self.received
+
+    def direct_source(self) -> int | None:
+        """Return where the rest of the body is read from, past the parser; None where that does not pay."""
+        if self.source is None and self.missing() >= LARGE_BODY and self.protocol.extended:
+            if self.transport.is_closing():
+                return None
+            self.flow.pause_reading()
+            self.source = os.dup(self.transport.get_extra_info("socket").fileno())
+        return self.source
+
+    async def read(self, source: int) -> bytes:
+        """Return the next bytes of the body and never one that follows it. With the last the parser goes on."""
+        body = b""
+        while not self.disconnected:
+            try:
+                body = os.read(source, min(self.missing(), BODY_SLICE))
+            except BlockingIOError:
+                await self.readable(source)
+                continue
+            except (ConnectionError, TimeoutError):
+                pass  # as if it had ended here
+            if not body:
+                self.cut()
+            break
+        self.received += len(body)
+        if not self.missing():
+            self.close_source()
+            self.protocol.body_was_read()
+            self.message_event.clear()
+        return body
+
+    async def readable(self, source: int) -> None:
+        self.waiter = waiter = self.protocol.loop.create_future()
+        self.protocol.loop.add_reader(source, wake, waiter)
+        try:
+            with self.body_must_come():
+                await waiter
+        finally:
+            self.protocol.loop.remove_reader(source)
+            self.waiter = None
+
+    def close_source(self) -> None:
+        if self.source is not None:
+            os.close(self.source)
+            self.source = None
 
     # Files
 

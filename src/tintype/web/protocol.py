@@ -300,6 +300,12 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
         exchange.message_event.set()
 
+    def body_was_read(self) -> None:
+        """Go on behind a body that the parser has not seen the end of."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.on_message_complete()
+        self.flow.resume_reading()
+
     def on_message_complete(self) -> None:
         if self.in_head:
             return  # only its head was read, and will be again
