@@ -1,6 +1,6 @@
 """The one way for bytes: source -> watched (size, digests, inspector) -> sink.
 
-Bytes move in batches of a mebibyte or more, lists of the chunks as they came, never joined. While a sink
+Bytes move in batches of two mebibytes or more, lists of the chunks as they came, never joined. While a sink
 writes one batch the digests of it are made in other threads and the next one is being read. Whatever is
 wrong with the data is said inside the source, before the sink sees its end: a sink never finishes bad bytes.
 """
@@ -22,9 +22,10 @@ from tintype.streams.inspect import Findings, Inspector
 
 Batch = Sequence[bytes]
 
-BATCH = 1024 * 1024
+#: Smaller ones cost more switches between threads, larger ones fall out of the processor's cache.
+BATCH = 2 * 1024 * 1024
 #: Batches that may be on their way through watchers at once, for one transfer.
-WINDOW = 8
+WINDOW = 4
 #: Seconds after which a batch that a slow source has not filled is passed on.
 PATIENCE = 1.0
 
