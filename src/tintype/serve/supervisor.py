@@ -1,7 +1,7 @@
 """The processes of ``tintype serve``: a supervisor, and workers that share one listening socket.
 
     supervisor   binds, forks, restarts what dies, passes orders on; opens neither database nor threads
-    worker       one loop, one application, one HTTP server
+    worker       one loop, one application, one HTTP server: see ``worker``
 
     SIGTERM, SIGINT   listen no more; let what runs finish within ``graceful_timeout``; a second one: end now
     SIGHUP            read the configuration again; a bad one changes nothing
@@ -9,9 +9,7 @@
 The first worker starts alone. When it cannot, the others could not either, and the supervisor gives up.
 """
 
-import asyncio
 import errno
-import gc
 import logging
 import math
 import os
@@ -19,50 +17,29 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
-
-import uvicorn
-import uvloop
 
 from tintype.config.model import Config, Server
-from tintype.model.errors import TintypeError
-from tintype.web import protocol
+from tintype.serve.worker import (
+    DRAIN,
+    HURRY,
+    READY,
+    RELOAD,
+    SIGNALS,
+    START_FAILED,
+    UNDO_SECONDS,
+    Build,
+    Job,
+    ReadConfig,
+    work,
+)
 
 log = logging.getLogger("tintype.serve")
 
-SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
-
-#: what the supervisor writes to a worker, and what a worker writes back
-DRAIN, HURRY, RELOAD, READY = b"d", b"h", b"r", b"+"
-
-#: seconds that cancelled requests get to take back what they had done
-UNDO_SECONDS = 30.0
 #: seconds from a second SIGTERM to SIGKILL
 HURRY_SECONDS = 10.0
 #: a worker that lives shorter than this is restarted later and later, up to the second figure
 QUICK_DEATH, LONGEST_BACK_OFF = 1.0, 30.0
-
-START_FAILED = 1
-
-Build = Callable[[Config], Awaitable["Application"]]
-ReadConfig = Callable[[], Config]
-
-
-class Application(Protocol):
-    """What a worker runs: an ASGI application that opens its things in ``start`` and closes them in ``stop``."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
-
-    async def start(self) -> None:
-        """Open database and stores. Whatever is raised ends the worker."""
-
-    async def stop(self) -> None:
-        """Close them. No request runs any more."""
-
-    def reload(self, config: Config) -> None:
-        """Go on with ``config``, which has been checked."""
 
 
 @dataclass
@@ -182,7 +159,7 @@ def spawn(crew: Crew) -> None:
         # A copy of the supervisor's ends would keep the other workers from noticing its death.
         for channel in (ours, *(worker.channel for worker in crew.workers.values())):
             channel.close()
-        code = work(crew, theirs)
+        code = work(Job(crew.config, crew.reload_config, crew.build, crew.listener, theirs))
     except BaseException:
         log.exception("worker %s failed", os.getpid())
     finally:
@@ -275,124 +252,3 @@ def bury(crew: Crew) -> None:
             delay = min(0.5 * 2**crew.quick_deaths, LONGEST_BACK_OFF)
         crew.not_before = time.monotonic() + delay
         log.error("worker %s ended %s after %.1f s; another one starts in %g s", pid, how, lived, delay)
-
-
-def work(crew: Crew, channel: socket.socket) -> int:
-    """Be a worker; return the exit code."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to every process: the supervisor decides
-    # Before there are threads: they, and what they start, would keep the signals blocked.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run_worker(crew, channel))
-
-
-async def run_worker(crew: Crew, channel: socket.socket) -> int:
-    try:
-        app = await crew.build(crew.config)
-        await app.start()
-    except (TintypeError, OSError) as error:
-        log.error("the service cannot start: %s", error)
-        return START_FAILED
-    except Exception:
-        log.exception("the service cannot start")
-        return START_FAILED
-    server = http_server(app, crew.config.server)
-    await server.startup(sockets=[crew.listener])
-    ticking = asyncio.create_task(server.main_loop())  # keeps the Date header right
-    sys.setswitchinterval(0.001)  # The loop waits so long at most for a thread that computes.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)  # A page of a thousand images is not garbage a dozen times over.
-    stopping, hurrying = asyncio.Event(), asyncio.Event()
-
-    def obey() -> None:
-        try:
-            orders = channel.recv(64)
-        except ConnectionResetError:  # the other way in which the end of a supervisor shows
-            orders = b""
-        if not orders:
-            log.error("the supervisor is gone, so worker %s ends", os.getpid())
-            loop.remove_reader(channel)
-        if not orders or DRAIN in orders:
-            stopping.set()
-        if HURRY in orders:
-            stopping.set()
-            hurrying.set()
-        if RELOAD in orders:
-            swap(crew, app)
-
-    loop = asyncio.get_running_loop()
-    channel.setblocking(False)
-    channel.send(READY)
-    loop.add_reader(channel, obey)
-    loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    log.info("worker %s is ready", os.getpid())
-
-    await stopping.wait()
-    crew.listener.close()
-    await drain(server, crew.config.server.graceful_timeout, hurrying)
-    await app.stop()
-    server.should_exit = True
-    await ticking
-    return 0
-
-
-def http_server(app: Application, options: Server) -> uvicorn.Server:
-    """Return a server that waits for ``startup``; its limits are the protocol's."""
-    config = uvicorn.Config(
-        cast(Any, app),
-        http=protocol.protocol_class(protocol.Limits()),
-        ws="none",
-        interface="asgi3",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=options.backlog,
-        timeout_keep_alive=math.ceil(options.keep_alive),
-    )
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    return server
-
-
-def swap(crew: Crew, app: Application) -> None:
-    """Go on with the configuration of now."""
-    try:
-        config = crew.reload_config()
-        app.reload(config)
-    except Exception:
-        log.exception("worker %s goes on with the configuration it has", os.getpid())
-    else:
-        crew.config = config
-
-
-async def drain(server: uvicorn.Server, grace: float, hurrying: asyncio.Event) -> None:
-    """Let running requests finish, then cancel them and wait until they have taken back what they did.
-
-    uvicorn would cancel them and close the application under their undo.
-    """
-    state = server.server_state
-    for accepting in server.servers:
-        accepting.close()
-    began = time.monotonic()
-    while state.connections or state.tasks:
-        for connection in list(state.connections):
-            connection.shutdown()  # again, for those that were accepted at the last moment
-        if hurrying.is_set() or time.monotonic() >= began + grace:
-            break
-        await asyncio.sleep(0.05)
-    if running := set(state.tasks):
-        log.warning("%s requests had to be cancelled", len(running))
-        for task in running:
-            task.cancel()
-        if left := (await asyncio.wait(running, timeout=UNDO_SECONDS))[1]:
-            log.error("%s requests could not take back in time what they did; upkeep will", len(left))
-    for _ in range(10):
-        if state.connections:
-            await asyncio.sleep(0.05)  # the last answers are on their way
-    for connection in list(state.connections):
-        connection.transport.abort()
