@@ -439,7 +439,8 @@ def test_without_a_schema_file_the_one_glance_ships_holds(tmp_path):
 
 @pytest.mark.parametrize(
     "document", ["[]", "{", '{"a": 1}', '{"properties": [], "required": []}', '{"properties": {}, "required": "a"}',
-                 '{"min_disk": {"type": "string"}}', '{"properties": {"owner": {}}}'],
+                 '{"min_disk": {"type": "string"}}', '{"properties": {"owner": {}}}', '{"a": {"pattern": "("}}',
+                 '{"a": {"pattern": 5}}', '{"a": {"type": "words"}}', '{"a": {"type": "array", "items": 7}}'],
 )  # fmt: skip
 def test_a_schema_file_that_cannot_hold_stops_the_start(tmp_path, document):
     (tmp_path / "schema-image.json").write_text(document)

@@ -73,6 +73,35 @@ def test_a_body_shorter_than_its_length_never_looks_whole(
     assert server.is_idle()
 
 
+@pytest.mark.parametrize("size", [0, 5, LARGE_BODY, 3 * BODY_SLICE])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_client_may_end_its_side_when_its_request_is_whole(server: Running, framing: str, size: int) -> None:
+    body = b"x" * size
+    head = f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked"
+    framed = body if framing == "length" else (chunk(body) if body else b"") + b"0\r\n\r\n"
+    request = f"PUT /upload HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n".encode() + framed
+    hello = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+    with server.client() as client:
+        client.send(hello + request + hello + request)
+        client.socket.shutdown(socket.SHUT_WR)
+        digest = hashlib.sha256(body).hexdigest().encode()
+        assert [client.response().body for _ in range(4)] == [b"hello", digest] * 2
+        assert [server.saw(), server.saw()] == [("whole", size)] * 2
+        assert client.is_closed()
+    assert server.is_idle()
+
+
+def test_an_answer_that_takes_a_while_reaches_a_client_that_has_ended_its_side(server: Running) -> None:
+    with server.client() as client:
+        client.send(b"GET /slow?s=0.3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.response().body == b"slept"
+        assert client.is_closed()
+    with server.client() as gone:
+        gone.send(b"GET /slow?s=0.3 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert server.is_idle()
+
+
 @pytest.mark.parametrize("ending", [b"", b"0", b"0\r\n", b"0\r\nTrailer: x\r\n"])
 def test_a_last_chunk_that_is_cut_is_no_end(server: Running, ending: bytes) -> None:
     with server.client() as client:

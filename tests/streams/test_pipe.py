@@ -174,6 +174,21 @@ def test_the_sink_never_sees_the_end_of_bad_bytes(crew: Crew, case: str) -> None
     assert crew.budget.used == 0
 
 
+@pytest.mark.parametrize(("limit", "kind"), [({"most": 10}, OverLimit), ({"announced": 10}, Invalid)])
+def test_the_first_byte_that_is_too_much_is_refused_at_once(
+    crew: Crew, limit: dict[str, int], kind: type[Exception]
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"eleven byte"
+        await asyncio.sleep(60)
+
+    async def work() -> None:
+        with pytest.raises(kind):
+            await asyncio.wait_for(transfer(endless(), Sink(), crew, checks(**limit)), 5)
+
+    run(work())
+
+
 def test_room_is_asked_for_before_bytes_are_passed_on(crew: Crew) -> None:
     sink, asked = Sink(), []
 

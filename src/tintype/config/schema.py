@@ -49,4 +49,16 @@ def _understood(document: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         raise ValueError("required must be a list of names")
     if base := sorted(BASE & properties.keys()):
         raise ValueError(f"{base[0]} is an attribute that every image has; it cannot be defined again")
+    for name, declared in properties.items():
+        _check_usable(name, declared)
     return MappingProxyType(properties), tuple(dict.fromkeys(required))
+
+
+def _check_usable(name: str, declared: Any) -> None:
+    """Raise ValueError where no property can be checked against ``declared``."""
+    import fastjsonschema  # few deployments have such a file
+
+    try:
+        fastjsonschema.compile(declared, use_default=False, use_formats=False)
+    except Exception as error:  # The compiler stumbles over nonsense in many ways, and all mean this.
+        raise ValueError(f"the schema of {name} cannot be used: {error}") from error

@@ -17,16 +17,19 @@ from tintype.offload import undisturbed
 
 T = TypeVar("T")
 
+#: Seconds between two looks whether another process has ended its transaction.
+_LOOK = 0.001
+
 
 class _Thread:
     """One thread that owns one SQLite connection and does what it is given, in order."""
 
     def __init__(self, config: DatabaseConfig, role: str):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{role}")
-        self._connection = self._pool.submit(self._open, config).result()
+        self._connection = self._pool.submit(self._open, config, role).result()
 
     @staticmethod
-    def _open(config: DatabaseConfig) -> sqlite3.Connection:
+    def _open(config: DatabaseConfig, role: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             str(config.path), timeout=config.busy_timeout, isolation_level=None, cached_statements=512
         )
@@ -34,6 +37,8 @@ class _Thread:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=-65536")
+        if role == "writer":
+            connection.execute("PRAGMA busy_timeout=0")  # It waits in ``_begin``.
         return connection
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -87,6 +92,7 @@ class SQLite:
         self._writer = _Thread(config, "writer")
         self._reader = _Thread(config, "reader")
         self._turn = asyncio.Lock()
+        self._patience = config.busy_timeout
 
     async def rows(self, statement: Statement, **values: Any) -> list[Row]:
         return await _Transaction(self._reader).rows(statement, **values)
@@ -97,10 +103,8 @@ class SQLite:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
         async with self._turn:
-            # IMMEDIATE: a transaction that first reads and then wants to write would be refused at once
-            # when another process wrote in between, whatever the busy timeout.
             try:
-                await undisturbed(self._writer.do(lambda c: c.execute("BEGIN IMMEDIATE")))
+                await undisturbed(self._writer.do(lambda c: _begin(c, self._patience)))
                 yield _Transaction(self._writer)
             except BaseException:
                 await undisturbed(self._writer.do(_rollback))
@@ -115,6 +119,25 @@ class SQLite:
         async with self._turn:
             await asyncio.to_thread(self._writer.close)
             await asyncio.to_thread(self._reader.close)
+
+
+def _begin(connection: sqlite3.Connection, patience: float) -> None:
+    """Begin a transaction as the only one that writes, when the other processes have ended theirs.
+
+    IMMEDIATE: one that first reads and then wants to write would be refused at once when another process wrote in
+    between, whatever the busy timeout. SQLite's own waiting looks ever more seldom, up to 100 ms apart, and whoever
+    has waited longest comes last: of 8 clients of two workers the slowest in a hundred waited 290 to 380 ms.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+            time.sleep(_LOOK)
+        else:
+            return
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

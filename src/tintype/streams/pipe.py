@@ -74,9 +74,9 @@ async def transfer(
     async def source() -> AsyncGenerator[Batch, None]:
         nonlocal size, virtual_size, findings
         async with (
-            aclosing(_gathered(chunks)) as gathered,
-            aclosing(_sized(gathered, checks)) as sized,
-            aclosing(_watched(sized, watchers, crew)) as watched,
+            aclosing(_gathered(chunks, checks)) as gathered,
+            aclosing(_roomy(gathered, checks)) as roomy,
+            aclosing(_watched(roomy, watchers, crew)) as watched,
         ):
             async for batch in watched:
                 size += _bytes_in(batch)
@@ -119,13 +119,21 @@ def _both(first: Watcher, second: Watcher) -> Watcher:
     return feed
 
 
-async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Batch, None]:
-    """Yield the chunks in lists of at least ``BATCH`` bytes; smaller ones at the end or from a slow source."""
+async def _gathered(chunks: AsyncIterator[bytes], checks: Checks) -> AsyncGenerator[Batch, None]:
+    """Yield the chunks in lists of at least ``BATCH`` bytes; smaller ones at the end or from a slow source.
+
+    The first byte that is too much ends it at once, whatever else may still come.
+    """
     batch: list[bytes] = []
-    size, began = 0, 0.0
+    total, size, began = 0, 0, 0.0
     async for chunk in chunks:
         if not chunk:
             continue
+        total += len(chunk)
+        if checks.announced is not None and total > checks.announced:
+            raise Invalid(f"More bytes came than the {checks.announced} that were announced.")
+        if total > checks.most:
+            raise OverLimit(f"The data are larger than the limit of {checks.most} bytes for one image.")
         if not batch:
             began = time.monotonic()
         batch.append(chunk)
@@ -137,15 +145,11 @@ async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Batch, None]
         yield batch
 
 
-async def _sized(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGenerator[Batch, None]:
-    """Pass batches on while they are within every limit."""
+async def _roomy(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGenerator[Batch, None]:
+    """Pass batches on when there is room for them."""
     total = 0
     async for batch in batches:
         total += _bytes_in(batch)
-        if checks.announced is not None and total > checks.announced:
-            raise Invalid(f"More bytes came than the {checks.announced} that were announced.")
-        if total > checks.most:
-            raise OverLimit(f"The data are larger than the limit of {checks.most} bytes for one image.")
         await checks.room(total)
         yield batch
 

@@ -91,8 +91,13 @@ class Protocol(HttpToolsProtocol):
         self.running = None
         self.cycle = None  # type: ignore[assignment]  # the collector need not untangle us
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Say whether the connection stays: whoever has sent a whole request may end their side and wait."""
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return True
         self.watch_sending()  # the transport closes itself, as soon as the client has taken what waits for it
+        return False
 
     def shutdown(self) -> None:
         """The server is about to end: idle connections go now, the others with their last response."""
