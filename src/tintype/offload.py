@@ -40,7 +40,14 @@ class Budget:
 
     def __init__(self, size: int):
         self._size, self.used = size, 0
+        #: bytes that are about to be taken
+        self.coming = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def plenty(self) -> bool:
+        """Whether most of it is free, so that taking more at once does nobody harm."""
+        return self.used + self.coming < self._size // 2
 
     async def take(self, amount: int) -> None:
         """Wait until ``amount`` more bytes fit. A single piece always fits when nothing else is in use."""

@@ -5,7 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -334,6 +334,41 @@ def test_transfers_that_wait_for_memory_never_wait_for_each_other() -> None:
 
     run(all_of_them())
     assert small.budget.used == 0
+    small.close()
+
+
+def test_transfers_that_wait_for_memory_have_read_one_chunk_each_and_no_more() -> None:
+    small, read = Crew(4, memory=4 * MIB), 0
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        nonlocal read
+        while True:
+            read += MIB // 4
+            yield bytes(MIB // 4)
+            await asyncio.sleep(0)
+
+    async def work() -> None:
+        stopped = asyncio.Event()
+
+        async def sink(batches: AsyncIterator[Batch]) -> str:
+            async for _ in batches:
+                await stopped.wait()
+                raise StoreFull("enough")
+            return "never"
+
+        bodies = [body() for _ in range(32)]
+        transfers = [transfer(each, sink, small, checks()) for each in bodies]
+        running = asyncio.gather(*transfers, return_exceptions=True)
+        await asyncio.sleep(0.5)
+        stopped.set()
+        assert [type(outcome) for outcome in await running] == [StoreFull] * 32
+        for each in bodies:
+            await each.aclose()
+
+    run(work())
+    # Each has one more that waits; the first of them gathered before memory was scarce.
+    assert read <= 4 * MIB + 32 * MIB // 4 + 4 * MIB
+    assert (small.budget.used, small.budget.coming) == (0, 0)
     small.close()
 
 

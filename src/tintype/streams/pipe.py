@@ -17,7 +17,7 @@ import msgspec
 
 from tintype.model.blob import Stored
 from tintype.model.errors import Invalid, OverLimit
-from tintype.offload import Crew, undisturbed
+from tintype.offload import Budget, Crew, undisturbed
 from tintype.streams.inspect import Findings, Inspector
 
 Batch = Sequence[bytes]
@@ -74,7 +74,7 @@ async def transfer(
     async def source() -> AsyncGenerator[Batch, None]:
         nonlocal size, virtual_size, findings
         async with (
-            aclosing(_gathered(chunks, checks)) as gathered,
+            aclosing(_gathered(chunks, checks, crew.budget)) as gathered,
             aclosing(_roomy(gathered, checks)) as roomy,
             aclosing(_watched(roomy, watchers, crew)) as watched,
         ):
@@ -119,30 +119,36 @@ def _both(first: Watcher, second: Watcher) -> Watcher:
     return feed
 
 
-async def _gathered(chunks: AsyncIterator[bytes], checks: Checks) -> AsyncGenerator[Batch, None]:
-    """Yield the chunks in lists of at least ``BATCH`` bytes; smaller ones at the end or from a slow source.
+async def _gathered(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget) -> AsyncGenerator[Batch, None]:
+    """Yield the chunks in lists of at least ``BATCH`` bytes; smaller ones at the end, from a slow source, or when
+    memory is scarce.
 
     The first byte that is too much ends it at once, whatever else may still come.
     """
     batch: list[bytes] = []
     total, size, began = 0, 0, 0.0
-    async for chunk in chunks:
-        if not chunk:
-            continue
-        total += len(chunk)
-        if checks.announced is not None and total > checks.announced:
-            raise Invalid(f"More bytes came than the {checks.announced} that were announced.")
-        if total > checks.most:
-            raise OverLimit(f"The data are larger than the limit of {checks.most} bytes for one image.")
-        if not batch:
-            began = time.monotonic()
-        batch.append(chunk)
-        size += len(chunk)
-        if size >= BATCH or time.monotonic() - began > PATIENCE:
+    try:
+        async for chunk in chunks:
+            if not chunk:
+                continue
+            total += len(chunk)
+            if checks.announced is not None and total > checks.announced:
+                raise Invalid(f"More bytes came than the {checks.announced} that were announced.")
+            if total > checks.most:
+                raise OverLimit(f"The data are larger than the limit of {checks.most} bytes for one image.")
+            if not batch:
+                began = time.monotonic()
+            batch.append(chunk)
+            size += len(chunk)
+            budget.coming += len(chunk)
+            if size >= BATCH or not budget.plenty or time.monotonic() - began > PATIENCE:
+                yield batch
+                budget.coming -= size
+                batch, size = [], 0
+        if batch:
             yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    finally:
+        budget.coming -= size
 
 
 async def _roomy(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGenerator[Batch, None]:

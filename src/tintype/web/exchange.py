@@ -25,7 +25,7 @@ SENDFILE = "tintype.sendfile"
 SENDFILE_SLICE = 4 << 20
 #: What must be missing of a body for it to be read past the parser, and what is read of it at once.
 LARGE_BODY = 256 << 10
-BODY_SLICE = 2 << 20
+BODY_SLICE = 512 << 10
 
 
 @dataclass(frozen=True)
