@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -43,6 +43,43 @@ def test_a_chain_does_its_work_in_order_and_never_two_at_a_time(crew: Crew) -> N
 
     asyncio.run(work())
     assert all(numbers == list(range(60)) for numbers in done.values())
+
+
+class Crossing:
+    """A lock that lets ``meanwhile`` happen when it has just been given back by one of the crew's threads."""
+
+    def __init__(self, meanwhile: Callable[[], object]):
+        self._lock, self._meanwhile = threading.Lock(), meanwhile
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if threading.current_thread().name == "computing":
+            self._meanwhile()
+
+
+def test_a_chain_whose_next_piece_comes_as_it_runs_dry_is_in_line_once(crew: Crew) -> None:
+    later: list[asyncio.Future[str]] = []
+
+    async def work() -> None:
+        loop, chain = asyncio.get_running_loop(), crew.chain()
+
+        async def submit() -> None:
+            if len(later) < 20:
+                later.append(chain.submit(lambda: "later"))
+
+        chain._lock = Crossing(lambda: asyncio.run_coroutine_threadsafe(submit(), loop).result())  # type: ignore[assignment]
+        assert await chain.submit(lambda: "first") == "first"
+        while len(later) < 20:
+            await asyncio.sleep(0.001)
+        assert await asyncio.gather(*later) == ["later"] * 20
+        await asyncio.sleep(0.02)
+
+    asyncio.run(asyncio.wait_for(work(), 10))
+    # Twice in line for one piece, and the second thread that comes finds nothing and dies of it.
+    assert [thread.is_alive() for thread in crew._computing] == [True] * len(os.sched_getaffinity(0))
 
 
 def test_an_error_is_the_outcome_and_the_chain_goes_on(crew: Crew) -> None:

@@ -146,8 +146,8 @@ class Chain:
         with suppress(RuntimeError):  # The loop was closed: nobody is there any more to hear it.
             self._loop.call_soon_threadsafe(_settle, outcome, result, error)
         with self._lock:
-            self._running = bool(self._work)
-        if self._running:
+            self._running = more = bool(self._work)
+        if more:  # Not ``_running``: that may be true again because of a piece that has put us in line itself.
             self._ready.put(self)
 
 

@@ -126,7 +126,7 @@ def _begin(connection: sqlite3.Connection, patience: float) -> None:
 
     IMMEDIATE: one that first reads and then wants to write would be refused at once when another process wrote in
     between, whatever the busy timeout. SQLite's own waiting looks ever more seldom, up to 100 ms apart, and whoever
-    has waited longest comes last: of 8 clients of two workers the slowest in a hundred waited 290 to 380 ms.
+    has waited longest comes last: with 8 clients of two workers one write in a hundred took 0.2 to 1.6 s.
     """
     end = time.monotonic() + patience
     while True:
