@@ -64,16 +64,17 @@ def test_a_chain_whose_next_piece_comes_as_it_runs_dry_is_in_line_once(crew: Cre
     later: list[asyncio.Future[str]] = []
 
     async def work() -> None:
-        loop, chain = asyncio.get_running_loop(), crew.chain()
+        loop, chain, all_came = asyncio.get_running_loop(), crew.chain(), asyncio.Event()
 
         async def submit() -> None:
             if len(later) < 20:
                 later.append(chain.submit(lambda: "later"))
+            else:
+                all_came.set()
 
         chain._lock = Crossing(lambda: asyncio.run_coroutine_threadsafe(submit(), loop).result())  # type: ignore[assignment]
         assert await chain.submit(lambda: "first") == "first"
-        while len(later) < 20:
-            await asyncio.sleep(0.001)
+        await all_came.wait()
         assert await asyncio.gather(*later) == ["later"] * 20
         await asyncio.sleep(0.02)
 
