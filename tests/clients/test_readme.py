@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from needs import need
+
 from tintype.testing.process import served
 
 README = Path(__file__).parents[2] / "README.md"
@@ -21,6 +23,7 @@ def commands() -> str:
 
 
 def test_the_first_five_minutes_go_as_the_readme_says(tmp_path: Path, bytecode: Path) -> None:
+    need("curl")
     folder = tmp_path / "terminal"
     folder.mkdir()
     with served(tmp_path) as service:
