@@ -186,6 +186,14 @@ class Exchange(RequestResponseCycle):
             return False
         return self.missing() <= self.protocol.limits.drain_bytes
 
+    def own_descriptor(self) -> int:
+        """Return a second descriptor of the socket, to be closed by us.
+
+        The loop does not let us wait on the transport's own, and this one cannot become somebody else's connection
+        when the transport is closed meanwhile.
+        """
+        return os.dup(self.transport.get_extra_info("socket").fileno())
+
     # Large bodies: each byte is copied once, out of the kernel, where transport and parser would copy it twice more
 
     def missing(self) -> int:
@@ -198,7 +206,7 @@ class Exchange(RequestResponseCycle):
             if self.transport.is_closing():
                 return None
             self.flow.pause_reading()
-            self.source = os.dup(self.transport.get_extra_info("socket").fileno())
+            self.source = self.own_descriptor()
         return self.source
 
     async def read(self, source: int) -> bytes:
@@ -250,9 +258,7 @@ class Exchange(RequestResponseCycle):
         if self.disconnected or self.transport.is_closing():
             raise self.client_gone()
         self.transport.set_write_buffer_limits()
-        # The loop does not let us wait on the transport's own descriptor. A second one also stays
-        # ours, and cannot become somebody else's connection, when the transport is closed meanwhile.
-        out = os.dup(self.transport.get_extra_info("socket").fileno())
+        out = self.own_descriptor()
         try:
             await self.copy(out, fd, offset, count)
         finally:
