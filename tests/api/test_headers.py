@@ -98,6 +98,7 @@ def test_data_are_sent_as_what_clients_can_stream(api, image, wanted):
     assert answer.headers["content-md5"] == hashlib.md5(b"0123456789").hexdigest()
     assert int(answer.headers["content-length"]) == len(answer.body) == (3 if wanted else 10)
     assert answer.headers["x-content-type-options"] == "nosniff"  # RUL-14
+    assert answer.headers["content-disposition"] == "attachment"  # SEC-103: a page in it is kept, not opened
     assert answer.headers["accept-ranges"] == "bytes" and image["os_hash_value"] in answer.headers["etag"]  # HDR-09
 
 

@@ -49,7 +49,8 @@ async def download(request: Request) -> Response:
             headers.append(("etag", etag))
         if image.checksum:
             headers.append(("content-md5", image.checksum))
-        headers.append(("x-content-type-options", "nosniff"))
+        # Somebody may have put a page into it: a browser keeps it and does not open it.
+        headers += [("x-content-type-options", "nosniff"), ("content-disposition", "attachment")]
         if ranges.precondition_failed(request, etag):
             raise HTTPRefusal(412, "The data of the image are not those that If-Match names.")
         if ranges.not_modified(request, etag):
