@@ -19,6 +19,7 @@ from tintype.testing import keystone, postgres
 #: What brings a program, for the sentence at the end.
 PACKAGES = {
     "genisoimage": "genisoimage",
+    "haproxy": "haproxy",
     "keystone": "keystone, by scripts/prepare servers",
     "memcached": "memcached",
     "postgresql": "postgresql",

@@ -1,0 +1,122 @@
+"""Behind HAProxy, which keeps connections to us and sends requests of several people over each: nobody gets what is
+somebody else's, whatever one of them sends."""
+
+import contextlib
+import itertools
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from needs import need
+from serving_toy import Client, Running, running
+from smuggling import AMBIGUOUS, BAD_CHUNKS, CHUNKED, HIDDEN, POST
+
+from tintype.testing.process import free_port
+from tintype.web.protocol import Limits
+
+SETTINGS = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+    timeout http-request 1s
+    http-reuse always
+    {lenient}
+listen images
+    bind 127.0.0.1:{front}
+    server one 127.0.0.1:{port} maxconn 1
+"""
+#: What an attack hides: if it were taken for a request, the next one in line would get this answer.
+PREFIX = b"GET /hello HTTP/1.1\r\nHost: a\r\nX-Hidden: "
+BODY = b"5\r\nhello\r\n0\r\n\r\n"
+NUMBERS = itertools.count()
+
+
+class Proxied(NamedTuple):
+    """A HAProxy and the server behind it."""
+
+    port: int
+    server: Running
+
+
+@pytest.fixture(scope="module", params=["", "option accept-invalid-http-request"], ids=["strict", "lenient"])
+def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
+    folder, front = tmp_path_factory.mktemp("toy"), free_port()
+    with running(folder, Limits(drain_seconds=0.3)) as server:
+        (folder / "haproxy.cfg").write_text(SETTINGS.format(front=front, port=server.port, lenient=request.param))
+        proxy = subprocess.Popen([need("haproxy"), "-db", "-f", folder / "haproxy.cfg"])
+        try:
+            wait_until_it_answers(proxy, front)
+            yield Proxied(front, server)
+        finally:
+            proxy.kill()
+            proxy.wait(10)
+
+
+def wait_until_it_answers(proxy: "subprocess.Popen[bytes]", port: int) -> None:
+    end = time.monotonic() + 30
+    while True:
+        assert proxy.poll() is None and time.monotonic() < end
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.02)
+
+
+def everybody_gets_their_own(proxied: Proxied) -> None:
+    for _ in range(3):
+        with Client(proxied.port) as client:
+            mine = f"mine-{next(NUMBERS)}"
+            found = json.loads(client.get("/scope", f"X-Mine: {mine}\r\n").body)
+            assert ["x-mine", mine] in found["headers"]
+            assert found["path"] == "/scope" and "x-hidden" not in dict(found["headers"])
+
+
+def attack(proxied: Proxied, data: bytes) -> bytes:
+    with Client(proxied.port) as client:
+        client.send(data)
+        with contextlib.suppress(OSError):
+            client.socket.shutdown(socket.SHUT_WR)
+        return client.rest()
+
+
+# SEC-96
+@pytest.mark.parametrize("hidden", [HIDDEN, PREFIX], ids=["request", "half a request"])
+@pytest.mark.parametrize("header", AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_a_head_with_two_readings_does_not_reach_into_other_peoples_requests(
+    proxied: Proxied, header: bytes, hidden: bytes
+) -> None:
+    attack(proxied, POST + header + b"\r\n\r\n" + BODY + hidden)
+    attack(proxied, POST + header + b"\r\nContent-Length: %d\r\n\r\n" % len(BODY + hidden) + BODY + hidden)
+    everybody_gets_their_own(proxied)
+
+
+# SEC-97
+@pytest.mark.parametrize("hidden", [HIDDEN, PREFIX], ids=["request", "half a request"])
+@pytest.mark.parametrize("chunks", BAD_CHUNKS)
+def test_bad_chunks_do_not_reach_into_other_peoples_requests(proxied: Proxied, chunks: bytes, hidden: bytes) -> None:
+    attack(proxied, CHUNKED + chunks + hidden)
+    everybody_gets_their_own(proxied)
+
+
+@pytest.mark.parametrize("size", [5, 300_000], ids=["small", "large"])
+def test_the_end_of_a_body_does_not_reach_into_other_peoples_requests(proxied: Proxied, size: int) -> None:
+    head = b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    for missing in (1, len(PREFIX)):
+        attack(proxied, head % (size + missing) + bytes(size))
+        assert proxied.server.saw()[0] == "cut"
+        everybody_gets_their_own(proxied)
+    for hidden in (HIDDEN, PREFIX):  # What looks like a request is the end of the body.
+        with Client(proxied.port) as client:
+            client.send(head % (size + len(hidden)) + bytes(size) + hidden)
+            assert client.response().status == 200
+        assert proxied.server.saw() == ("whole", size + len(hidden))
+        everybody_gets_their_own(proxied)
+    with Client(proxied.port) as client:  # Refused before its end: the rest is nobody's request.
+        client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + HIDDEN * 2000)
+        assert client.response().status == 409
+    everybody_gets_their_own(proxied)
