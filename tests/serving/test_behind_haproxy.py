@@ -108,13 +108,15 @@ def test_the_end_of_a_body_does_not_reach_into_other_peoples_requests(proxied: P
     head = b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
     for missing in (1, len(PREFIX)):
         attack(proxied, head % (size + missing) + bytes(size))
-        assert proxied.server.saw()[0] == "cut"
         everybody_gets_their_own(proxied)
     for hidden in (HIDDEN, PREFIX):  # What looks like a request is the end of the body.
         with Client(proxied.port) as client:
             client.send(head % (size + len(hidden)) + bytes(size) + hidden)
             assert client.response().status == 200
-        assert proxied.server.saw() == ("whole", size + len(hidden))
+        seen = proxied.server.saw()
+        while seen[0] == "cut":  # One of those that broke off, where the proxy had begun to pass it on.
+            seen = proxied.server.saw()
+        assert seen == ("whole", size + len(hidden))
         everybody_gets_their_own(proxied)
     with Client(proxied.port) as client:  # Refused before its end: the rest is nobody's request.
         client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + HIDDEN * 2000)
