@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from tintype.config.model import Config
-from tintype.config.read import reloadable
 from tintype.db import logins
 from tintype.db.connect import connect
 from tintype.db.engine import DatabaseUnavailable
@@ -89,9 +88,11 @@ class Application:
         ]
 
     async def _refresh_files(self) -> None:
-        self.svc.authoriser = self._policies.refresh()
-        if self._login:
-            self._login.accounts.refresh()
+        try:
+            self.svc.authoriser = self._policies.refresh()
+        finally:  # Whatever becomes of the policies: a token that was taken out of its file is void.
+            if self._login:
+                self._login.accounts.refresh()
 
     async def stop(self) -> None:
         """Leave in order: nothing is under way any more."""
@@ -111,15 +112,12 @@ class Application:
         self._closing.close()
 
     def reload(self, config: Config) -> None:
-        """Take over what may change while the service runs, and say what has to wait for a restart."""
-        kept, waiting = reloadable(self.svc.config, config)
-        for sentence in waiting:
-            log.warning("%s", sentence)
-        self.svc.config = kept
-        self._policies.configure(kept.policy)
+        """Go on with a configuration that differs only in what may change while the service runs."""
+        self.svc.config = config
+        self._policies.configure(config.policy)
         self.svc.authoriser = self._policies.authoriser
-        self.svc.schemas = Schemas(kept.formats, kept.api)
-        self.svc.view = View(kept.api, kept.stores.multi, self.svc.stores.weight, self.svc.protection)
+        self.svc.schemas = Schemas(config.formats, config.api)
+        self.svc.view = View(config.api, config.stores.multi, self.svc.stores.weight, self.svc.protection)
 
 
 async def build(config: Config, identify: Identify | None = None) -> Application:

@@ -16,7 +16,7 @@ import click
 from tintype import __version__
 from tintype.config.files import sources
 from tintype.config.model import Config, ConfigError
-from tintype.config.read import read
+from tintype.config.read import read, reloadable
 from tintype.model.errors import TintypeError
 
 _FILES = click.option(
@@ -73,20 +73,22 @@ def serve(
         "allow_open": allow_unauthenticated_listen or None,
     }
     config = _read(files, dirs, overrides)
-    _start_logging(config)
+    with _failing_clearly():
+        _start_logging(config)
     from tintype import app
     from tintype import serve as supervisor
     from tintype.db import schema
 
     for remark in config.remarks:
         logging.getLogger("tintype.config").warning("%s", remark)
-    try:
+    with _failing_clearly():
         schema.check(config.database)
-    except TintypeError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
-    _say_hello(config, at_home=not files and not dirs and not os.environ.get("TINTYPE_CONFIG_FILE"))
-    sys.exit(supervisor.serve(config, lambda: read(*sources(files, dirs, os.environ), overrides), app.build))
+    at_home = not files and not dirs and not os.environ.get("TINTYPE_CONFIG_FILE")
+
+    def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
+        return reloadable(running, read(*sources(files, dirs, os.environ), overrides))
+
+    sys.exit(supervisor.serve(config, reload_config, app.build, lambda url: _say_hello(config, url, at_home)))
 
 
 def _start_logging(config: Config) -> None:
@@ -121,13 +123,11 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _say_hello(config: Config, at_home: bool) -> None:
-    """Tell where the service listens, where its data lie, and what to try."""
-    server = config.server
-    host = f"[{server.bind_host}]" if ":" in server.bind_host else server.bind_host
-    url = f"http://{host}:{server.bind_port}"
+def _say_hello(config: Config, url: str, at_home: bool) -> None:
+    """Tell where the service listens, where its data lie, who may call, and what to try."""
     data = ", ".join(str(entry.options.get("datadir", entry.id)) for entry in config.stores.entries)
-    click.echo(f"Tintype {__version__} listens on {url}; images lie in {data}, records in {_where(config)}.")
+    click.echo(f"Tintype {__version__} listens on {url}; images lie in {data}, records in {_where(config)}.", nl=False)
+    click.echo(" Nobody is asked who they are, so only this machine can reach it." if at_home else "")
     if at_home:
         click.echo(
             "Try:\n"

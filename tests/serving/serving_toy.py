@@ -312,7 +312,7 @@ def main(folder: Path, workers: int, grace: float) -> int:
     async def build(config: Any) -> Toy:
         return Toy(folder, config.greeting)
 
-    return serve(read_config(), read_config, build)
+    return serve(read_config(), lambda _: (read_config(), ()), build, lambda _: None)
 
 
 if __name__ == "__main__":

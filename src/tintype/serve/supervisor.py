@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tintype.config.model import Config, Server
@@ -40,6 +41,8 @@ log = logging.getLogger("tintype.serve")
 HURRY_SECONDS = 10.0
 #: a worker that lives shorter than this is restarted later and later, up to the second figure
 QUICK_DEATH, LONGEST_BACK_OFF = 1.0, 30.0
+#: seconds until a fork is tried again for which there were no processes, memory or descriptors left
+NO_ROOM = 2.0
 
 
 @dataclass
@@ -71,15 +74,17 @@ class Crew:
     kill_at: float = math.inf
 
 
-def serve(config: Config, reload_config: ReadConfig, build: Build) -> int:
-    """Serve until told to stop; return the exit code."""
+def serve(config: Config, reload_config: ReadConfig, build: Build, greet: Callable[[str], None]) -> int:
+    """Serve until told to stop; return the exit code. ``greet`` is given the URL as soon as there is one."""
     try:
         listener = listen(config.server)
     except OSError as error:
         log.error("%s", why_not_listening(config.server, error))
         return START_FAILED
     host, port = listener.getsockname()[:2]
-    log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    greet(url)
+    log.info("listening on %s", url)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         with listener:
@@ -123,7 +128,7 @@ def supervise(crew: Crew) -> int:
     """Keep the workers running until told to stop."""
     spawn(crew)
     while crew.workers or not crew.stops:
-        wait = 1.0 if crew.started and not crew.stops else 0.1
+        wait = 0.0 if lacks_a_worker(crew) else 1.0 if crew.started and not crew.stops else 0.1
         received = signal.sigtimedwait(SIGNALS, min(wait, max(0.0, crew.kill_at - time.monotonic())))
         number = received.si_signo if received else None
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -137,18 +142,37 @@ def supervise(crew: Crew) -> int:
             return START_FAILED
         if time.monotonic() >= crew.kill_at:
             kill(crew)
-        if crew.started and not crew.stops and time.monotonic() >= crew.not_before:
-            for _ in range(crew.config.server.workers - len(crew.workers)):
-                spawn(crew)
+        if lacks_a_worker(crew):
+            add_a_worker(crew)
     log.info("stopped")
     return 0
+
+
+def lacks_a_worker(crew: Crew) -> bool:
+    """Say whether another worker should be started now."""
+    wanted = crew.started and not crew.stops and len(crew.workers) < crew.config.server.workers
+    return wanted and time.monotonic() >= crew.not_before
+
+
+def add_a_worker(crew: Crew) -> None:
+    """Start one more worker; where the machine has no room for it, try again later."""
+    try:
+        spawn(crew)
+    except OSError as error:
+        crew.not_before = time.monotonic() + NO_ROOM
+        log.error("no worker can be started: %s; tried again in %g s", error.strerror or error, NO_ROOM)
 
 
 def spawn(crew: Crew) -> None:
     """Fork a worker."""
     ours, theirs = socket.socketpair()
     sys.stdout.flush()  # or the worker would write it again
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
     if pid:
         theirs.close()
         ours.setblocking(False)
@@ -207,15 +231,12 @@ def kill(crew: Crew) -> None:
 def reload(crew: Crew) -> None:
     """Read the configuration again and have the workers do the same."""
     try:
-        config = crew.reload_config()
+        crew.config, waiting = crew.reload_config(crew.config)
     except Exception as error:
         log.error("the configuration was not reloaded, the service goes on with the one it has: %s", error)
         return
-    old, new = crew.config.server, config.server
-    fixed = "bind_host", "bind_port", "workers", "backlog", "keep_alive"
-    if changed := [name for name in fixed if getattr(old, name) != getattr(new, name)]:
-        log.warning("restart the service to change %s", ", ".join(changed))
-    crew.config = config
+    for sentence in waiting:
+        log.warning("%s", sentence)
     log.info("the configuration was reloaded")
     order(crew, RELOAD)
 

@@ -38,7 +38,9 @@ UNDO_SECONDS = 30.0
 START_FAILED = 1
 
 Build = Callable[[Config], Awaitable["Application"]]
-ReadConfig = Callable[[], Config]
+#: Returns what of the configuration of now can follow on the given one while the service runs, and a sentence for
+#: everything else that has changed.
+ReadConfig = Callable[[Config], tuple[Config, tuple[str, ...]]]
 
 
 class Application(Protocol):
@@ -53,7 +55,7 @@ class Application(Protocol):
         """Close them. No request runs any more."""
 
     def reload(self, config: Config) -> None:
-        """Go on with ``config``, which has been checked."""
+        """Go on with ``config``, which has been checked and differs in nothing that needs a restart."""
 
 
 @dataclass
@@ -96,23 +98,24 @@ async def run(job: Job) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)  # A page of a thousand images is not garbage a dozen times over.
-    stopping, hurrying = asyncio.Event(), asyncio.Event()
+    stopping, hurrying, changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    swapping = asyncio.create_task(swap(job, app, changed))
 
     def obey() -> None:
         try:
             orders = job.channel.recv(64)
         except ConnectionResetError:  # the other way in which the end of a supervisor shows
             orders = b""
-        if not orders:
-            log.error("the supervisor is gone, so worker %s ends", os.getpid())
-            loop.remove_reader(job.channel)
         if not orders or DRAIN in orders:
             stopping.set()
+        if not orders:
+            loop.remove_reader(job.channel)
+            log.error("the supervisor is gone, so worker %s ends", os.getpid())
         if HURRY in orders:
             stopping.set()
             hurrying.set()
         if RELOAD in orders:
-            swap(job, app)
+            changed.set()
 
     loop = asyncio.get_running_loop()
     job.channel.setblocking(False)
@@ -123,6 +126,7 @@ async def run(job: Job) -> int:
 
     await stopping.wait()
     job.listener.close()
+    swapping.cancel()
     await drain(server, job.config.server.graceful_timeout, hurrying)
     await app.stop()
     server.should_exit = True
@@ -151,15 +155,18 @@ def http_server(app: Application, options: Server) -> uvicorn.Server:
     return server
 
 
-def swap(job: Job, app: Application) -> None:
-    """Go on with the configuration of now."""
-    try:
-        config = job.reload_config()
-        app.reload(config)
-    except Exception:
-        log.exception("worker %s goes on with the configuration it has", os.getpid())
-    else:
-        job.config = config
+async def swap(job: Job, app: Application, changed: asyncio.Event) -> None:
+    """Go on with the configuration of now whenever it has changed. It is read in a thread: requests do not wait."""
+    while True:
+        await changed.wait()
+        changed.clear()
+        try:
+            config, _ = await asyncio.to_thread(job.reload_config, job.config)  # The supervisor says what has to wait.
+            app.reload(config)
+        except Exception:
+            log.exception("worker %s goes on with the configuration it has", os.getpid())
+        else:
+            job.config = config
 
 
 async def drain(server: uvicorn.Server, grace: float, hurrying: asyncio.Event) -> None:

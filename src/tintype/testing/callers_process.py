@@ -22,7 +22,7 @@ import msgspec
 
 from tintype import app, serve
 from tintype.config.model import Config
-from tintype.config.read import read
+from tintype.config.read import read, reloadable
 from tintype.db import schema
 from tintype.model.caller import Caller
 from tintype.model.errors import Unauthenticated
@@ -75,7 +75,7 @@ def main(file: Path, port: int, workers: int, limits: tuple[str, ...]) -> None:
     config = read([file], [], overrides)
     schema.check(config.database)
     found = {name: int(value) for name, _, value in (limit.partition("=") for limit in limits)}
-    sys.exit(serve.serve(config, lambda: read([file], [], overrides), _build(found)))
+    sys.exit(serve.serve(config, lambda old: reloadable(old, read([file], [], overrides)), _build(found), lambda _: None))
 
 
 @contextmanager

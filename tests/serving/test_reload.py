@@ -1,0 +1,88 @@
+"""SIGHUP to the whole service: what may change does, and what may not waits for everybody, new workers too."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tintype.config.read import read
+from tintype.db import schema
+from tintype.testing.callers_process import Asker
+from tintype.testing.process import Served, served
+
+SETTINGS = """
+[DEFAULT]
+{options}
+[database]
+connection = sqlite:///{home}/{database}.sqlite
+[glance_store]
+filesystem_store_datadir = {home}/objects
+"""
+
+
+def configure(home: Path, database: str, options: str) -> Path:
+    """Write the configuration and make the database that it names."""
+    file = home / "glance-api.conf"
+    file.write_text(SETTINGS.format(home=home, database=database, options=options))
+    schema.sync(read([file], [], {}).database)
+    return file
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Served]:
+    file = configure(tmp_path, "first", "workers = 2\nmax_request_id_length = 64\nimage_tag_quota = 1")
+    with served(tmp_path, "--config-file", str(file)) as service:
+        until(lambda: len(service.workers()) == 2 and said(service, "is ready") == 2)
+        yield service
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def said(service: Served, words: str) -> int:
+    return service.log.read_text().count(words)
+
+
+def test_a_worker_that_is_replaced_after_sighup_has_nothing_that_waits_for_a_restart(
+    service: Served, tmp_path: Path
+) -> None:
+    with Asker(service.port) as ask:
+        assert ask("POST", "/v2/images", json={"name": "precious"}).status == 201
+    configure(tmp_path, "second", "workers = 3\nimage_tag_quota = 0\nauth_strategy = http_basic")
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: said(service, "the configuration was reloaded") == 1)
+    for name in ("[DEFAULT] workers", "[database] connection", "[DEFAULT] auth_strategy"):
+        assert said(service, f"{name} has changed; it takes effect after a restart.") == 1  # once, not by every worker
+    for worker in service.workers():
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: said(service, "is ready") == 4)
+    assert len(service.workers()) == 2
+    for _ in range(20):
+        with Asker(service.port) as ask:
+            listed = ask("GET", "/v2/images").json["images"]
+            assert [image["name"] for image in listed] == ["precious"]
+            path = f"/v2/images/{listed[0]['id']}/tags/any"
+            assert ask("PUT", path).status == 413  # The quota may change, and has.
+
+
+def test_sighups_in_a_row_leave_the_last_configuration(service: Served, tmp_path: Path) -> None:
+    with Asker(service.port) as ask:
+        image = ask("POST", "/v2/images", json={}).json["id"]
+        for quota in (0, 5, 0, 5, 0):
+            configure(tmp_path, "first", f"workers = 2\nimage_tag_quota = {quota}")
+            service.process.send_signal(signal.SIGHUP)
+    until(lambda: said(service, "the configuration was reloaded") >= 1)
+    refused = 0
+    end = time.monotonic() + 60
+    while refused < 20:  # Both workers have it, as far as one can see from here.
+        assert time.monotonic() < end
+        with Asker(service.port) as ask:
+            refused = refused + 1 if ask("PUT", f"/v2/images/{image}/tags/any").status == 413 else 0
+            ask("DELETE", f"/v2/images/{image}/tags/any")
