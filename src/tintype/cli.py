@@ -126,8 +126,8 @@ def _printable(text: str) -> str:
 def _say_hello(config: Config, url: str, at_home: bool) -> None:
     """Tell where the service listens, where its data lie, who may call, and what to try."""
     data = ", ".join(str(entry.options.get("datadir", entry.id)) for entry in config.stores.entries)
-    click.echo(f"Tintype {__version__} listens on {url}; images lie in {data}, records in {_where(config)}.", nl=False)
-    click.echo(" Nobody is asked who they are, so only this machine can reach it." if at_home else "")
+    asked = " Nobody is asked who they are, so only this machine can reach it." if at_home else ""
+    click.echo(f"Tintype {__version__} listens on {url}; images lie in {data}, records in {_where(config)}.{asked}")
     if at_home:
         click.echo(
             "Try:\n"

@@ -59,7 +59,8 @@ def test_a_worker_that_is_replaced_after_sighup_has_nothing_that_waits_for_a_res
     service.process.send_signal(signal.SIGHUP)
     until(lambda: said(service, "the configuration was reloaded") == 1)
     for name in ("[DEFAULT] workers", "[database] connection", "[DEFAULT] auth_strategy"):
-        assert said(service, f"{name} has changed; it takes effect after a restart.") == 1  # once, not by every worker
+        # It is said once, and not by every worker.
+        assert said(service, f"{name} has changed; it takes effect after a restart.") == 1
     for worker in service.workers():
         os.kill(worker, signal.SIGKILL)
     until(lambda: said(service, "is ready") == 4)

@@ -161,7 +161,8 @@ async def swap(job: Job, app: Application, changed: asyncio.Event) -> None:
         await changed.wait()
         changed.clear()
         try:
-            config, _ = await asyncio.to_thread(job.reload_config, job.config)  # The supervisor says what has to wait.
+            # What has to wait for a restart is said by the supervisor, once.
+            config, _ = await asyncio.to_thread(job.reload_config, job.config)
             app.reload(config)
         except Exception:
             log.exception("worker %s goes on with the configuration it has", os.getpid())

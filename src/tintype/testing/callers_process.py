@@ -75,7 +75,11 @@ def main(file: Path, port: int, workers: int, limits: tuple[str, ...]) -> None:
     config = read([file], [], overrides)
     schema.check(config.database)
     found = {name: int(value) for name, _, value in (limit.partition("=") for limit in limits)}
-    sys.exit(serve.serve(config, lambda old: reloadable(old, read([file], [], overrides)), _build(found), lambda _: None))
+
+    def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
+        return reloadable(running, read([file], [], overrides))
+
+    sys.exit(serve.serve(config, reload_config, _build(found), lambda url: None))
 
 
 @contextmanager
