@@ -1,11 +1,13 @@
 """Images and members in both databases: what a save writes, and what it refuses to write."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import text
 
 from tintype.config.model import Database as DatabaseConfig
 from tintype.db import images as rows
@@ -25,6 +27,7 @@ _FOUND = [
     Statement(image_properties.select().with_only_columns(image_properties.c.name)),
     Statement(image_tags.select().with_only_columns(image_tags.c.tag)),
 ]
+_WAITING = Statement(text("SELECT 1 FROM pg_locks WHERE NOT granted"))
 _LISTED = Statement(image_members.select().with_only_columns(image_members.c.member, image_members.c.listed_at))
 
 Do = Callable[[Callable[[Transaction], Awaitable[Any]]], Any]
@@ -211,7 +214,7 @@ def test_who_waits_for_a_locked_image_sees_what_became_of_it(db: Base) -> None:
     async def both(tx: Transaction) -> Any:
         await rows.get(tx, ID, None, lock=True)
         waiting = asyncio.ensure_future(locked())
-        await asyncio.sleep(0.2)
+        await _until_somebody_waits(database)
         assert not waiting.done()
         await rows.save(tx, made, replace(made, name="newer", properties={}))
         return waiting
@@ -219,6 +222,18 @@ def test_who_waits_for_a_locked_image_sees_what_became_of_it(db: Base) -> None:
     # SEC-111
     image, _ = run(_awaited(do(both)))
     assert (image.name, image.properties) == ("newer", {})
+
+
+async def _until_somebody_waits(database: Database) -> None:
+    """Return when a transaction waits for what another one holds."""
+    if database.kind == "postgresql":
+        end = time.monotonic() + 60
+        while not await database.rows(_WAITING):
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)
+    else:  # Nobody can be asked, but whoever did not wait would have ended by now.
+        for _ in range(50):
+            await rows.get(database, ID, None)
 
 
 async def _awaited(waiting: Awaitable[Any]) -> Any:

@@ -302,6 +302,70 @@ def test_made_up_property_names_and_the_order_of_filters_make_no_new_statement(s
     assert counting.asked[0][0] is counting.asked[1][0]
 
 
+# SEC-93
+def test_how_many_tags_and_properties_are_asked_for_makes_no_new_statement(shelf: Shelf) -> None:
+    counting = Counting(shelf.db)
+    for count in (10, 11, 40):
+        filters = [Filter("tag", "tag", f"t{n}") for n in range(count)]
+        filters += [Filter(f"p{n}", "property", "x") for n in range(count)]
+        shelf.run(pages.page(counting, scope(CALLER, None), ImageQuery(filters=tuple(filters)), None))
+    assert len({id(statement) for statement, _ in counting.asked}) == 1
+
+
+# SEC-93
+def test_a_list_in_many_directions_compares_each_key_twice_at_most(shelf: Shelf) -> None:
+    counting = Counting(shelf.db)
+    sort = tuple((key, index % 2 == 0) for index, key in enumerate(SORT_KEYS))
+    shelf.run(pages.page(counting, scope(CALLER, "all"), ImageQuery(sort=sort), Image(id="a", created_at=1)))
+    words, _ = counting.asked[0][0].compiled(shelf.db.kind)
+    branches = len(scope(CALLER, "all").branches)
+    assert max(words.count("?"), words.count("$")) <= branches * (2 * len(SORT_KEYS) + 4)
+
+
+# SEC-93
+def test_a_new_kind_of_list_is_not_worked_out_on_the_loop(shelf: Shelf) -> None:
+    class Turning:
+        """A database without images that notes how often the loop had turned when it was asked."""
+
+        def __init__(self) -> None:
+            self.kind, self.turns, self.asked = shelf.db.kind, 0, []
+
+        async def rows(self, statement: Statement, **values: object) -> list[object]:
+            self.asked.append(self.turns)
+            return []
+
+    async def ask() -> list[int]:
+        db = Turning()
+        query = ImageQuery(
+            sort=(("size", False), ("status", True), ("name", False), ("created_at", True), ("id", True))
+        )
+        for _ in range(2):
+            db.turns = 0
+            asking = asyncio.ensure_future(pages.page(db, scope(CALLER, None), query, None))
+            while not asking.done():
+                db.turns += 1
+                await asyncio.sleep(0)
+            await asking
+        return db.asked
+
+    new, known = shelf.run(ask())
+    assert new > 1
+    assert known == 1
+
+
+def test_a_list_that_nobody_waits_for_any_more_leaves_its_statement_to_the_next(shelf: Shelf) -> None:
+    query = ImageQuery(sort=(("updated_at", False), ("size", True), ("created_at", True), ("id", False)))
+
+    async def ask() -> None:
+        given_up = asyncio.ensure_future(pages.page(shelf.db, scope(CALLER, None), query, None))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        await pages.page(shelf.db, scope(CALLER, None), query, None)
+
+    shelf.run(ask())
+
+
 def test_filters_keep_their_values_in_whatever_order_they_come(shelf: Shelf) -> None:
     album = [
         Image(id="1", name="n", owner="p1", properties={"a": "1", "b": "2"}, tags=("s", "t")),

@@ -2,16 +2,19 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
+import asyncpg
 import pytest
+from sqlalchemy import text
 
 from tintype.config.model import Database
 from tintype.db import engine, migrate, schema
+from tintype.db.connect import connect
 
 
 def configured(url: str) -> Database:
-    from pathlib import Path
-
     kind = url.partition(":")[0]
     return Database(url=url, kind=kind, path=Path(url.removeprefix("sqlite:///")) if kind == "sqlite" else None)
 
@@ -31,7 +34,7 @@ def described(config: Database) -> list[tuple[str, ...]]:
         return found
 
     async def ask() -> list[tuple[str, ...]]:
-        connection = await schema._connect(config)
+        connection = await asyncpg.connect(config.url)
         columns = await connection.fetch(
             "SELECT table_name, column_name, data_type, is_nullable, collation_name, generation_expression"
             " FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
@@ -81,3 +84,69 @@ def test_a_database_that_cannot_be_reached_is_named(tmp_path) -> None:
     config = Database(url="postgresql://nobody@127.0.0.1:1/none", kind="postgresql")
     with pytest.raises(engine.DatabaseUnavailable, match="PostgreSQL"):
         schema.version(config)
+
+
+def tell(config: Database, *statements: str) -> None:
+    """Change a database as its administrator."""
+    if config.kind == "sqlite":
+        with closing(sqlite3.connect(str(config.path))) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+        return
+
+    async def each() -> None:
+        connection = await asyncpg.connect(config.url)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(each())
+
+
+@pytest.mark.parametrize("of_another", ["0099", "2024_1_expand01"])  # of a newer version, of another program
+def test_a_schema_that_this_version_does_not_know_is_named_and_left_alone(database_url: str, of_another: str) -> None:
+    config = configured(database_url)
+    schema.sync(config)
+    tell(config, f"UPDATE alembic_version SET version_num = '{of_another}'")
+    for begin in (schema.sync, schema.check):
+        with pytest.raises(schema.WrongSchema, match=f"has schema {of_another}, which this version does not know"):
+            begin(config)
+    assert schema.version(config) == of_another
+
+
+def test_the_revisions_that_are_known_are_those_that_are_there() -> None:
+    folder = Path(migrate.__file__).parent / "migrations" / "versions"
+    assert list(schema.REVISIONS) == sorted(path.name[1:5] for path in folder.glob("v*.py"))
+
+
+def test_where_no_sqlite_database_can_be_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no database, and longer than the head of one " * 9)
+    for path in (tmp_path / "file" / "t.sqlite", tmp_path / "file", tmp_path, Path("/proc/none/t.sqlite")):
+        config = Database(url=f"sqlite:///{path}", kind="sqlite", path=path)
+        for begin in (schema.sync, schema.check, lambda config: asyncio.run(connect(config))):
+            with pytest.raises(engine.DatabaseUnavailable, match=str(path)):
+                begin(config)
+
+
+def test_what_postgresql_refuses_after_the_connection_is_said_in_a_sentence(postgres_server) -> None:
+    config = configured(postgres_server.create_database())
+    schema.sync(config)
+    tell(config, "ALTER TABLE alembic_version RENAME COLUMN version_num TO number")
+    with pytest.raises(engine.DatabaseUnavailable, match="version_num"):
+        schema.version(config)
+
+
+def test_whoever_changes_the_schema_may_wait_as_long_as_the_server_lets_him(postgres_server) -> None:
+    config = configured(postgres_server.create_database())
+    schema.sync(config)
+
+    async def ask() -> tuple[list[str], list[str]]:
+        names = ("lock_timeout", "idle_in_transaction_session_timeout")
+        async with schema._postgresql(config) as connection:
+            alone = [await connection.fetchval(f"SHOW {name}") for name in names]
+        db = await connect(config)
+        serving = [(await db.row(engine.Statement(text(f"SHOW {name}"))))[0] for name in names]
+        await db.close()
+        return alone, serving
+
+    assert asyncio.run(ask()) == (["0", "0"], ["5s", "10s"])

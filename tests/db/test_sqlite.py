@@ -1,13 +1,14 @@
 """Two processes on one SQLite file: who waits for the other goes on soon after it, and not for ever."""
 
 import asyncio
+import statistics
 import time
 from pathlib import Path
 
 import pytest
 
 from tintype.config.model import Database
-from tintype.db.engine import DatabaseUnavailable
+from tintype.db.engine import DatabaseUnavailable, Locked
 from tintype.db.sqlite import SQLite
 
 
@@ -17,9 +18,9 @@ def two(tmp_path: Path, patience: float) -> tuple[SQLite, SQLite]:
 
 
 def test_a_writer_goes_on_soon_after_the_other_has_ended(tmp_path: Path) -> None:
-    async def work() -> float:
-        first, second = two(tmp_path, 30.0)
-        delays = []
+    async def work() -> tuple[float, float]:
+        first, second = two(tmp_path, 300.0)
+        delays, usual = [], []
 
         async def wait() -> None:
             async with second.begin():
@@ -31,11 +32,18 @@ def test_a_writer_goes_on_soon_after_the_other_has_ended(tmp_path: Path) -> None
                 await asyncio.sleep(held)
             ended = time.monotonic()
             await waiting
+            began = time.monotonic()
+            await asyncio.to_thread(time.sleep, 0.001)
+            usual.append(time.monotonic() - began)
         await first.close()
         await second.close()
-        return sorted(delays)[len(delays) // 2]
+        return statistics.median(delays), statistics.median(usual)
 
-    assert asyncio.run(work()) < 0.02
+    # It is no later than any thread of a machine as busy as this one may be that looks every millisecond.
+    found: list[tuple[float, float]] = []
+    while not any(late < 0.01 + 5 * usual for late, usual in found):
+        assert len(found) < 3, found
+        found.append(asyncio.run(work()))
 
 
 def test_a_writer_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
@@ -43,7 +51,7 @@ def test_a_writer_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
         first, second = two(tmp_path, 0.3)
         async with first.begin():
             began = time.monotonic()
-            with pytest.raises(DatabaseUnavailable, match="locked"):
+            with pytest.raises(Locked, match="locked"):
                 async with second.begin():
                     pass
             waited = time.monotonic() - began
@@ -53,4 +61,45 @@ def test_a_writer_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
         await second.close()
         return waited
 
-    assert 0.3 <= asyncio.run(work()) < 2
+    assert 0.3 <= asyncio.run(work()) < 20
+
+
+def test_waiting_has_an_end_behind_a_transaction_of_the_same_process(tmp_path: Path) -> None:
+    async def work() -> None:
+        _, db = two(tmp_path, 0.1)
+        async with asyncio.timeout(30):
+            async with db.begin():
+                with pytest.raises(Locked):
+                    async with db.begin():
+                        pass
+            async with db.begin():  # and is as good as before
+                pass
+
+    asyncio.run(work())
+
+
+def test_each_of_many_writers_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    """Eight, one after the other, would wait twice as long as the one that may wait four times as long."""
+
+    async def work() -> list[str]:
+        holding, many = two(tmp_path, 0.5)
+        _, patient = two(tmp_path, 2.0)
+        ended = []
+
+        async def wait(db: SQLite, name: str) -> None:
+            with pytest.raises(Locked):
+                async with db.begin():
+                    pass
+            ended.append(name)
+
+        async with holding.begin():
+            await asyncio.gather(wait(patient, "patient"), *(wait(many, "one of many") for _ in range(8)))
+        return ended
+
+    assert asyncio.run(work()) == ["one of many"] * 8 + ["patient"]
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.sqlite").write_text("no database, and longer than the head of one " * 9)
+    with pytest.raises(DatabaseUnavailable, match=r"not a database.*t\.sqlite"):
+        two(tmp_path, 1.0)

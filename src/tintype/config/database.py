@@ -2,12 +2,17 @@
 
 import re
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from tintype.config.model import Database
 from tintype.config.values import Values
 
 _KINDS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
 _MARIADB = ("mysql", "mariadb")
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^:/?#@\[\],]*)(?::\d{0,5})?"
+_PARTS = re.compile(
+    rf"//(?:([^:/]*?)(?::(.*?))?@)?({_HOST}(?:,{_HOST})*(?:/[^?#]*)?(?:\?.*)?)", re.DOTALL
+)  # user, password, where
 
 
 def database(values: Values, usual: Path, told: bool) -> Database:
@@ -29,7 +34,7 @@ def database(values: Values, usual: Path, told: bool) -> Database:
         # Something must stand here for a report; the problem keeps it from being used.
         return Database(url=url, kind=dialect or "unknown", pool_size=pool_size)
     if _KINDS[dialect] == "postgresql":
-        return Database(url=f"postgresql:{found[2]}", kind="postgresql", pool_size=pool_size)
+        return _postgresql(values, found[2], pool_size)
     name = found[2].removeprefix("//").partition("?")[0]
     if not name.startswith("/") or name.removeprefix("/") in ("", ":memory:"):
         text = "must name a file, as in sqlite:////var/lib/tintype/tintype.sqlite"
@@ -41,11 +46,23 @@ def database(values: Values, usual: Path, told: bool) -> Database:
     return _sqlite(path.absolute(), pool_size)
 
 
+def _postgresql(values: Values, parts: str, pool_size: int) -> Database:
+    """Read the parts as SQLAlchemy does, which takes any sign in a password as it is."""
+    found = _PARTS.fullmatch(parts)
+    if found is None:
+        values.problem("database", "connection", "must be postgresql://user:password@host:port/name; @, / and :"
+                       " in user or password are written %40, %2F or %3A")  # fmt: skip
+    else:
+        who = ":".join(quote(unquote(part), safe="") for part in found.group(1, 2) if part is not None)
+        parts = f"//{who}@{found[3]}" if found[1] is not None else f"//{found[3]}"
+    return Database(url=f"postgresql:{parts}", kind="postgresql", pool_size=pool_size)
+
+
 def _sqlite(path: Path, pool_size: int) -> Database:
     return Database(url=f"sqlite:///{path}", kind="sqlite", path=path, pool_size=pool_size)
 
 
 def masked(url: str) -> str:
     """Return a connection URL without the password in it."""
-    url = re.sub(r"(://[^:/@?]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    url = re.sub(r"(://[^:/?]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"([?&]\w*passw\w*=)[^&]*", r"\1***", url)

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     Text,
-    and_,
     bindparam,
     cast,
     delete,
@@ -19,13 +18,13 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    text,
     union_all,
     update,
 )
 
 from tintype.db.engine import Connection, Row, Statement, Transaction, any_of, now, one_of
 from tintype.db.tables import blobs, usage, workers
+from tintype.db.usage import lock_account, open_account
 from tintype.model.blob import Blob, Stored
 from tintype.model.quota import Quota
 
@@ -55,7 +54,6 @@ _INSERT = Statement(
         }
     )
 )
-_OPEN_ACCOUNT = Statement(text("INSERT INTO usage (project, stored) VALUES (:project, 0) ON CONFLICT DO NOTHING"))
 _CHARGE = Statement(
     update(usage)
     .where(usage.c.project == bindparam("project_", type_=Text))
@@ -76,7 +74,7 @@ _KEEP = Statement(
     update(blobs)
     .where(_b.id == _id, _b.state == "writing", _b.writer == bindparam("writer_", type_=Text))
     .values(
-        state=bindparam("state_", type_=Text),
+        state="live",
         project=bindparam("project_", type_=Text),
         writer=null(),
         charged=bindparam("size_", type_=BigInteger),
@@ -118,19 +116,23 @@ _ABANDON = Statement(
     .values(state="doomed", charged=0, remove_at=now())
 )
 _lapsed = or_(workers.c.id.is_(None), workers.c.lease_until <= now())
+# Who writes has a name; said so, it is found through the index of writers whatever the database knows of the table.
 _ABANDONED = Statement(
     select(*_COLUMNS)
     .select_from(blobs.outerjoin(workers, workers.c.id == _b.writer))
-    .where(_b.state == "writing", _lapsed)
+    .where(_b.state == "writing", _b.writer > "", _lapsed)
     .limit(100)
 )
 # A writer that fell silent may still write for a moment: its object is removed one more lease later, when
 # it cannot come back. A writer that gave up by itself has left nothing open.
 _no_writer = or_(_b.writer.is_(None), workers.c.id.is_(None), workers.c.lease_until + LEASE <= now())
+# Written so that it is found through the index of doomed objects alone, with statistics and without: the state is no
+# bound value, and the store no column that has an index.
 _DUE = Statement(
     select(*_COLUMNS, _b.attempts)
     .select_from(blobs.outerjoin(workers, workers.c.id == _b.writer))
-    .where(_b.state == "doomed", any_of(_b.store, "stores"), and_(_b.remove_at <= now(), _no_writer))
+    .where(_b.state == literal_column("'doomed'"), any_of(_b.store.concat(literal_column("''")), "stores"))
+    .where(_b.remove_at <= now(), _no_writer)
     .order_by(_b.remove_at)
     .limit(bindparam("limit", type_=BigInteger))
 )
@@ -144,6 +146,12 @@ _MARK_DAMAGED = Statement(update(blobs).where(_b.id == _id, _b.damaged_at.is_(No
 _UNMARK_DAMAGED = Statement(update(blobs).where(_b.id == _id).values(damaged_at=null()))
 _DAMAGED = Statement(select(_b.id).where(_b.damaged_at.is_not(None)))
 _ALL = Statement(select(*_COLUMNS))
+_SOME_NAMES = Statement(
+    select(_b.name)
+    .where(_b.store == bindparam("store_", type_=Text), _b.state == "live")
+    .order_by(_b.name)
+    .limit(bindparam("limit", type_=BigInteger))
+)
 # Written out: two bound values would be two expressions to PostgreSQL, and it would refuse the grouping.
 _account = func.coalesce(_b.project, literal_column("''"))
 # One statement sees one moment: otherwise a busy project would seem to differ.
@@ -152,9 +160,6 @@ _ACCOUNTS = Statement(
         select(literal_column("'counted'"), usage.c.project, usage.c.stored),
         select(literal_column("'summed'"), _account, cast(func.sum(_b.charged), BigInteger)).group_by(_account),
     )
-)
-_LOCK_USAGE = Statement(
-    select(usage.c.stored).where(usage.c.project == bindparam("project_", type_=Text)).with_for_update()
 )
 _sum = select(func.coalesce(func.sum(_b.charged), 0)).where(
     func.coalesce(_b.project, "") == bindparam("project_", type_=Text)
@@ -173,10 +178,9 @@ async def _charge(tx: Transaction, project: str | None, by: int, quota: Quota = 
     account = project or ""
     if await tx.run(_CHARGE, project_=account, by=by, most=quota.most):
         return
-    await tx.run(_OPEN_ACCOUNT, project=account)
+    await open_account(tx, account)
     if not await tx.run(_CHARGE, project_=account, by=by, most=quota.most):
-        row = await tx.row(_LOCK_USAGE, project_=account)
-        raise quota.exceeded_by(row[0] if row else 0, by)
+        raise quota.exceeded_by(await lock_account(tx, account), by)
 
 
 async def reserve(tx: Transaction, blob: Blob, quota: Quota) -> Blob:
@@ -194,7 +198,7 @@ async def grow(tx: Transaction, blob: Blob, by: int, quota: Quota) -> Blob | Non
     return replace(blob, charged=blob.charged + by)
 
 
-async def keep(tx: Transaction, blob: Blob, stored: Stored, project: str | None, state: str = "live") -> bool:
+async def keep(tx: Transaction, blob: Blob, stored: Stored, project: str | None) -> bool:
     """Record that the bytes are durable, and charge them to ``project``, whoever their room was reserved for.
 
     False: the row was taken from us, and nothing may follow.
@@ -203,7 +207,6 @@ async def keep(tx: Transaction, blob: Blob, stored: Stored, project: str | None,
         _KEEP,
         of=blob.id,
         writer_=blob.writer,
-        state_=state,
         project_=project,
         size_=stored.size,
         checksum_=stored.checksum,
@@ -351,6 +354,11 @@ async def everything(connection: Connection) -> list[Blob]:
     return [_blob_from(row) for row in await connection.rows(_ALL)]
 
 
+async def some_names(connection: Connection, store: str, limit: int = 100) -> list[str]:
+    """Return the names of some objects that the ledger says a store has, in order."""
+    return [row[0] for row in await connection.rows(_SOME_NAMES, store_=store, limit=limit)]
+
+
 async def accounts(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
     """Return for each project what its counter says and what the ledger adds up to, in bytes."""
     found: dict[str, dict[str, int]] = {"counted": {}, "summed": {}}
@@ -361,6 +369,6 @@ async def accounts(connection: Connection) -> tuple[dict[str, int], dict[str, in
 
 async def correct_account(tx: Transaction, project: str) -> None:
     """Set a project's counter to what the ledger adds up to at this moment."""
-    await tx.run(_OPEN_ACCOUNT, project=project)
-    await tx.row(_LOCK_USAGE, project_=project)  # Whoever changes the ledger now, adds to the sum afterwards.
+    await open_account(tx, project)
+    await lock_account(tx, project)  # Whoever changes the ledger now, adds to the sum afterwards.
     await tx.run(_SET_USAGE, project_=project)

@@ -35,24 +35,36 @@ class DatabaseUnavailable(TintypeError):
     """The database cannot be reached, or did not answer in time. Nothing is known to have been written."""
 
 
+class Locked(DatabaseUnavailable):
+    """Another transaction holds what this one needs and did not end in time. Nothing was written."""
+
+
 class Duplicate(TintypeError):
     """A row with this key exists."""
 
 
 class Statement:
-    """A statement and its text for each database. Values are given by name when it is run."""
+    """A statement and its text for each database. Values are given by name when it is run.
 
-    __slots__ = ("_compiled", "executable")
+    With ``kind`` it is for one kind of database alone, and only its text is kept: a hundredth of what it is made of.
+    """
 
-    def __init__(self, executable: ClauseElement):
-        self.executable = executable
+    __slots__ = ("_compiled", "_executable")
+
+    def __init__(self, executable: ClauseElement, kind: str | None = None):
+        self._executable: ClauseElement | None = executable
         self._compiled: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = {}
+        if kind is not None:
+            self.compiled(kind)
+            self._executable = None
 
     def compiled(self, kind: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
         """Return the text for one kind of database, and its parameters in order with their defaults."""
         found = self._compiled.get(kind)
         if found is None:
-            compiled: Any = self.executable.compile(dialect=dialect(kind))
+            if self._executable is None:
+                raise LookupError(f"this statement is not for {kind}")
+            compiled: Any = self._executable.compile(dialect=dialect(kind))
             names = tuple((name, compiled.params.get(name)) for name in compiled.positiontup or ())
             found = self._compiled[kind] = (str(compiled), names)
         return found
@@ -131,8 +143,11 @@ class Transaction(Connection, Protocol):
 class Database(Connection, Protocol):
     """A database that is open."""
 
-    def begin(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction: committed at the end of the block, rolled back when it raises."""
+    def begin(self, reserved: bool = False) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction: committed at the end of the block, rolled back when it raises.
+
+        ``reserved``: a short one that must not wait for a connection while others wait for locks. Raises Locked.
+        """
 
     async def close(self) -> None:
         """Let running statements end and close every connection."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Text, bindparam, delete, exists, insert, literal_column, select, update
+from sqlalchemy import Text, bindparam, delete, exists, insert, select, update
 
 from tintype.db.engine import Connection, Duplicate, Row, Statement, Transaction, now
 from tintype.db.tables import image_members, image_properties, image_tags, images
@@ -169,18 +169,18 @@ async def _find(tx: Transaction, image: Image, properties: Iterable[tuple[str, A
 
 
 @lru_cache(maxsize=1024)
-def _update(changed: tuple[str, ...], dies: bool) -> Statement:
+def _update(changed: tuple[str, ...], was_live: bool, dies: bool) -> Statement:
     """One statement for each set of columns: what did not change is not written."""
     values: dict[str, Any] = {name: bindparam(name, type_=_c[name].type) for name in changed}
     # A deleted image keeps its time of change, so that a walk by it can go on from there.
     if dies:
         values |= {"deleted_at": now(), "last_status": _c.status}
-    else:
+    elif was_live:
         values["updated_at"] = now()
     return Statement(
         update(images)
         .where(_c.id == bindparam("of", type_=Text), _c.status == bindparam("expecting", type_=Text))
-        .where(_c.deleted_at.is_(None))
+        .where(_c.deleted_at.is_(None) if was_live else _c.deleted_at.is_not(None))
         .values(values)
         .returning(_c.updated_at)
     )
@@ -193,9 +193,10 @@ async def save(tx: Transaction, before: Image, after: Image) -> Image:
     a Conflict. Other columns than those that differ are left as they are, whoever changed them.
     """
     changed = tuple(name for name in _SAVED if getattr(before, name) != getattr(after, name))
-    dies = after.status in ("deleted", "pending_delete")
+    was_live = before.status != "pending_delete"
+    dies = was_live and after.status in ("deleted", "pending_delete")
     values = {name: _column_value(name, getattr(after, name)) for name in changed}
-    row = await tx.row(_update(changed, dies), of=before.id, expecting=before.status, **values)
+    row = await tx.row(_update(changed, was_live, dies), of=before.id, expecting=before.status, **values)
     if row is None:
         raise Conflict(f"Image {before.id} is no longer {before.status}: something else changed it meanwhile.")
     await _save_searched(tx, before, after)
@@ -224,6 +225,3 @@ async def _save_searched(tx: Transaction, before: Image, after: Image) -> None:
         gone, come = set(before.tags) - set(after.tags), set(after.tags) - set(before.tags)
         await tx.run_many(_LOSE_TAG, [{"id": after.id, "key": tag} for tag in gone])
         await _find(tx, after, (), come)
-
-
-COUNT = Statement(select(literal_column("count(*)")).select_from(images).where(_c.deleted_at.is_(None)))

@@ -4,9 +4,13 @@ Every branch finds its own first rows through its own index, so a page costs wha
 holds. A statement is built once for each shape of question.
 """
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, cast
+from itertools import groupby
+from typing import Any
+from typing import cast as known_as
 
 from sqlalchemy import (
     BigInteger,
@@ -16,6 +20,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    cast,
     literal_column,
     or_,
     select,
@@ -38,9 +43,9 @@ Sort = tuple[tuple[str, bool], ...]
 #: What is to be compared with what, without the values: (field, op) of each filter
 Shape = tuple[tuple[str, str], ...]
 #: Filters that a table of their own answers
-SEARCHED = ("property", "tag")
+SEARCHED = {"property": image_properties, "tag": image_tags}
 #: So many of these may lead to the images; PostgreSQL weighs them all against each other, which takes seconds
-#: for dozens of them. The others are looked up for each image that was found.
+#: for dozens of them. The others are counted for each image that was found: how many they are makes no new statement.
 MOST_JOINED = 4
 #: Statements that one page may cost where a rule of the deployment leaves out most of what is found.
 MOST_STATEMENTS = 20
@@ -79,10 +84,16 @@ async def page(
 async def _rows(
     connection: Connection, scope: Scope, query: ImageQuery, after: Image | None, limit: int
 ) -> list[Row]:
-    filters = sorted(query.filters, key=_shape)  # The order in which clients write them makes no new statement.
-    statement = _statement(
+    # The order in which clients write them makes no new statement.
+    filters = sorted(dict.fromkeys(query.filters), key=_shape)
+    searched = [each for each in filters if each.op in SEARCHED]
+    counted = searched[MOST_JOINED:]
+    filters = [each for each in filters if each not in counted]
+    statement = await _statement(
+        connection.kind,
         scope.branches,
         tuple(_shape(each) for each in filters),
+        tuple(op for op in SEARCHED if any(each.op == op for each in counted)),
         query.sort,
         after is not None,
         query.member_status,
@@ -91,6 +102,9 @@ async def _rows(
     values: dict[str, Any] = {"project": scope.project, "limit": limit, "twice": 2 * limit}
     for index, each in enumerate(filters):
         _bind(values, index, each)
+    for op in SEARCHED:
+        found = {_counted_as(each) for each in counted if each.op == op}
+        values |= {f"all_{op}": sorted(found), f"all_{op}_count": len(found)}
     if after is not None:
         for key, _ in query.sort:
             values[f"after_{key}"] = _sort_value(after, key)
@@ -118,17 +132,33 @@ def _sort_value(image: Image, key: str) -> Any:
 def _bind(values: dict[str, Any], index: int, each: Filter) -> None:
     value = each.value
     if each.op == "between" or each.op == "not_between":
-        values[f"f{index}_low"], values[f"f{index}_high"] = cast(tuple[int, int], value)
+        values[f"f{index}_low"], values[f"f{index}_high"] = known_as(tuple[int, int], value)
     elif each.op == "property":
         values[f"f{index}"], values[f"f{index}_name"] = value_hash(value), each.field
     else:
         values[f"f{index}"] = list(value) if isinstance(value, tuple) else value
 
 
+def _counted_as(each: Filter) -> str:
+    return str(each.value) if each.op == "tag" else f"{each.field}:{value_hash(each.value)}"
+
+
+def _has_all(op: str) -> ColumnElement[bool]:
+    """The image has every tag, or every property with its value, of a list."""
+    table = SEARCHED[op]
+    what: ColumnElement[str] = image_tags.c.tag
+    if op == "property":
+        what = image_properties.c.name + literal_column("':'") + cast(image_properties.c.value_hash, Text)
+    number: Select[Any] = select(literal_column("count(*)")).where(
+        table.c.image_id == _c.id, any_of(what, f"all_{op}")
+    )
+    return number.correlate(images).scalar_subquery() == bindparam(f"all_{op}_count", type_=BigInteger)
+
+
 def _searched(index: int, op: str) -> Select[Any]:
     """One row when the image has the property or the tag, else none."""
     one: Select[Any] = select(literal_column("1"))
-    return one.where(*_found_in(image_tags if op == "tag" else image_properties, index, op)).correlate(images)
+    return one.where(*_found_in(SEARCHED[op], index, op)).correlate(images)
 
 
 def _found_in(table: FromClause, index: int, op: str) -> tuple[ColumnElement[bool], ...]:
@@ -167,20 +197,37 @@ def _condition(index: int, field: str, op: str) -> ColumnElement[bool]:
 def _behind(keys: list[tuple[Any, str, bool]]) -> ColumnElement[bool]:
     """Rows strictly behind the marker in an order of (column, key, descending)."""
     marks = [(column, bindparam(f"after_{key}", type_=column.type), down) for column, key, down in keys]
-    if len({down for _, _, down in marks}) == 1:
-        left, right = tuple_(*(c for c, _, _ in marks)), tuple_(*(v for _, v, _ in marks))
-        return left < right if marks[0][2] else left > right
-    steps = []
-    for index, (column, value, down) in enumerate(marks):
-        same = [earlier == mark for earlier, mark, _ in marks[:index]]
-        steps.append(and_(*same, column < value if down else column > value))
-    return or_(*steps)
+    behind: ColumnElement[bool] | None = None
+    for down, run in groupby(reversed(marks), key=lambda mark: mark[2]):
+        columns, values, _ = zip(*reversed(list(run)), strict=True)
+        left, right = (tuple_(*columns), tuple_(*values)) if len(columns) > 1 else (columns[0], values[0])
+        beyond = left < right if down else left > right
+        if behind is not None:  # First what an index can begin with.
+            beyond = and_(left <= right if down else left >= right, or_(beyond, behind))
+        behind = beyond
+    return known_as(ColumnElement[bool], behind)
 
 
-@lru_cache(maxsize=256)  # A statement takes half a mebibyte, and clients choose the shapes.
-def _statement(
+#: Clients choose the shapes, and to write a new one takes 4 to 20 ms: not on the loop, and one after the other.
+_builder = ThreadPoolExecutor(1, thread_name_prefix="statements")
+
+
+async def _statement(*shape: Any) -> Statement:
+    """Return the statement of a shape; see ``_build``."""
+    found = _building(*shape)
+    return found.result() if found.done() else await asyncio.shield(asyncio.wrap_future(found))
+
+
+@lru_cache(maxsize=256)
+def _building(*shape: Any) -> Future[Statement]:
+    return _builder.submit(_build, *shape)
+
+
+def _build(
+    kind: str,
     branches: tuple[Branch, ...],
     filters: Shape,
+    counted: tuple[str, ...],
     sort: Sort,
     behind: bool,
     member_status: str,
@@ -191,8 +238,9 @@ def _statement(
     # ends when it is full; to collect all hits and sort them would cost what the table holds.
     leads = bool(searched) and {key for key, _ in sort} <= {"created_at", "id"}
     searches = [_searched(index, op) for index, op in searched]
-    lead = (image_tags if leads and searched[0][1] == "tag" else image_properties).alias("lead")
+    lead = SEARCHED[searched[0][1] if leads else "property"].alias("lead")
     conditions = [_condition(index, *shape) for index, shape in enumerate(filters) if shape[1] not in SEARCHED]
+    conditions += [_has_all(op) for op in counted]
     conditions.append(_c.deleted_at.is_(None))
     conditions.append(_c.status != "killed")
     conditions.append(_c.os_hidden.is_(True) if hidden else _c.os_hidden.is_(False))
@@ -221,8 +269,7 @@ def _statement(
         if led:
             part = part.where(*_found_in(lead, *searched[0]))
         others = searches[1:] if led else searches
-        part = part.where(*(each.exists() for each in others[:MOST_JOINED]))
-        part = part.where(*(each.scalar_subquery().is_not(None) for each in others[MOST_JOINED:]))
+        part = part.where(*(each.exists() for each in others))
         order = [(keys[key], key, down) for key, down in sort]
         part = part.where(*conditions)
         if behind:
@@ -230,10 +277,11 @@ def _statement(
         part = part.order_by(*(column.desc() if down else column.asc() for column, _, down in order))
         parts.append(part.limit(bindparam("limit", type_=BigInteger)))
     if len(parts) == 1:
-        return Statement(parts[0])
+        return Statement(parts[0], kind)
     union = union_all(*(select(part.subquery()) for part in parts)).subquery()
     return Statement(
         select(*(union.c[column.name] for column in COLUMNS))
         .order_by(*(union.c[f"sort_{key}"].desc() if down else union.c[f"sort_{key}"].asc() for key, down in sort))
-        .limit(bindparam("twice", type_=BigInteger))
+        .limit(bindparam("twice", type_=BigInteger)),
+        kind,
     )

@@ -7,6 +7,8 @@ to be changed.
 import asyncio
 import os
 import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from tintype.db.engine import DatabaseUnavailable, dialect
 from tintype.db.tables import metadata
 from tintype.model.errors import TintypeError
 
-#: The newest revision in ``migrations/versions``: what the tables of this version are.
-HEAD = "0001"
+#: The revisions in ``migrations/versions``, oldest first.
+REVISIONS = ("0001",)
+#: What the tables of this version are.
+HEAD = REVISIONS[-1]
 
 _STAMP = (
     "CREATE TABLE alembic_version"
@@ -61,6 +65,7 @@ def sync(config: DatabaseConfig) -> str:
         else:
             _create_sqlite(config)
         return f"The database was empty; it has schema {HEAD} now."
+    _known(found)
     from tintype.db.migrate import upgrade  # Alembic costs most of a second: only when it is needed.
 
     upgrade(config)
@@ -71,49 +76,63 @@ def check(config: DatabaseConfig) -> None:
     """Make sure that the service can work on this database; the embedded one is brought up to date."""
     if config.kind == "sqlite":
         sync(config)
-        return
+    else:
+        ready(config)
+
+
+def ready(config: DatabaseConfig) -> None:
+    """Make sure that the database has this version's schema, and leave it as it is."""
     found = version(config)
     if found is None:
         raise WrongSchema("The database is empty. Run: tintype db sync")
+    _known(found)
     if found != HEAD:
         raise WrongSchema(f"The database has schema {found}, this version needs {HEAD}. Run: tintype db sync")
 
 
+def _known(found: str) -> None:
+    if found not in REVISIONS:
+        raise WrongSchema(
+            f"The database has schema {found}, which this version does not know (its own is {HEAD})."
+            " A newer version made it, or another program: run that, or name another database."
+        )
+
+
+@contextmanager
+def _sqlite_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise DatabaseUnavailable(f"SQLite: {path}: {error}") from error
+
+
 def _version_sqlite(config: DatabaseConfig) -> str | None:
     path = config.path or Path()
-    if not path.exists():
-        return None
-    connection = sqlite3.connect(path, timeout=config.busy_timeout)
-    try:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+    with _sqlite_errors(path):
+        if not path.exists():
             return None
-        row = connection.execute(_VERSION).fetchone()
-        return str(row[0]) if row else None
-    except sqlite3.Error as error:
-        raise DatabaseUnavailable(f"SQLite: {path}: {error}") from error
-    finally:
-        connection.close()
+        with closing(sqlite3.connect(path, timeout=config.busy_timeout)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                return None
+            row = connection.execute(_VERSION).fetchone()
+            return str(row[0]) if row else None
 
 
 def _create_sqlite(config: DatabaseConfig) -> None:
     path = config.path or Path()
-    _make_folder(path.parent)
-    connection = sqlite3.connect(path, timeout=config.busy_timeout, isolation_level=None)
-    try:
-        path.chmod(0o640)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("BEGIN EXCLUSIVE")
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-            connection.execute("ROLLBACK")  # Another process was quicker.
-            return
-        for statement in (*statements("sqlite"), *_STAMP):
-            connection.execute(statement)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise DatabaseUnavailable(f"SQLite: {path}: {error}") from error
-    finally:
-        connection.close()
+    with _sqlite_errors(path):
+        _make_folder(path.parent)
+        with closing(sqlite3.connect(path, timeout=config.busy_timeout, isolation_level=None)) as connection:
+            path.chmod(0o640)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN EXCLUSIVE")
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                connection.execute("ROLLBACK")  # Another process was quicker.
+                return
+            for statement in (*statements("sqlite"), *_STAMP):
+                connection.execute(statement)
+            connection.execute("COMMIT")
 
 
 def _make_folder(folder: Path) -> None:
@@ -129,33 +148,32 @@ def _make_folder(folder: Path) -> None:
         os.close(above)
 
 
-async def _connect(config: DatabaseConfig) -> Any:
+@asynccontextmanager
+async def _postgresql(config: DatabaseConfig) -> AsyncIterator[Any]:
+    """A connection for as long as the block takes. It may wait for locks for as long as the server lets it."""
     import asyncpg
 
     try:
-        return await asyncpg.connect(config.url, timeout=10)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        connection = await asyncpg.connect(config.url, timeout=10)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+    except (OSError, OverflowError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
 
 async def _version_postgresql(config: DatabaseConfig) -> str | None:
-    connection = await _connect(config)
-    try:
+    async with _postgresql(config) as connection:
         if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
             return None
         return await connection.fetchval(_VERSION)  # type: ignore[no-any-return]
-    finally:
-        await connection.close()
 
 
 async def _create_postgresql(config: DatabaseConfig) -> None:
-    connection = await _connect(config)
-    try:
-        async with connection.transaction():
-            # Two nodes may be told to sync at once: the second waits and then finds it done.
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('tintype schema'))")
-            if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-                for statement in (*statements("postgresql"), *_STAMP):
-                    await connection.execute(statement)
-    finally:
-        await connection.close()
+    async with _postgresql(config) as connection, connection.transaction():
+        # Two nodes may be told to sync at once: the second waits and then finds it done.
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('tintype schema'))")
+        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+            for statement in (*statements("postgresql"), *_STAMP):
+                await connection.execute(statement)

@@ -3,15 +3,15 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import msgspec
 
 from tintype.config.model import Database as DatabaseConfig
-from tintype.db.engine import DatabaseUnavailable, Duplicate, Row, Statement, Transaction
+from tintype.db.engine import DatabaseUnavailable, Duplicate, Locked, Row, Statement, Transaction
 from tintype.model.errors import TintypeError
 from tintype.offload import undisturbed
 
@@ -21,12 +21,34 @@ T = TypeVar("T")
 _LOOK = 0.001
 
 
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise Duplicate(str(error)) from error
+    except (sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError):
+        raise  # We asked for something that there is not.
+    except sqlite3.DatabaseError as error:
+        kind = Locked if _is_busy(error) else DatabaseUnavailable
+        raise kind(f"SQLite: {error}") from error
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 class _Thread:
     """One thread that owns one SQLite connection and does what it is given, in order."""
 
     def __init__(self, config: DatabaseConfig, role: str):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{role}")
-        self._connection = self._pool.submit(self._open, config, role).result()
+        try:
+            with _errors():
+                self._connection = self._pool.submit(self._open, config, role).result()
+        except DatabaseUnavailable as error:
+            self._pool.shutdown()
+            raise DatabaseUnavailable(f"{error} ({config.path})") from error
 
     @staticmethod
     def _open(config: DatabaseConfig, role: str) -> sqlite3.Connection:
@@ -42,12 +64,8 @@ class _Thread:
         return connection
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
+        with _errors():
             return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._connection)
-        except sqlite3.IntegrityError as error:
-            raise Duplicate(str(error)) from error
-        except sqlite3.OperationalError as error:
-            raise DatabaseUnavailable(f"SQLite: {error}") from error
 
     def close(self) -> None:
         self._pool.submit(self._connection.close).result()
@@ -101,10 +119,16 @@ class SQLite:
         return await _Transaction(self._reader).row(statement, **values)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Transaction]:
-        async with self._turn:
+    async def begin(self, reserved: bool = False) -> AsyncIterator[Transaction]:
+        patient_until = time.monotonic() + self._patience  # Waiting here and waiting for another process are one.
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise Locked("SQLite: other transactions of this process did not end in time") from error
+        try:
             try:
-                await undisturbed(self._writer.do(lambda c: _begin(c, self._patience)))
+                await undisturbed(self._writer.do(lambda c: _begin(c, patient_until)))
                 yield _Transaction(self._writer)
             except BaseException:
                 await undisturbed(self._writer.do(_rollback))
@@ -114,6 +138,8 @@ class SQLite:
             except TintypeError:
                 await self._writer.do(_rollback)  # A commit that failed (disk full) leaves it open.
                 raise
+        finally:
+            self._turn.release()
 
     async def close(self) -> None:
         async with self._turn:
@@ -121,19 +147,18 @@ class SQLite:
             await asyncio.to_thread(self._reader.close)
 
 
-def _begin(connection: sqlite3.Connection, patience: float) -> None:
+def _begin(connection: sqlite3.Connection, patient_until: float) -> None:
     """Begin a transaction as the only one that writes, when the other processes have ended theirs.
 
     IMMEDIATE: one that first reads and then wants to write would be refused at once when another process wrote in
     between, whatever the busy timeout. SQLite's own waiting looks ever more seldom, up to 100 ms apart, and whoever
     has waited longest comes last: with 8 clients of two workers one write in a hundred took 0.2 to 1.6 s.
     """
-    end = time.monotonic() + patience
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+            if not _is_busy(error) or time.monotonic() >= patient_until:
                 raise
             time.sleep(_LOOK)
         else:

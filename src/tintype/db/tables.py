@@ -78,6 +78,8 @@ for _name, _columns in {
 Index("images_by_name", images.c.name, postgresql_where=_live, sqlite_where=_live)
 _moving = images.c.status.in_(("saving", "uploading", "importing"))
 Index("images_moving", images.c.status, postgresql_where=_moving, sqlite_where=_moving)
+_kept = images.c.status == "pending_delete"
+Index("images_pending_delete", images.c.deleted_at, postgresql_where=_kept, sqlite_where=_kept)
 
 image_properties = Table(
     "image_properties",
@@ -156,8 +158,9 @@ Index("blobs_by_name", blobs.c.store, blobs.c.name, unique=True)
 Index("blobs_by_image", blobs.c.image_id)
 _doomed = blobs.c.state == "doomed"
 Index("blobs_doomed", blobs.c.remove_at, postgresql_where=_doomed, sqlite_where=_doomed)
-_writing = blobs.c.state == "writing"
-Index("blobs_writing", blobs.c.writer, postgresql_where=_writing, sqlite_where=_writing)
+# What is being written, and what its silent writer may still be writing.
+_written = blobs.c.writer.is_not(None)
+Index("blobs_by_writer", blobs.c.writer, postgresql_where=_written, sqlite_where=_written)
 
 usage = Table(
     "usage",

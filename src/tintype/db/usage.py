@@ -44,6 +44,17 @@ _OWNED = _statements(_c.owner == _project)
 _NOBODYS = _statements(_c.owner.is_(None))
 
 
+async def open_account(tx: Transaction, account: str) -> None:
+    """Make sure that an account has a row."""
+    await tx.run(_OPEN, account=account)
+
+
+async def lock_account(tx: Transaction, account: str) -> int:
+    """Return what an account's counter says; nobody else changes it before this transaction ends."""
+    row = await tx.row(_LOCK, account=account)
+    return int(row[0]) if row else 0
+
+
 async def images_fit(tx: Transaction, project: str | None, quota: Quota) -> None:
     """Raise OverLimit when the images of a project, one that this transaction made included, are too many."""
     await _fits(tx, project, quota, 0)
@@ -58,8 +69,8 @@ async def _fits(tx: Transaction, project: str | None, quota: Quota, which: int) 
     if not quota.counts:
         return
     account = project or ""
-    await tx.run(_OPEN, account=account)
-    await tx.row(_LOCK, account=account)
+    await open_account(tx, account)
+    await lock_account(tx, account)
     row = await tx.row((_OWNED if project else _NOBODYS)[which], project=project)
     count = int(row[0]) if row else 0
     if count > quota.most:

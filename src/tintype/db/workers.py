@@ -20,7 +20,7 @@ _RENEW = Statement(update(workers).where(_w.id == _id, _w.lease_until > now()).v
 # As if it had been silent for a whole lease already: a process that is known to be gone cannot come back.
 _EXPIRE = Statement(update(workers).where(_w.id == _id).values(lease_until=now() - LEASE))
 _LIVE = Statement(select(_w.id, _w.process).where(_w.lease_until > now() - LEASE))
-_named = exists().where(blobs.c.writer == _w.id)
+_named = exists().where(blobs.c.writer == _w.id, blobs.c.writer.is_not(None))
 _FORGET = Statement(delete(workers).where(_w.lease_until < now() - 10 * LEASE, ~_named))
 
 

@@ -10,9 +10,6 @@ import secrets
 
 from msgspec import Struct
 
-STATES = ("writing", "ready", "live", "doomed")
-PURPOSES = ("data", "staged")
-
 
 class Blob(Struct, frozen=True, gc=False, kw_only=True):
     """A row of the ledger. ``charged`` is what counts against ``project`` now, in bytes."""
@@ -51,6 +48,11 @@ def object_name(image_id: str) -> str:
 
 
 _NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9a-f]{8}", re.ASCII)
+
+
+def image_of(name: str) -> str:
+    """Return the id of the image that an object of this name was made for."""
+    return name.rpartition("-")[0]
 
 
 def is_object_name(name: str) -> bool:

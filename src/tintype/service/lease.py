@@ -52,7 +52,7 @@ class Lease:
     async def begin(self) -> None:
         """Enter this process among the workers, under a name that was never used before."""
         self.worker = uuid.uuid4().hex
-        async with self._db.begin() as tx:
+        async with self._db.begin(reserved=True) as tx:
             await workers.register(tx, self.worker, identity())
         self.lost = False
 
@@ -60,23 +60,31 @@ class Lease:
         """Prolong the lease; when it has lapsed, everything under way is ended and a new one begins."""
         worker = self.worker
         try:
-            async with self._db.begin() as tx:
+            async with self._db.begin(reserved=True) as tx:
                 kept = await workers.renew(tx, worker)
         except Exception as error:
             # Others may take our work over from now on, and we could not know: nothing may be finished.
+            if not self.lost:
+                log.error("The lease of this worker could not be renewed, so nothing is uploaded: %s", error)
             self.lost = True
-            log.error("The lease of this worker could not be renewed: %s", error)
             if not isinstance(error, DatabaseUnavailable):
                 raise
             return
         if worker != self.worker:  # Somebody else found that it had lapsed, and began another one.
             return
         if kept:
+            if self.lost:
+                log.warning("The lease of this worker is renewed again.")
             self.lost = False
             return
         self.lost = True
         log.error("This worker was silent for too long and lost its lease; its transfers end with an error.")
         await self.begin()
+
+    async def regain(self) -> None:
+        """Renew a lease that could not be renewed: what is refused meanwhile need not wait for the usual time."""
+        if self.lost:
+            await self.renew()
 
     def held_by(self, worker: str) -> bool:
         """Tell whether ``worker`` is still this process under a living lease."""
@@ -91,6 +99,6 @@ class Lease:
 
     async def end(self) -> None:
         """Leave: nothing is under way any more."""
-        async with self._db.begin() as tx:
+        async with self._db.begin(reserved=True) as tx:
             await workers.expire(tx, self.worker)
         self.lost = True

@@ -38,20 +38,20 @@ def upgrade() -> None:
     op.create_index("blobs_by_image", "blobs", ["image_id"], unique=False)
     op.create_index("blobs_by_name", "blobs", ["store", "name"], unique=True)
     op.create_index(
+        "blobs_by_writer",
+        "blobs",
+        ["writer"],
+        unique=False,
+        postgresql_where=sa.text("writer IS NOT NULL"),
+        sqlite_where=sa.text("writer IS NOT NULL"),
+    )
+    op.create_index(
         "blobs_doomed",
         "blobs",
         ["remove_at"],
         unique=False,
         postgresql_where=sa.text("state = 'doomed'"),
         sqlite_where=sa.text("state = 'doomed'"),
-    )
-    op.create_index(
-        "blobs_writing",
-        "blobs",
-        ["writer"],
-        unique=False,
-        postgresql_where=sa.text("state = 'writing'"),
-        sqlite_where=sa.text("state = 'writing'"),
     )
     op.create_table(
         "image_members",
@@ -178,6 +178,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status IN ('saving', 'uploading', 'importing')"),
         sqlite_where=sa.text("status IN ('saving', 'uploading', 'importing')"),
+    )
+    op.create_index(
+        "images_pending_delete",
+        "images",
+        ["deleted_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'pending_delete'"),
+        sqlite_where=sa.text("status = 'pending_delete'"),
     )
     op.create_table(
         "revoked_tokens",
