@@ -88,7 +88,7 @@ def test_data_that_are_lost_already_do_not_keep_an_image(api: Client) -> None:
 
 
 def test_delayed_deletion_keeps_the_data_and_shows_nothing(tmp_path: Any) -> None:
-    with client(tmp_path, api=Api(delayed_delete=True, show_locations=True)) as api:
+    with client(tmp_path, api=Api(delayed_delete=True, scrub_time=3600, show_locations=True)) as api:
         active, queued = api.image(b"data", caller=OWNER, tags=["t"], a="x"), api.image(caller=OWNER)
         idle = api.image(b"data", caller=OWNER)
         api.post(f"{idle['self']}/actions/deactivate", caller=OWNER)

@@ -166,10 +166,11 @@ def test_a_member_answers_with_one_of_three_words(api: Client, body: bytes, stat
 
 
 def test_the_member_answers_and_nobody_for_it(api: Client) -> None:
-    path = shared(api, "p9", "p8")
+    path = shared(api, "p9", "p8", "p1")
     for caller, member, status in [
         # IMG-MEM-10, SEC-67
-        (MEMBER, "p9", 200), (ADMIN, "p9", 200), (OWNER, "p9", 403), (OTHER, "p9", 404), (MEMBER_READS, "p9", 403),
+        (MEMBER, "p9", 200), (ADMIN, "p9", 200), (ADMIN, "p1", 200),
+        (OWNER, "p9", 403), (OWNER, "p1", 403), (OTHER, "p9", 404), (MEMBER_READS, "p9", 403),
         (OWNER, "p7", 404), (ADMIN, "p7", 404), (STRANGER, "p9", 404), (STRANGER, "p2", 404), (READER, "p9", 403),
         # POL-11: its own rule is enough
         (MEMBER_WRITES, "p9", 200), (MEMBER_IDLE, "p9", 404),

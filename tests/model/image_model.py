@@ -278,6 +278,8 @@ class Model:
             return {404, 403} if project in image.members() else {404}
         if project not in image.members():
             return {404}
+        if who.project == image.owner and not who.admin:
+            return {403}  # IMG-MEM-10: also where its own project was added
         return {200} if allowed_member(who, project) else {403}  # IMG-MEM-10
 
     def unshare(self, who: Who, image: Record | None, project: str) -> set[int]:

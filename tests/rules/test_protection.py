@@ -1,5 +1,7 @@
 """Property protections: the first section that matches decides, for each of the four operations."""
 
+import tracemalloc
+
 import pytest
 
 from tintype.rules.protection import OPERATIONS, ProtectionError, protection
@@ -75,3 +77,13 @@ def test_a_policy_rule_must_be_one_that_exists(value):
     text = f"[a]\ncreate = {value}\nread = @\nupdate = @\ndelete = @\n"
     with pytest.raises(ProtectionError, match=r"create|missing"):
         protection(text, lambda caller, rule: True, ["one", "two"])  # PROP-03
+
+
+def test_names_that_no_property_can_have_take_no_memory():
+    rules = protection(FILE, None)
+    tracemalloc.start()
+    for number in range(1000):
+        assert not rules.allows(ADMIN, "read", f"{number}-own".ljust(15_000, "x"))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 1_000_000

@@ -149,3 +149,10 @@ def test_an_owner_is_changed_by_an_administrator_alone() -> None:
     with pytest.raises(Forbidden):
         changed(IMAGE, add("owner", "p1"))
     assert changed(IMAGE, add("owner", ""), caller=ADMIN).owner is None
+
+
+@pytest.mark.parametrize("path", [("locations",), ("locations", "-")])
+def test_a_refusal_of_locations_does_not_blame_the_configuration(path: tuple[str, ...]) -> None:
+    value = {"url": "file:///x", "metadata": {}}
+    with pytest.raises(Forbidden, match="no store of this deployment"):
+        changed(IMAGE, Operation("add", path, value if len(path) > 1 else [value]))

@@ -1,10 +1,11 @@
 """A deployment's own rules: read when they change, kept when broken, never wider than the view."""
 
 import logging
+import os
 
 import pytest
 
-from tintype.config.model import Policy
+from tintype.config.model import Policy, Protections
 from tintype.model.image import Image
 from tintype.service.policies import BrokenPolicy, Policies
 from tintype.testing.client import ADMIN, OWNER, READER, STRANGER, client, person
@@ -109,3 +110,69 @@ def test_a_list_shows_what_a_rule_of_the_deployment_lets_pass_and_fills_its_page
             query = page.get("next")
         assert found == wanted  # IMG-LIST-09
         assert len(api.get("/v2/images?limit=100", caller=ADMIN).json["images"]) == 30
+
+
+def in_directory(tmp_path, text='delete_image: "!"\n'):
+    """Return the policy of a directory with one file."""
+    (tmp_path / "policy.d").mkdir()
+    (tmp_path / "policy.d" / "1.yaml").write_text(text)
+    return Policy(dirs=(tmp_path / "policy.d",))
+
+
+def test_what_editors_leave_beside_a_file_is_no_policy(tmp_path, caplog):
+    policy = in_directory(tmp_path)
+    policies = Policies(policy)
+    (tmp_path / "policy.d" / ".#1.yaml").symlink_to("root@host.123:456")
+    (tmp_path / "policy.d" / ".2.yaml").write_text("not: [a, policy")
+    (tmp_path / "policy.d" / "old.yaml").mkdir()
+    os.mkfifo(tmp_path / "policy.d" / "pipe.yaml")
+    policies.configure(policy)
+    for found in (policies.refresh(), policies.authoriser, Policies(policy).authoriser):
+        assert not found.allows(ADMIN, "delete_image", IMAGE)  # SEC-76
+        assert found.allows(OWNER, "modify_image", IMAGE)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("name", ["policy.d/1.yaml", "policy.yaml"])
+def test_a_name_that_leads_nowhere_leaves_the_rules_as_they_are(tmp_path, caplog, name):
+    policy = Policy(tmp_path / "policy.yaml", in_directory(tmp_path, "{}").dirs)
+    path = tmp_path / name
+    path.write_text('delete_image: "!"\n')
+    policies = Policies(policy)
+    path.unlink()
+    path.symlink_to("missing")
+    for _ in range(3):
+        assert not policies.refresh().allows(ADMIN, "delete_image", IMAGE)  # SEC-76
+    policies.configure(policy)
+    assert not policies.authoriser.allows(ADMIN, "delete_image", IMAGE)
+    assert [name in record.getMessage() for record in caplog.records] == [True, True]  # one line for each reading
+    with pytest.raises(BrokenPolicy, match=name):
+        Policies(policy)
+
+
+@pytest.mark.parametrize("text", ["a: 2024-99-99\n", "a: " + "[" * 5000, f'a: "{"(" * 5000}"\n'])
+def test_no_file_is_so_broken_that_it_cannot_be_called_broken(tmp_path, text):
+    policy = in_directory(tmp_path)
+    policies = Policies(policy)
+    (tmp_path / "policy.d" / "1.yaml").write_text(text)
+    assert not policies.refresh().allows(ADMIN, "delete_image", IMAGE)
+    with pytest.raises(BrokenPolicy):
+        Policies(policy)
+
+
+def test_a_rule_that_the_protections_ask_for_cannot_be_taken_away(tmp_path, caplog):
+    policy, protect = in_directory(tmp_path, 'mine: "role:member"\n'), tmp_path / "protect.conf"
+    protect.write_text("[.*]\ncreate = mine\nread = mine\nupdate = mine\ndelete = mine\n")
+    with client(tmp_path, policy=policy, protection=Protections(protect, by_roles=False)) as api:
+        path = api.image(caller=OWNER, a="x")["self"]
+        for text in ('other: "role:member"\n', 'mine: "!"\nother: "@"\n', 'mine: "role:member"\n'):
+            (tmp_path / "policy.d" / "1.yaml").write_text(text)
+            caplog.clear()
+            for _ in range(3):
+                api.run(api.application._refresh_files())
+            shown, listed = api.get(path, caller=OWNER), api.get("/v2/images", caller=OWNER)
+            assert (shown.status, listed.status) == (200, 200)
+            # PROP-10, SEC-76: without the rule those before stay in force
+            assert ("a" in shown.json) == ("a" in listed.json["images"][0]) == ("!" not in text)
+            told = [r.getMessage() for r in caplog.records if r.name == "tintype.policy" and r.levelname == "ERROR"]
+            assert ["'mine'" in line and "stay in force" in line for line in told] == [True] * ("mine" not in text)

@@ -10,19 +10,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-_UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
+#: What an id looks like, in the spelling of the schemas that clients see.
+UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 
 #: What Glance's own schema-image.json says; it holds where a deployment has no such file.
 SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
     {
         "kernel_id": {
             "type": ["null", "string"],
-            "pattern": _UUID,
+            "pattern": UUID,
             "description": "ID of the image that holds the kernel to boot this image with.",
         },
         "ramdisk_id": {
             "type": ["null", "string"],
-            "pattern": _UUID,
+            "pattern": UUID,
             "description": "ID of the image that holds the ramdisk to boot this image with.",
         },
         "instance_uuid": {"type": "string", "description": "ID of the instance this image was made from."},
@@ -220,6 +221,8 @@ class Api:
     import_methods: tuple[str, ...] = ()
     image_cache_dir: Path | None = None
     delayed_delete: bool = False
+    #: seconds for which the data of an image that was deleted with delay are kept
+    scrub_time: int = 0
     #: additional properties with a schema of their own: the deployment's schema-image.json, else the shipped one
     schema_properties: Mapping[str, Any] = field(default_factory=lambda: SHIPPED_SCHEMA)
     schema_required: tuple[str, ...] = ()

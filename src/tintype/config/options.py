@@ -79,6 +79,8 @@ BRACKETED = types.List(item_type=types.String(quotes=True), bounds=True)
 PORTS = types.List(item_type=types.Integer(min=0, max=65535), bounds=True)
 COUNT = types.Integer()
 BIGGEST = 2**63
+#: processes that one service may be told to have: more is a slip of the hand, and each opens connections
+MOST_WORKERS = 256
 
 
 def at_least(least: int) -> types.Integer:
@@ -162,6 +164,7 @@ WHOLE_SECTIONS: dict[str, tuple[str, str]] = {
     "profiler_otlp": ("accepted", "requests are not traced in this version"),
     "oslo_middleware_tracing": ("accepted", "requests are not traced in this version"),
     "oslo_reports": ("obsolete", "the service writes no error reports"),
+    "os_brick": ("accepted", "stores of type cinder are not in this version"),
     "ssl": ("obsolete", "the service speaks plain HTTP; TLS ends at the proxy in front of it"),
     "os_glance_tasks_store": ("accepted", "tasks need no directory of their own"),
     "os_glance_staging_store": ("accepted", "staged bytes go to [DEFAULT] staging_store, or to the default store"),
@@ -173,7 +176,8 @@ TABLE: tuple[Option, ...] = (
          shown="`127.0.0.1` where nobody is asked who they are, else `0.0.0.0`"),
     used("DEFAULT", "bind_port", types.Port(), 9292, "port to listen on; 0 takes a free one",
          goes_to="server.bind_port"),
-    used("DEFAULT", "workers", at_least(1), None, "processes that answer requests",
+    used("DEFAULT", "workers", types.Integer(min=1, max=MOST_WORKERS), None,
+         f"processes that answer requests, {MOST_WORKERS} at most",
          shown="1 on SQLite, else one a processor, at most 8"),
     used("DEFAULT", "backlog", at_least(1), 4096, "connections that may wait to be accepted",
          goes_to="server.backlog"),
@@ -266,7 +270,8 @@ TABLE: tuple[Option, ...] = (
          "`sqlite:////path/of/file` or `postgresql://user:password@host/name`; a driver named in it is ignored",
          older=(("DEFAULT", "sql_connection"), ("database", "sql_connection")),
          shown="SQLite in the data home"),
-    used("database", "max_pool_size", at_least(1), 10, "connections a worker keeps to PostgreSQL",
+    used("database", "max_pool_size", at_least(1), 10,
+         "connections of a worker to PostgreSQL, at least 3: one for its lease, a third of the rest only for reading",
          goes_to="database.pool_size"),
     # What the API shows, and how much of it.
     used("DEFAULT", "limit_param_default", at_least(1), 25, "images on a page when `limit` is not given",
@@ -280,8 +285,12 @@ TABLE: tuple[Option, ...] = (
          goes_to="api.show_locations", reloadable=True),
     used("DEFAULT", "hashing_algorithm", types.String(choices=HASHES), "sha512",
          "digest of new data: " + ", ".join(HASHES), goes_to="api.hashing_algorithm", reloadable=True),
-    used("DEFAULT", "delayed_delete", BOOL, False, "deleting an image leaves its data for a later sweep",
+    used("DEFAULT", "delayed_delete", BOOL, False,
+         "the data of a deleted image is kept for `scrub_time`; it counts towards no quota meanwhile",
          goes_to="api.delayed_delete"),
+    used("DEFAULT", "scrub_time", types.Integer(min=0, max=10**10), 0,
+         "seconds for which it is kept; what was deleted longer ago goes within seconds, on whichever node",
+         goes_to="api.scrub_time", reloadable=True),
     # Limits.
     used("DEFAULT", "image_size_cap", types.Integer(min=1, max=BIGGEST), 1 << 40,
          "most bytes of one image", reloadable=True),
@@ -358,9 +367,9 @@ TABLE: tuple[Option, ...] = (
     used("DEFAULT", "log_file", TEXT, None, "file to log to", older=(("DEFAULT", "logfile"),),
          shown="unset: standard error"),
     used("DEFAULT", "log_dir", TEXT, None, "directory of `log_file`", older=(("DEFAULT", "logdir"),)),
-    # Guards which are not here yet. Going on without them would let through what they were set to stop.
+    # Who may touch which properties. Going on without would let through what they were set to stop.
     used("DEFAULT", "property_protection_file", TEXT, None,
-         "file that says who may create, read, update and delete which additional properties"),
+         "file that says who may create, read, update and delete which additional properties; read at start"),
     used("DEFAULT", "property_protection_rule_format", types.String(choices=["roles", "policies"]), "roles",
          "whether that file names `roles` or rules of the policy (`policies`)"),
     # Import.
@@ -436,7 +445,6 @@ TABLE: tuple[Option, ...] = (
     *accepted("DEFAULT",
               "image_cache_dir image_cache_driver image_cache_max_size image_cache_sqlite_db image_cache_stall_time",
               CACHE),
-    *accepted("DEFAULT", "scrub_time", "deleted data is removed as soon as its store allows"),
     *accepted("DEFAULT", "scrub_pool_size wakeup_time daemon restore", SCRUB),
     *accepted("DEFAULT", "default_publisher_id disabled_notifications control_exchange", EVENTS),
     Option("DEFAULT", "executor_thread_pool_size", "accepted", EVENTS,

@@ -342,32 +342,33 @@ def _remarks_on_lines(values: Values) -> list[str]:
     return remarks
 
 
+#: Parts of a configuration that follow the files whole while the service runs.
+_FOLLOW = frozenset({"limits", "formats", "cors", "policy", "remarks", "files"})
+
+
 def reloadable(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
-    """Return what runs after a SIGHUP, and a sentence for every change that needs a restart."""
-    fresh = {option.goes_to for option in TABLE if option.reloadable and option.goes_to}
-    sections: dict[str, Any] = {"limits": new.limits, "formats": new.formats, "cors": new.cors}
-    sections["policy"] = new.policy
-    sections["logging"] = replace(old.logging, level=new.logging.level)
-    for name in ("api", "auth"):
-        part = {field.name for field in fields(getattr(old, name)) if f"{name}.{field.name}" in fresh}
-        changes = {field: getattr(getattr(new, name), field) for field in part}
-        sections[name] = replace(getattr(old, name), **changes)
-    after = replace(old, remarks=new.remarks, files=new.files, **sections)
-    waiting = [
-        f"[{title}] has changed; it takes effect after a restart."
-        for title, name in (("keystone_authtoken", "keystone"), ("oslo_limit", "unified_limits"))
-        if getattr(old, name) != getattr(new, name)
-    ]
-    for section in ("server", "auth", "database", "api", "stores", "logging"):
-        kept, wanted = getattr(after, section), getattr(new, section)
-        changed = [field.name for field in fields(kept) if getattr(kept, field.name) != getattr(wanted, field.name)]
-        waiting += [f"{_spoken(section, name)} has changed; it takes effect after a restart." for name in changed]
-    if old.accounts and new.accounts and old.accounts != new.accounts:
-        waiting.append("A file of accounts, or [identity] door, is another one; that takes effect after a restart.")
-    return after, tuple(dict.fromkeys(waiting))
+    """Return what runs after a SIGHUP, and a sentence for every change that needs a restart.
+
+    Every part is compared, whatever parts there are: what does not follow is told.
+    """
+    following = {"logging.level", *(option.goes_to for option in TABLE if option.reloadable)}
+    parts: dict[str, Any] = {}
+    waiting: dict[str, None] = {}
+    for part in (field.name for field in fields(Config)):
+        before, wanted = getattr(old, part), getattr(new, part)
+        if part in _FOLLOW or before == wanted:
+            parts[part] = wanted
+            continue
+        names = [""]  # The part is there or it is not.
+        if before is not None and wanted is not None:
+            names = [each.name for each in fields(before) if getattr(before, each.name) != getattr(wanted, each.name)]
+        fresh = {name: getattr(wanted, name) for name in names if f"{part}.{name}" in following}
+        parts[part] = replace(before, **fresh) if fresh else before
+        waiting |= {_spoken(part, name): None for name in names if name not in fresh}
+    return Config(**parts), tuple(f"{what} has changed; it takes effect after a restart." for what in waiting)
 
 
-#: What to call a value that is worked out from several options.
+#: What to call a value that is worked out from several options, or a whole part.
 _COMPOSED = {
     "server.bind_host": "[DEFAULT] bind_host",
     "server.workers": "[DEFAULT] workers",
@@ -378,14 +379,17 @@ _COMPOSED = {
     "api.schema_properties": "schema-image.json",
     "api.schema_required": "schema-image.json",
     "logging.file": "[DEFAULT] log_file",
+    "protection.by_roles": "[DEFAULT] property_protection_rule_format",
+    "protection": "[DEFAULT] property_protection_file",
+    "database": "[database] connection",
+    "stores": "The list of stores, or an option of one,",
+    "accounts": "The place of a file of accounts, or [identity] door,",
+    "keystone": "[keystone_authtoken]",
+    "unified_limits": "[oslo_limit]",
 }
 
 
-def _spoken(section: str, name: str) -> str:
-    if section == "stores":
-        return "The list of stores, or an option of one,"
-    if section == "database" and name != "pool_size":
-        return "[database] connection"
-    place = f"{section}.{name}"
+def _spoken(part: str, name: str) -> str:
+    place = f"{part}.{name}"
     option = next((option for option in TABLE if option.goes_to == place), None)
-    return option.title if option else _COMPOSED[place]
+    return option.title if option else _COMPOSED.get(place) or _COMPOSED.get(part) or f"Something of {part}"

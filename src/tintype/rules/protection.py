@@ -15,6 +15,9 @@ from tintype.model.caller import Caller
 Operation = Literal["create", "read", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("create", "read", "update", "delete")
 
+#: Most characters of a property's name.
+NAME_LENGTH = 255
+
 #: Tells whether a caller passes a policy rule, by its name.
 Passes = Callable[[Caller, str], bool]
 
@@ -34,6 +37,9 @@ class Protection:
 
     def __init__(self, sections: tuple[_Section, ...], passes: Passes | None):
         self._sections = sections
+        named = (rules for section in sections for rules in section.allowed.values() if rules)
+        #: the policy rules that it asks for
+        self.rules = frozenset[str]().union(*named) if passes else frozenset[str]()
         self._passes = passes
         self._found: dict[str, _Section | None] = {}
 
@@ -55,6 +61,8 @@ class Protection:
 
     def _section(self, name: str) -> _Section | None:
         if name not in self._found:
+            if len(name) > NAME_LENGTH:  # Only a query has such a name; no image does.
+                return None
             if len(self._found) > 10_000:  # Names come from users: remember some, never all of them.
                 self._found.clear()
             self._found[name] = next((each for each in self._sections if each.pattern.search(name)), None)

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tintype.config.model import Limits
+from tintype.config.model import UUID, Limits
 from tintype.model.caller import Caller
 from tintype.model.errors import Conflict, Forbidden, Invalid
 from tintype.model.image import BASE_ATTRIBUTES, Image
 from tintype.model.patch import Operation, Patch
 from tintype.rules import limits as room
-from tintype.rules.protection import Protection
+from tintype.rules.protection import NAME_LENGTH, Protection
 from tintype.rules.schemas import Schemas
 
 #: Set by the service alone; a create that names one is refused whatever its value.
@@ -25,7 +25,6 @@ RESERVED = ("location", "deleted", "deleted_at")
 FIXED_BY_DATA = ("disk_format", "container_format")
 INT_MAX = 2**31 - 1
 PROPERTY_BYTES = 65535
-NAME_LENGTH = 255
 NESTING = 32
 
 _SIGNATURE = (
@@ -179,7 +178,7 @@ def changed(
 def _base_changed(image: Image, operation: Operation, only_new: bool, caller: Caller, may_become: MayBecome) -> Image:
     name, value = operation.name, operation.value
     if name == "locations":
-        raise Forbidden("Locations cannot be changed in this deployment (show_multiple_locations is off).")
+        raise Forbidden("Locations cannot be changed: no store of this deployment takes any that somebody names.")
     if operation.op == "remove":
         raise Forbidden(f"Attribute '{name}' cannot be removed.")
     if operation.op == "add" and only_new:
@@ -254,7 +253,7 @@ def is_clean(what: str, text: str) -> None:
         raise Invalid(f"{what} must not contain control characters.")
 
 
-_IMAGE_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_IMAGE_ID = re.compile(UUID)
 
 
 def could_be_image_id(text: str) -> bool:

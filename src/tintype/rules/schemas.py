@@ -8,10 +8,8 @@ from typing import Any
 
 import fastjsonschema
 
-from tintype.config.model import Api, Formats
+from tintype.config.model import UUID, Api, Formats
 from tintype.model.errors import Invalid
-
-UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 
 _STATUSES = (
     "queued", "saving", "active", "killed", "deleted", "uploading", "importing", "pending_delete", "deactivated",
@@ -170,10 +168,6 @@ class Schemas:
         for name in self.required:
             if name not in document:
                 raise Invalid(f"Property '{name}' is required in this deployment.")
-
-    def types(self, name: str) -> Any:
-        """Return the declared type of a property, or "string" where none is declared."""
-        return self.image["properties"].get(name, {}).get("type", "string")
 
 
 def _explained(error: Any) -> str:

@@ -40,10 +40,12 @@ async def delete_from_store(svc: Service, caller: Caller, store_id: str, image_i
     if svc.stores.get(store_id) is None:
         raise Conflict(f"The selected store {store_id[:64]} is not available on this node.")
     image = await _judged(svc, svc.db, caller, store_id, image_id)
-    await _another_copy_is_good(svc, image, store_id)
+    good = await _another_good_copy(svc, image, store_id)
     async with svc.db.begin() as tx:
         image = await _judged(svc, tx, caller, store_id, image_id, lock=True)
         kept = tuple(each for each in image.locations if each.store != store_id)
+        if good not in kept:
+            raise Conflict(f"The copy in store {store_id} may be the only one of image {image_id} that can be read.")
         await rows.save(tx, image, replace(image, locations=kept))
         gone = {each.blob for each in image.locations if each.store == store_id and each.blob}
         doomed = await blobs.doom(tx, gone, image_id)
@@ -67,8 +69,8 @@ async def _judged(
     return image
 
 
-async def _another_copy_is_good(svc: Service, image: Image, store_id: str) -> None:
-    """Raise Conflict unless a copy elsewhere can be read; one in a store that another node has is believed."""
+async def _another_good_copy(svc: Service, image: Image, store_id: str) -> Location | None:
+    """Return a copy elsewhere that can be read, None without one; a copy in a store of another node is believed."""
     for location in image.locations:
         store = svc.stores.of(location)
         if location.store == store_id:
@@ -80,5 +82,5 @@ async def _another_copy_is_good(svc: Service, image: Image, store_id: str) -> No
             continue
         if file is not None:
             file.close()
-        return
-    raise Conflict(f"The copy in store {store_id[:64]} is the only one of image {image.id} that can be read.")
+        return location
+    return None

@@ -69,7 +69,7 @@ async def set_member_status(svc: Service, caller: Caller, image_id: str, member:
         _must_be_shared(image)
         if not (theirs or caller.project == image.owner) or await rows.one(tx, image_id, member) is None:
             raise _no_member(image_id, member)
-        if not theirs:
+        if not theirs or (caller.project == image.owner and not caller.is_admin):
             raise Forbidden("Only the member itself can change its status (modify_member).")
         changed = await rows.set_status(tx, image_id, member, status)
         if changed is None:

@@ -1,7 +1,9 @@
 """The deployment's policy files: read at start and whenever they change, the last good ones kept."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +28,25 @@ class Policies:
     def __init__(self, config: Policy):
         self._config = config
         self._seen: tuple[Any, ...] = ()
+        #: rules that the property protections ask for by name
+        self._asked: frozenset[str] = frozenset()
         self.authoriser = self.read()
 
     def read(self) -> Authoriser:
         """Return an Authoriser of the files as they are; raise BrokenPolicy and change nothing."""
         self._seen = self._signature()
         texts: dict[str, Any] = defaults.texts(self._config.new_defaults)
-        for path in self._files():
+        for path, _ in self._files():
             rules = _read(path)
             _remark_unknown(path, rules)
             texts |= rules
-        self._names = frozenset(texts)
+        if missing := self._asked - texts.keys():
+            raise BrokenPolicy(f"property_protection_file asks for the rule '{min(missing)}', which does not exist.")
         try:
             rules_by_name = compiled(texts, self._config.default_rule)
-        except PolicyError as error:
+        except (PolicyError, RecursionError) as error:
             raise BrokenPolicy(str(error)) from error
+        self._names = frozenset(texts)
         usual = defaults.DEFAULTS["get_image"].text
         self.authoriser = Authoriser(rules_by_name, texts["get_image"] != usual, self._config.projects_only)
         return self.authoriser
@@ -58,11 +64,12 @@ class Policies:
 
     def configure(self, config: Policy) -> None:
         """Read the files of another configuration; a broken one changes nothing but the log."""
-        before, self._config = self._config, config
+        before = self._config, self._seen
+        self._config = config
         try:
             self.read()
         except BrokenPolicy as error:
-            self._config = before
+            self._config, self._seen = before
             log.error("The policy files are broken; the rules before stay in force: %s", error)
 
     def protection(self, config: Protections) -> Protection | None:
@@ -74,24 +81,40 @@ class Policies:
             return self.authoriser.allows(caller, rule)
 
         try:
-            text = config.file.read_text()
-            return protection(text, None if config.by_roles else passes, self._names)
+            text = config.file.read_text("utf-8-sig")
+            found = protection(text, None if config.by_roles else passes, self._names)
         except (OSError, UnicodeDecodeError, ProtectionError) as error:
             raise BrokenPolicy(f"property_protection_file = {config.file}: {error}") from error
+        self._asked = found.rules
+        return found
 
-    def _files(self) -> Iterator[Path]:
-        if self._config.file and self._config.file.is_file():
-            yield self._config.file
-        for directory in self._config.dirs:
-            if directory.is_dir():
-                yield from sorted(path for path in directory.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
+    def _files(self) -> list[tuple[Path, os.stat_result]]:
+        """Return every file of rules that there is, those that count more behind; raise BrokenPolicy.
+
+        Hidden files are no rules: editors keep their locks and copies there. Any other name that leads nowhere is
+        broken, for what it led to may have been stricter than the rules without it.
+        """
+        try:
+            file = self._config.file
+            paths = [file] if file and (file.is_symlink() or file.exists()) else []
+            for directory in self._config.dirs:
+                if directory.is_dir():
+                    paths += sorted(path for path in directory.iterdir() if _holds_rules(path.name))
+            found = [(path, path.stat()) for path in paths]
+        except OSError as error:
+            raise BrokenPolicy(f"The policy files cannot be found: {error}") from error
+        return [(path, about) for path, about in found if stat.S_ISREG(about.st_mode)]
 
     def _signature(self) -> tuple[Any, ...]:
-        found = []
-        for path in self._files():
-            stat = path.stat()
-            found.append((path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
-        return tuple(found)
+        """Return what changes whenever the files do, also where they cannot be found."""
+        try:
+            return tuple((path, a.st_mtime_ns, a.st_size, a.st_ino) for path, a in self._files())
+        except BrokenPolicy as error:
+            return (str(error),)
+
+
+def _holds_rules(name: str) -> bool:
+    return name.endswith((".yaml", ".yml", ".json")) and not name.startswith(".")
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -99,7 +122,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
     try:
         rules = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: a date that is none
         raise BrokenPolicy(f"{path} cannot be read: {error}") from error
     if rules is None:
         return {}

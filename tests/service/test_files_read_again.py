@@ -1,0 +1,36 @@
+"""The files that a running service looks at again: one that is broken does not keep it from the others."""
+
+import logging
+from dataclasses import replace
+
+from tintype.config.model import Accounts, Auth, Logging, Policy
+from tintype.identity.tokens import hashed
+from tintype.testing.client import client, config, serving
+
+
+def test_a_token_is_void_although_the_policies_cannot_be_read(tmp_path):
+    users, tokens, policies = tmp_path / "users", tmp_path / "tokens", tmp_path / "policy.d"
+    policies.mkdir()
+    users.write_text("")
+    tokens.write_text(f"robot:{hashed('secret')}:demo:member\n")
+    alone = replace(config(tmp_path), policy=Policy(dirs=(policies,)), auth=Auth("http_basic"))
+    with serving(replace(alone, accounts=Accounts(users, tokens)), as_configured=True) as api:
+        token = {"x-auth-token": "secret"}
+        for name in (".#1.yaml", "1.yaml"):
+            (policies / name).symlink_to("root@host.123:456")
+            api.run(api.application._refresh_files())
+            assert api.get("/v2/images", headers=token).status == 200
+        tokens.write_text("")
+        api.run(api.application._refresh_files())
+        assert api.get("/v2/images", headers=token).status == 401  # SEC-74
+
+
+def test_after_sighup_the_log_is_as_detailed_as_the_files_say(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)  # The end of the test takes the level back.
+    with client(tmp_path) as api:
+        running = api.application.svc.config
+        for level, told in (("INFO", False), ("DEBUG", True)):
+            api.application.reload(replace(running, logging=Logging(level)))
+            logging.getLogger("tintype.app").debug("a detail")
+            assert ("a detail" in caplog.text) is told  # CFA-04
+            caplog.clear()
