@@ -17,6 +17,7 @@ from tintype.db.engine import Statement
 from tintype.model.blob import Blob
 from tintype.service import upkeep
 from tintype.service.check import differences
+from tintype.stores.directories import MARK
 from tintype.testing.client import OCTETS, Client, Reply
 
 STORES = ("fast", "cheap", "os_glance_default")
@@ -32,13 +33,13 @@ class Held:
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self._first
         self._begun.set()
-        await asyncio.to_thread(self.go.wait, 60)
+        await asyncio.to_thread(self.go.wait, 600)
         for piece in self._rest:
             yield piece
 
     def wait(self) -> None:
         """Wait until the service has read the first piece and asks for more."""
-        if not self._begun.wait(20):
+        if not self._begun.wait(60):
             raise TimeoutError("nobody reads this body")
 
 
@@ -63,8 +64,8 @@ def upload(
 
 
 def files(directory: Path) -> set[str]:
-    """Return the names of everything in the stores, unfinished files included."""
-    return {path.name for store in STORES for path in (directory / store).glob("*")}
+    """Return the names of everything in the stores, unfinished files included, but not their marks."""
+    return {path.name for store in STORES for path in (directory / store).glob("*")} - {MARK}
 
 
 def ledger(api: Client) -> list[Blob]:

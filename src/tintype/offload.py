@@ -76,22 +76,43 @@ def _yield_to_the_loop() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + 10)
 
 
-class Crew:
-    """A bounded number of threads and bytes for all transfers of a process.
+class Threads:
+    """A bounded number of threads for calls that wait for something. What may hang has some of its own: then only
+    those who need it wait with it."""
 
-    What waits for a disk or another server has ``threads`` of them. What computes has as many as there are
-    processors: more would not be quicker, only in the way of the loop.
-    """
-
-    def __init__(self, threads: int = 32, memory: int = 128 * 1024 * 1024):
-        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="crew", initializer=_yield_to_the_loop)
-        self.budget = Budget(memory)
-        self._ready: SimpleQueue[Chain | None] = SimpleQueue()
-        self._computing: list[threading.Thread] = []
+    def __init__(self, count: int, name: str):
+        self.executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_yield_to_the_loop)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Run one blocking call in a thread; when we are cancelled it is finished first."""
         return await undisturbed(asyncio.get_running_loop().run_in_executor(self.executor, work, *args))
+
+    def close(self) -> None:
+        """Begin nothing any more. A call that hangs is not waited for."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+
+class Crew:
+    """All threads of a process, and the bytes that its transfers may have in memory.
+
+    What computes has as many threads as there are processors: more would not be quicker, only in the way of the loop.
+    """
+
+    def __init__(self, threads: int = 32, memory: int = 128 * 1024 * 1024):
+        self.budget = Budget(memory)
+        self._rooms: list[Threads] = []
+        self._common = self.threads(threads, "crew")
+        self._ready: SimpleQueue[Chain | None] = SimpleQueue()
+        self._computing: list[threading.Thread] = []
+
+    def threads(self, count: int, name: str) -> Threads:
+        """Return new threads, which end with the others."""
+        self._rooms.append(Threads(count, name))
+        return self._rooms[-1]
+
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """Run one blocking call in one of the threads for everything that has none of its own."""
+        return await self._common.offload(work, *args)
 
     def chain(self) -> "Chain":
         """Return a new chain."""
@@ -107,8 +128,9 @@ class Crew:
             chain.step()
 
     def close(self) -> None:
-        """End the threads after what they are doing."""
-        self.executor.shutdown(cancel_futures=True)
+        """End the threads; those that compute after what they are doing."""
+        for room in self._rooms:
+            room.close()
         for _ in self._computing:
             self._ready.put(None)
         for thread in self._computing:

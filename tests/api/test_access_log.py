@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tintype.cli import _OneLine
+from tintype.logs import OneLine
 from tintype.testing.client import OCTETS, OWNER, STRANGER, client
 from tintype.testing.process import served
 
@@ -60,7 +60,7 @@ ODD = ["\n2026-01-01 CRITICAL fake", "\r\n", "\x1b[31mred", "\x00", "\u2028", "\
 
 @pytest.mark.parametrize("odd", ODD)
 def test_a_message_stays_on_one_line(odd):
-    formatter = _OneLine("%(levelname)s %(message)s")
+    formatter = OneLine("%(levelname)s %(message)s")
     record = logging.makeLogRecord({"levelname": "INFO", "msg": "image %s", "args": (f"a{odd}b",)})
     line = formatter.format(record)
     assert line.isprintable() and line.startswith("INFO image a") and line.endswith("b")  # SEC-116
@@ -91,7 +91,7 @@ def test_no_secret_is_logged_and_nobody_writes_lines_of_his_own(tmp_path):
         f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/images\n"
     )
     with served(tmp_path, "--config-file", str(tmp_path / "t.conf")) as service:
-        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
 
         def ask(method, path, body=None, **headers):
             sent = {"X-Auth-Token": CANARY, "X-Service-Token": CANARY, "Authorization": CANARY, "Cookie": CANARY}
@@ -118,7 +118,7 @@ def test_no_secret_is_logged_and_nobody_writes_lines_of_his_own(tmp_path):
             f'[{{"op": "add", "path": "/locations/-", "value": {{"url": "http://u:{CANARY}@h/", "metadata": {{}}}}}}]'
         )
         ask("PATCH", path, patch.encode(), **{"Content-Type": "application/openstack-images-v2.1-json-patch"})
-        for file in (tmp_path / "images").iterdir():
+        for file in (tmp_path / "images").glob("[!.]*"):
             file.unlink()
         assert ask("GET", f"{path}/file")[0] == 503
         connection.close()

@@ -68,7 +68,7 @@ def test_a_member_sees_only_itself_and_nothing_once_it_was_removed(api):
 def test_a_fault_inside_tells_the_caller_nothing_but_where_to_ask(tmp_path, caplog):
     with client(tmp_path) as api:
         image = api.image(b"data", caller=OWNER)
-        (stored,) = (tmp_path / "fast").iterdir()
+        (stored,) = (tmp_path / "fast").glob("[!.]*")
         stored.unlink()
         with caplog.at_level(logging.ERROR):
             answer = api.get(f"/v2/images/{image['id']}/file", caller=OWNER)

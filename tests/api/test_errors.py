@@ -26,6 +26,9 @@ class Broken:
     def __init__(self, options, crew):
         pass
 
+    def expect(self, names):
+        pass
+
     async def put(self, name, batches, size):
         async for _ in batches:
             pass

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def eventually_settled(api: Client, directory: Path) -> None:
 def test_a_file_in_the_place_of_the_directory_is_503(
     api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "fast").rmdir()
+    (tmp_path / "fast").rename(tmp_path / "aside")
     (tmp_path / "fast").write_bytes(b"")
     image = api.image()
     # IMG-UP-24
@@ -122,6 +123,10 @@ def test_a_file_in_the_place_of_the_directory_is_503(
     assert f"cannot use {tmp_path / 'fast'}: Not a directory" in caplog.text
     assert api.get(image["self"]).json["status"] == "queued"
     (tmp_path / "fast").unlink()
+    # Nor is a new one made: objects may lie in the one that is away.
+    assert upload(api, image, b"x").status == 503
+    assert not (tmp_path / "fast").exists()
+    (tmp_path / "aside").rename(tmp_path / "fast")
     assert upload(api, image, b"x").status == 204
     eventually_settled(api, tmp_path)
 
@@ -157,7 +162,7 @@ def test_a_directory_of_somebody_else_is_503(tmp_path: Path, caplog: pytest.LogC
 def test_failing_logs_say_which_request_and_which_store(
     api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "fast").rmdir()
+    shutil.rmtree(tmp_path / "fast")
     (tmp_path / "fast").write_bytes(b"")
     caplog.set_level(logging.ERROR)
     reply = upload(api, api.image(), b"x", {"x-openstack-request-id": "req-mine"})

@@ -5,6 +5,7 @@ Run as a program, it is served by ``tintype.serve``: see ``test_processes.py``.
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -14,9 +15,11 @@ import re
 import socket
 import struct
 import sys
+import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +30,22 @@ import uvicorn
 import uvloop
 
 from tintype.serve import serve
+from tintype.stores.driver import LocalFile
+from tintype.web.http import SENDFILE
 from tintype.web.protocol import Limits, ShortFile, protocol_class
+
+#: Seconds: how long a wait may take that ends at once when all is well, on however slow a machine.
+GENEROUS = 60.0
+#: Limits that no test reaches, so that what it sees is not the end of one.
+PATIENT = Limits(head_seconds=3600, body_idle=3600, send_idle=3600, drain_seconds=3600)
+
+
+def eventually(happens: Callable[[], object], say: Callable[[], str] = lambda: "") -> None:
+    """Wait until something happens."""
+    end = time.monotonic() + GENEROUS
+    while not happens():
+        assert time.monotonic() < end, say()
+        time.sleep(0.02)
 
 
 class Toy:
@@ -36,14 +54,17 @@ class Toy:
     def __init__(self, folder: Path, greeting: str = "hello"):
         self.folder = folder
         self.greeting = greeting
+        self.threads = ThreadPoolExecutor(8)
         self.seen: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        #: bytes of bodies, of all uploads
+        self.taken = 0
 
     async def start(self) -> None:
         (self.folder / "started").open("a").write(f"{os.getpid()}\n")
         if (self.folder / "refuse-to-start").exists():
             raise OSError("the database refuses connections")
         if (self.folder / "start-slowly").exists():
-            await asyncio.sleep(60)
+            await asyncio.sleep(3600)
 
     async def stop(self) -> None:
         (self.folder / "stopped").open("a").write(f"{os.getpid()}\n")
@@ -68,6 +89,7 @@ class Toy:
             message = await receive()
             body, more = body + message["body"], message["more_body"]
         found = {"method": scope["method"], "path": scope["path"], "body": body.decode("latin-1")}
+        found["query"] = scope["query_string"].decode()
         found["headers"] = [[name.decode(), value.decode("latin-1")] for name, value in scope["headers"]]
         await answer(send, 200, json.dumps(found).encode())
 
@@ -80,6 +102,7 @@ class Toy:
                 return
             digest.update(message["body"])
             size += len(message["body"])
+            self.taken += len(message["body"])
             if not message["more_body"]:
                 break
         self.seen.put(("whole", size))
@@ -99,15 +122,16 @@ class Toy:
         await answer(send, 200, b"", [(b"x-echo", query["v"].encode("latin-1"))])
 
     async def slow(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-        """Takes a while, and as long again to take itself back."""
+        """Takes until there is the file ``until``, and a while to take itself back."""
         (self.folder / "slow").touch()
         try:
-            await asyncio.sleep(float(query["s"]))
+            while not (self.folder / query["until"]).exists():  # noqa: ASYNC110  said by another process, or thread
+                await asyncio.sleep(0.01)
         except asyncio.CancelledError:
             await asyncio.sleep(1.0)
             (self.folder / "undone").touch()
             raise
-        await answer(send, 200, b"slept")
+        await answer(send, 200, b"slow")
 
     async def stream(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -122,27 +146,59 @@ class Toy:
         """The file ``data``: a range, with ``more`` bytes promised that it does not have."""
         headers = dict(scope["headers"])
         fd = os.open(self.folder / "data", os.O_RDONLY)
+        file = LocalFile(fd, os.fstat(fd).st_size, self.threads)
         try:
-            size = os.fstat(fd).st_size
+            size = file.size
             first, last = 0, size - 1
             if asked := re.fullmatch(rb"bytes=(\d+)-(\d+)", headers.get(b"range", b"")):
                 first, last = int(asked[1]), int(asked[2])
             count = last + 1 - first + int(query.get("more", 0))
             head = [(b"content-length", str(count).encode())]
             await send({"type": "http.response.start", "status": 206, "headers": head})
-            await send({"type": "tintype.sendfile", "fd": fd, "offset": first, "count": count})
+            await send({"type": SENDFILE, "file": file, "offset": first, "count": count})
             self.seen.put(("sent", count))
         except (ConnectionResetError, ShortFile, asyncio.CancelledError) as error:
             self.seen.put((type(error).__name__,))
             raise
         finally:
-            os.close(fd)
+            file.close()
 
 
 async def answer(send: Any, status: int, body: bytes, headers: Any = ()) -> None:
     head = [(b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
+
+
+class Loop(uvloop.Loop):
+    """A loop whose long waits are over when the test says so, not before."""
+
+    LONG = 100.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = 0.0
+        self.waits: list[tuple[float, asyncio.TimerHandle, Callable[..., Any], tuple[Any, ...]]] = []
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        timer = super().call_later(delay, callback, *args, context=context)
+        if delay >= self.LONG:
+            self.waits.append((self.passed + delay, timer, callback, args))
+        return timer
+
+    def pass_time(self, seconds: float) -> None:
+        self.passed += seconds
+        waits, self.waits = self.waits, []
+        for end, timer, callback, args in waits:
+            if timer.cancelled():
+                continue
+            if end > self.passed:
+                self.waits.append((end, timer, callback, args))
+                continue
+            timer.cancel()
+            callback(*args)
 
 
 @dataclass
@@ -152,30 +208,70 @@ class Running:
     port: int
     app: Toy
     state: Any
-    loop: asyncio.AbstractEventLoop
+    loop: Loop
 
-    def saw(self, timeout: float = 5.0) -> tuple[Any, ...]:
-        return self.app.seen.get(timeout=timeout)
+    def saw(self) -> tuple[Any, ...]:
+        return self.app.seen.get(timeout=GENEROUS)
+
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """Return the answer that the loop gives between two of its steps."""
+
+        async def asked() -> Any:
+            return question()
+
+        return asyncio.run_coroutine_threadsafe(asked(), self.loop).result(GENEROUS)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let limits of ``Loop.LONG`` and more be so much nearer."""
+        self.ask(lambda: self.loop.pass_time(seconds))
+
+    def has_taken(self, size: int) -> None:
+        """Wait until the uploads have so many bytes altogether, and wait for the next."""
+        eventually(lambda: self.app.taken == size)
+
+    def go(self, name: str) -> None:
+        """Let ``slow`` requests answer that wait for this file."""
+        (self.app.folder / name).touch()
+
+    def connection(self, client: "Client") -> Any:
+        """Return the server's side of it, when it has accepted it."""
+        ours = client.socket.getsockname()
+        found: list[Any] = []
+
+        def is_there() -> bool:
+            found[:] = self.ask(lambda: [one for one in self.state.connections if one.client == ours])
+            return bool(found)
+
+        eventually(is_there)
+        return found[0]
+
+    def has_read(self, client: "Client") -> None:
+        """Wait until the server has read all that the client has sent, and its end."""
+        theirs = self.connection(client).transport.get_extra_info("socket")
+        eventually(lambda: not waiting(client.socket, termios.TIOCOUTQ))  # all of it is with the other side's kernel
+        eventually(lambda: theirs.fileno() < 0 or not self.ask(lambda: waiting(theirs, termios.FIONREAD)))
+        for _ in range(3):  # the end shows in no figure, but in the next turn of the loop
+            self.ask(lambda: None)
 
     def client(self, **options: Any) -> "Client":
         return Client(self.port, **options)
 
     def is_idle(self) -> bool:
-        """Say whether every connection and request is gone, within a moment."""
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            if not self.state.connections and not self.state.tasks:
-                return True
-            time.sleep(0.02)
-        return False
+        """Say whether every connection and request is gone, after a while at the latest."""
+        eventually(lambda: not self.state.connections and not self.state.tasks)
+        return True
+
+
+def waiting(end: socket.socket, which: int) -> int:
+    """Return how many bytes the kernel holds, to be read or acknowledged."""
+    return int.from_bytes(fcntl.ioctl(end.fileno(), which, bytes(4)), sys.byteorder)
 
 
 @contextlib.contextmanager
 def running(
-    folder: Path, limits: Limits | None = None, keep_alive: float = 30.0, send_buffer: int = 0
+    folder: Path, limits: Limits = PATIENT, keep_alive: float = 3600.0, send_buffer: int = 0
 ) -> Iterator[Running]:
     """Run a server for a Toy while the block runs."""
-    limits = limits or Limits()
     app = Toy(folder)
     config = uvicorn.Config(
         app, http=protocol_class(limits), ws="none", lifespan="off", interface="asgi3", log_config=None,
@@ -204,14 +300,14 @@ def running(
             task.cancel()
         await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
 
-    thread = threading.Thread(target=lambda: uvloop.run(main()))
+    thread = threading.Thread(target=lambda: uvloop.run(main(), loop_factory=Loop))
     thread.start()
-    assert ready.wait(5)
+    assert ready.wait(GENEROUS)
     try:
         yield Running(listener.getsockname()[1], app, server.server_state, box["loop"])
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(GENEROUS)
         assert not thread.is_alive()
 
 
@@ -225,7 +321,7 @@ class Response:
 class Client:
     """A socket on which anything can be sent."""
 
-    def __init__(self, port: int, receive_buffer: int = 0, timeout: float = 10.0):
+    def __init__(self, port: int, receive_buffer: int = 0, timeout: float = GENEROUS):
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -284,9 +380,8 @@ class Client:
                 data += more
         return data
 
-    def is_closed(self, within: float = 3.0) -> bool:
-        """Say whether the server ends the connection within that time, and sends nothing before."""
-        self.socket.settimeout(within)
+    def is_closed(self) -> bool:
+        """Say whether the server ends the connection, and sends nothing before."""
         try:
             return self.buffer + self.socket.recv(1) == b""
         except ConnectionResetError:
@@ -305,7 +400,7 @@ def main(folder: Path, workers: int, grace: float) -> int:
             raise ValueError("greeting must not be bad")
         server = SimpleNamespace(
             bind_host="127.0.0.1", bind_port=int(os.environ.get("TOY_PORT", "0")), workers=workers, backlog=100,
-            graceful_timeout=grace, keep_alive=30.0,
+            graceful_timeout=grace, keep_alive=3600.0,
         )  # fmt: skip
         return SimpleNamespace(server=server, greeting=greeting)
 

@@ -29,6 +29,7 @@ AMBIGUOUS = {
     "two numbers": b"Content-Length: 5 5",
     "full-width digit": "Content-Length: \uff15".encode(),
     "more than 64 bits": b"Content-Length: 18446744073709551616",
+    "more digits than a number may have": b"Content-Length: " + b"0" * 5000 + b"5",
     "space before the colon": b"Transfer-Encoding : chunked",
     "space before the colon of a length": b"Content-Length : 5",
     "a folded line": b"X: a\r\n Content-Length: 5",

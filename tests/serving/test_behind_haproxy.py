@@ -6,7 +6,6 @@ import itertools
 import json
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,20 +14,17 @@ from needs import need
 from serving_toy import Client, Running, running
 from smuggling import AMBIGUOUS, BAD_CHUNKS, CHUNKED, HIDDEN, POST
 
-from tintype.testing.process import free_port
-from tintype.web.protocol import Limits
-
 SETTINGS = """
 defaults
     mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-    timeout http-request 1s
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
+    timeout http-request 60s
     http-reuse always
     {lenient}
 listen images
-    bind 127.0.0.1:{front}
+    bind fd@{front}
     server one 127.0.0.1:{port} maxconn 1
 """
 #: What an attack hides: if it were taken for a request, the next one in line would get this answer.
@@ -46,25 +42,19 @@ class Proxied(NamedTuple):
 
 @pytest.fixture(scope="module", params=["", "option accept-invalid-http-request"], ids=["strict", "lenient"])
 def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
-    folder, front = tmp_path_factory.mktemp("toy"), free_port()
-    with running(folder, Limits(drain_seconds=0.3)) as server:
-        (folder / "haproxy.cfg").write_text(SETTINGS.format(front=front, port=server.port, lenient=request.param))
-        proxy = subprocess.Popen([need("haproxy"), "-db", "-f", folder / "haproxy.cfg"])
+    folder = tmp_path_factory.mktemp("toy")
+    with running(folder) as server, socket.create_server(("127.0.0.1", 0)) as front:
+        settings = SETTINGS.format(front=front.fileno(), port=server.port, lenient=request.param)
+        (folder / "haproxy.cfg").write_text(settings)
+        command = [need("haproxy"), "-db", "-f", folder / "haproxy.cfg"]
+        proxy = subprocess.Popen(command, pass_fds=[front.fileno()])
         try:
-            wait_until_it_answers(proxy, front)
-            yield Proxied(front, server)
+            proxied = Proxied(front.getsockname()[1], server)
+            everybody_gets_their_own(proxied)
+            yield proxied
         finally:
             proxy.kill()
-            proxy.wait(10)
-
-
-def wait_until_it_answers(proxy: "subprocess.Popen[bytes]", port: int) -> None:
-    end = time.monotonic() + 30
-    while True:
-        assert proxy.poll() is None and time.monotonic() < end
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.02)
+            proxy.wait()
 
 
 def everybody_gets_their_own(proxied: Proxied) -> None:

@@ -4,21 +4,19 @@ import hashlib
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from serving_toy import Client, Running, running
+from serving_toy import PATIENT, Client, Running, eventually, running
 
 from tintype.web.exchange import BODY_SLICE, LARGE_BODY
-from tintype.web.protocol import Limits
-
-SHORT = Limits(body_idle=0.4, send_idle=0.4, drain_seconds=0.4)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("toy"), SHORT) as server:
+    with running(tmp_path_factory.mktemp("toy")) as server:
         yield server
 
 
@@ -93,12 +91,16 @@ def test_a_client_may_end_its_side_when_its_request_is_whole(server: Running, fr
 
 def test_an_answer_that_takes_a_while_reaches_a_client_that_has_ended_its_side(server: Running) -> None:
     with server.client() as client:
-        client.send(b"GET /slow?s=0.3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.send(b"GET /slow?until=ended HTTP/1.1\r\nHost: a\r\n\r\n")
         client.socket.shutdown(socket.SHUT_WR)
-        assert client.response().body == b"slept"
+        server.has_read(client)
+        server.go("ended")
+        assert client.response().body == b"slow"
         assert client.is_closed()
     with server.client() as gone:
-        gone.send(b"GET /slow?s=0.3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        gone.send(b"GET /slow?until=gone HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.has_read(gone)
+    server.go("gone")
     assert server.is_idle()
 
 
@@ -137,10 +139,10 @@ def test_whole_bodies_arrive_byte_for_byte_on_one_connection(server: Running, si
             assert [server.saw(), server.saw()] == [("whole", size)] * 2
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize("in_pieces", [False, True])
 @pytest.mark.parametrize("size", [LARGE_BODY - 1, LARGE_BODY, LARGE_BODY + 1, BODY_SLICE, 3 * BODY_SLICE + 7])
 def test_what_follows_a_large_body_is_the_next_request_and_nothing_else_is(
-    server: Running, size: int, pause: float
+    server: Running, size: int, in_pieces: bool
 ) -> None:
     body = b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n" * (size // 30 + 1)
     body, hello = body[:size], b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -152,7 +154,8 @@ def test_what_follows_a_large_body_is_the_next_request_and_nothing_else_is(
             cuts = [len(head) + 3, len(head) + size // 2, end_of_body - 1, end_of_body + 5]
             for start, end in pairwise([0, *cuts, len(everything)]):
                 client.send(everything[start:end])
-                time.sleep(pause)
+                if in_pieces:
+                    server.has_read(client)
             digest = hashlib.sha256(body).hexdigest().encode()
             assert [client.response().body for _ in range(4)] == [digest, b"hello"] * 2
             assert [server.saw(), server.saw()] == [("whole", size)] * 2
@@ -171,22 +174,43 @@ def test_a_large_body_that_is_refused_half_way_is_never_read_as_a_request(server
     assert server.is_idle()
 
 
-def test_a_large_body_that_stands_still_is_cut_off_and_one_that_is_slow_is_not(server: Running) -> None:
-    head = b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
-    with server.client() as slow:
-        slow.send(head)
-        for _ in range(10):
-            time.sleep(0.15)
-            slow.send(b"x" * 100_000)
-        assert slow.response().status == 200
-        assert server.saw() == ("whole", 1_000_000)
-    with server.client() as still:
-        still.send(head + b"x" * 100_000)
+SMALL_OR_LARGE = pytest.mark.parametrize("piece", [1, 100_000], ids=["small", "large"])
+
+
+# SEC-90
+@SMALL_OR_LARGE
+def test_an_upload_that_stands_still_is_cut_off(tmp_path: Path, piece: int) -> None:
+    with running(tmp_path, replace(PATIENT, body_idle=0.4)) as server, server.client() as still:
         began = time.monotonic()
-        assert server.saw() == ("cut", 100_000)
-        assert 0.3 < time.monotonic() - began < 2
+        still.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (10 * piece) + b"x" * piece)
+        assert server.saw() == ("cut", piece)
+        assert time.monotonic() - began >= 0.4
         assert still.is_closed()
-    assert server.is_idle()
+        assert server.is_idle()
+
+
+@SMALL_OR_LARGE
+def test_an_upload_that_is_slow_is_cut_off_only_when_it_stands_still(tmp_path: Path, piece: int) -> None:
+    head = b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (10 * piece)
+    with running(tmp_path, replace(PATIENT, body_idle=600)) as server:
+        with server.client() as slow:
+            slow.send(head)
+            server.has_read(slow)
+            for number in range(1, 11):
+                server.pass_time(599)
+                slow.send(b"x" * piece)
+                server.has_taken(number * piece)
+            assert slow.response().status == 200
+            assert server.saw() == ("whole", 10 * piece)
+        with server.client() as still:
+            still.send(head + b"x" * piece)
+            server.has_taken(11 * piece)
+            server.pass_time(599)
+            assert server.ask(server.app.seen.empty)
+            server.pass_time(2)
+            assert server.saw() == ("cut", piece)
+            assert still.is_closed()
+        assert server.is_idle()
 
 
 def test_a_large_body_that_is_given_up_leaves_no_descriptor_behind(server: Running) -> None:
@@ -206,23 +230,6 @@ def test_a_large_body_that_is_given_up_leaves_no_descriptor_behind(server: Runni
                 assert server.saw()[0] == "cut"
         assert server.is_idle()
         assert descriptors() == before
-
-
-# SEC-90
-def test_an_upload_that_stands_still_is_cut_off_and_one_that_is_slow_is_not(server: Running) -> None:
-    with server.client() as slow:
-        slow.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
-        for _ in range(8):
-            time.sleep(0.15)
-            slow.send(b"x")
-        assert slow.response().status == 200
-        assert server.saw() == ("whole", 8)
-    with server.client() as still:
-        still.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nx")
-        began = time.monotonic()
-        assert server.saw() == ("cut", 1)
-        assert 0.3 < time.monotonic() - began < 2
-        assert still.is_closed()
 
 
 def test_a_client_that_asks_first_is_told_to_go_on_only_when_its_body_is_wanted(server: Running) -> None:
@@ -253,11 +260,11 @@ def test_a_short_body_that_is_refused_leaves_the_connection_usable(server: Runni
         assert client.get("/hello").body == b"hello"
 
 
-def test_a_short_body_that_is_refused_and_never_comes_ends_the_connection(server: Running) -> None:
-    with server.client() as client:
+def test_a_short_body_that_is_refused_and_never_comes_ends_the_connection(tmp_path: Path) -> None:
+    with running(tmp_path, replace(PATIENT, drain_seconds=0.4)) as server, server.client() as client:
         client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\nx")
         assert client.response().status == 409
-        assert client.is_closed(2)
+        assert client.is_closed()
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
@@ -267,7 +274,6 @@ def test_a_long_body_that_is_refused_is_read_within_bounds_only(server: Running,
         refusal = client.response()
         assert refusal.status == 409
         assert refusal.headers["connection"] == "close"
-        client.socket.settimeout(5)
         sent = 0
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             while sent < 500 << 20:
@@ -281,11 +287,11 @@ def test_a_client_in_the_middle_of_a_long_body_can_read_why_it_is_refused(server
         assert client.response().status == 409
 
 
-def test_a_refused_client_sees_the_end_at_once(tmp_path: Path) -> None:
-    with running(tmp_path, Limits(drain_seconds=10.0)) as server, server.client() as client:
+def test_a_refused_client_sees_the_end_at_once(server: Running) -> None:
+    with server.client() as client:
         client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nx")
         assert client.response().status == 409
-        assert client.is_closed(1.0)
+        assert client.is_closed()
 
 
 def test_what_follows_a_refused_body_is_still_judged(server: Running) -> None:
@@ -297,29 +303,44 @@ def test_what_follows_a_refused_body_is_still_judged(server: Running) -> None:
         assert client.is_closed()
 
 
-def test_a_response_that_is_not_read_is_cut_off_and_one_read_slowly_is_not(tmp_path: Path) -> None:
-    with running(tmp_path, Limits(send_idle=0.5)) as server:
-        with server.client(receive_buffer=4096) as still:
-            still.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert server.saw(5) == ("ConnectionResetError",)
+def test_a_response_that_is_not_read_is_cut_off(tmp_path: Path) -> None:
+    with running(tmp_path, replace(PATIENT, send_idle=0.5)) as server, server.client(receive_buffer=4096) as still:
+        began = time.monotonic()
+        still.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert server.saw() == ("ConnectionResetError",)
+        assert time.monotonic() - began >= 0.5
+        assert server.is_idle()
+
+
+def test_a_response_that_is_read_slowly_is_not_cut_off(tmp_path: Path) -> None:
+    with running(tmp_path, replace(PATIENT, send_idle=600)) as server:
         with server.client(receive_buffer=4096) as slow:
             slow.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+            connection = server.connection(slow)
+            eventually(lambda: connection.flow.write_paused)
             for _ in range(30):
-                time.sleep(0.05)
-                assert slow.socket.recv(4096)
-            assert server.app.seen.empty()
-        assert server.saw(5) == ("ConnectionResetError",)
+                before = server.ask(connection.unsent)
+                while server.ask(connection.unsent) == before:
+                    assert slow.socket.recv(4096)
+                server.pass_time(550)
+            assert server.ask(server.app.seen.empty)
+        assert server.saw() == ("ConnectionResetError",)
         assert server.is_idle()
 
 
 def test_a_last_answer_that_nobody_takes_does_not_hold_the_connection(tmp_path: Path) -> None:
-    with running(tmp_path, Limits(send_idle=0.4), keep_alive=0.3, send_buffer=4096) as server:
+    with running(tmp_path, replace(PATIENT, send_idle=600), keep_alive=500, send_buffer=4096) as server:
         client = server.client(receive_buffer=4096)
         # More than the two kernels take, and less than what makes the transport ask us to pause.
         for _ in range(3):
             client.send(b"GET /scope HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000 + b"\r\n\r\n")
-        time.sleep(0.2)
-        assert [one.transport.get_write_buffer_size() > 10_000 for one in server.state.connections] == [True]
-        time.sleep(0.8)
-        assert not server.state.connections
+        eventually(lambda: server.state.total_requests == 3)
+        connection = server.connection(client)
+        assert server.ask(connection.transport.get_write_buffer_size) > 10_000
+        server.pass_time(500)
+        server.pass_time(599)
+        assert server.state.connections == {connection}
+        for _ in range(3):  # When the last that the client's kernel took was counted late, it has as long once more.
+            server.pass_time(600)
+        eventually(lambda: not server.state.connections)
         client.socket.close()

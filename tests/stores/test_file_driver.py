@@ -3,7 +3,7 @@
 import asyncio
 import os
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -11,8 +11,9 @@ from urllib.parse import unquote
 import pytest
 from mounts import mounted
 
-from tintype.model.errors import BlobDamaged, StoreDenied, StoreFull, StoreUnavailable
+from tintype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreFull, StoreUnavailable
 from tintype.offload import Crew
+from tintype.stores.directories import MARK
 from tintype.stores.driver import Health
 from tintype.stores.file import FileDriver
 from tintype.testing.store_suite import CHECKS, NAMES, Check, name_of, source
@@ -40,11 +41,23 @@ MODES: dict[str, Options] = {
 }
 
 
+def files(options: Mapping[str, Any], crew: Crew, *expected: str) -> FileDriver:
+    """Return a driver that has been told which objects should be there."""
+    driver = FileDriver(options, crew)
+    driver.expect(expected)
+    return driver
+
+
+def objects(directory: Path) -> list[str]:
+    """Return the names of all files but the mark."""
+    return sorted(path.name for path in directory.iterdir() if path.name != MARK)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_files_do_what_every_driver_does(check: Check, mode: str, tmp_path: Path, crew: Crew) -> None:
     async def run() -> None:
-        await check(FileDriver(MODES[mode](tmp_path), crew))
+        await check(files(MODES[mode](tmp_path), crew))
 
     asyncio.run(run())
 
@@ -76,7 +89,7 @@ def umask() -> Iterator[None]:
 def test_files_and_directories_are_as_private_as_they_can_be(
     tmp_path: Path, crew: Crew, umask: None, given: int, file: int, directory: int
 ) -> None:
-    made = put(FileDriver({"datadir": tmp_path / "a" / "b", "file_perm": given}, crew), NAME, [b"x"])
+    made = put(files({"datadir": tmp_path / "a" / "b", "file_perm": given}, crew), NAME, [b"x"])
     assert stat.S_IMODE(made.stat().st_mode) == file
     assert stat.S_IMODE(made.parent.stat().st_mode) == directory
     assert stat.S_IMODE(made.parent.parent.stat().st_mode) == 0o750
@@ -85,14 +98,14 @@ def test_files_and_directories_are_as_private_as_they_can_be(
 def test_permissions_hold_whatever_the_umask(tmp_path: Path, crew: Crew) -> None:
     before = os.umask(0o077)
     try:
-        made = put(FileDriver({"datadir": tmp_path / "a", "file_perm": 0o644}, crew), NAME, [b"x"])
+        made = put(files({"datadir": tmp_path / "a", "file_perm": 0o644}, crew), NAME, [b"x"])
     finally:
         os.umask(before)
     assert stat.S_IMODE(made.stat().st_mode) == 0o644  # STOR-103
 
 
 def test_an_object_has_its_name_only_when_it_is_whole(tmp_path: Path, crew: Crew) -> None:
-    driver, seen = FileDriver({"datadir": tmp_path}, crew), []
+    driver, seen = files({"datadir": tmp_path}, crew), []
 
     async def batches() -> Any:
         yield [b"first"]
@@ -100,12 +113,12 @@ def test_an_object_has_its_name_only_when_it_is_whole(tmp_path: Path, crew: Crew
         seen.extend(await asyncio.to_thread(os.listdir, tmp_path))
 
     do(driver.put(NAME, batches(), None))
-    assert seen == [f".{NAME}.part"]  # STOR-109
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert sorted(seen) == sorted([f".{NAME}.part", MARK])  # STOR-109
+    assert objects(tmp_path) == [NAME]
 
 
 def test_what_a_killed_process_left_is_listed_and_deleted_by_its_name(tmp_path: Path, crew: Crew) -> None:
-    driver = FileDriver({"datadirs": ((tmp_path / "a", 0), (tmp_path / "b", 0))}, crew)
+    driver = files({"datadirs": ((tmp_path / "a", 0), (tmp_path / "b", 0))}, crew)
     do(driver.probe())
     (tmp_path / "a" / f".{NAME}.part").write_bytes(b"half")
     (tmp_path / "b" / NAMES[1]).write_bytes(b"whole")
@@ -116,11 +129,11 @@ def test_what_a_killed_process_left_is_listed_and_deleted_by_its_name(tmp_path: 
     assert do(names()) == [NAME, NAMES[1]]
     for name in do(names()):
         do(driver.delete(name))
-    assert [*tmp_path.rglob("*.*"), *tmp_path.rglob("6*")] == []
+    assert objects(tmp_path / "a") == objects(tmp_path / "b") == []
 
 
 def test_zeros_take_no_room(tmp_path: Path, crew: Crew) -> None:
-    driver = FileDriver({"datadir": tmp_path, "thin_provisioning": True}, crew)
+    driver = files({"datadir": tmp_path, "thin_provisioning": True}, crew)
     made = put(driver, NAME, [bytes(MIB)] * 8, [b"data", bytes(MIB)], [bytes(MIB)])
     assert made.stat().st_size == 10 * MIB + 4
     assert made.stat().st_blocks * 512 < MIB  # STOR-105
@@ -130,27 +143,27 @@ def test_zeros_take_no_room(tmp_path: Path, crew: Crew) -> None:
 def test_the_highest_priority_with_room_is_taken(tmp_path: Path, crew: Crew) -> None:
     with mounted(tmp_path / "small", MIB) as small, mounted(tmp_path / "larger", 4 * MIB) as larger:
         roomy = tmp_path / "roomy"
-        driver = FileDriver({"datadirs": ((roomy, 0), (small, 9), (larger, 9))}, crew)
+        driver = files({"datadirs": ((roomy, 0), (small, 9), (larger, 9))}, crew)
         # STOR-102
         assert put(driver, NAMES[0], [bytes(100)]).parent == larger
         assert put(driver, NAMES[1], [bytes(3 * MIB + 100)], size=3 * MIB + 100).parent == larger
         assert put(driver, NAMES[2], [bytes(100)]).parent == small
         assert put(driver, NAMES[3], [bytes(2 * MIB)], size=2 * MIB).parent == roomy
         with pytest.raises(StoreFull, match="no directory has"):
-            put(FileDriver({"datadir": small}, crew), NAMES[4], [b"x"], size=2 * MIB)
+            put(files({"datadir": small}, crew), NAMES[4], [b"x"], size=2 * MIB)
         with pytest.raises(StoreFull, match="No space left"):
-            put(FileDriver({"datadir": small}, crew), NAMES[4], [bytes(MIB)], [bytes(MIB)])
-        assert [path.name for path in small.iterdir()] == [NAMES[2]]
+            put(files({"datadir": small}, crew), NAMES[4], [bytes(MIB)], [bytes(MIB)])
+        assert objects(small) == [NAMES[2]]
 
 
 def test_a_directory_that_cannot_be_used_is_passed_over(tmp_path: Path, crew: Crew) -> None:
     (tmp_path / "broken").write_bytes(b"")
-    driver = FileDriver({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, crew)
+    driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, crew)
     health = do(driver.probe())
     assert (health.writable, health.full) == (True, False)
     assert f"cannot write to {tmp_path / 'broken'}: Not a directory" in health.reason
     assert put(driver, NAME, [b"x"]).parent == tmp_path / "good"
-    only = FileDriver({"datadir": tmp_path / "broken"}, crew)
+    only = files({"datadir": tmp_path / "broken"}, crew)
     assert do(only.probe()).writable is False
     with pytest.raises(StoreUnavailable, match="Not a directory"):
         put(only, NAME, [b"x"])
@@ -158,7 +171,7 @@ def test_a_directory_that_cannot_be_used_is_passed_over(tmp_path: Path, crew: Cr
 
 def test_a_probe_tells_full_from_broken(tmp_path: Path, crew: Crew) -> None:
     with mounted(tmp_path / "small", MIB) as small:
-        driver = FileDriver({"datadir": small}, crew)
+        driver = files({"datadir": small}, crew)
         (small / "filler").write_bytes(bytes(MIB))
         health: Health = do(driver.probe())
         assert (health.writable, health.full) == (False, True)
@@ -185,23 +198,23 @@ def test_nothing_that_was_planted_is_written_to(tmp_path: Path, crew: Crew, plan
             place.mkdir()
         case "hard link":
             place.hardlink_to(victim)
-    driver = FileDriver({"datadir": store}, crew)
+    driver = files({"datadir": store}, crew)
     with pytest.raises(StoreUnavailable, match="File exists"):
         put(driver, NAME, [b"evil"])
     assert victim.read_bytes() == b"precious"
     assert not (tmp_path / "nowhere").exists()
-    assert [path.name for path in store.iterdir()] == [planted]
+    assert objects(store) == [planted]
     if kind == "folder":
         with pytest.raises(StoreUnavailable, match="Is a directory"):
             do(driver.delete(NAME))
         return
     do(driver.delete(NAME))
     assert victim.read_bytes() == b"precious"
-    assert list(store.iterdir()) == []
+    assert objects(store) == []
 
 
 def test_reading_follows_no_link_and_waits_for_no_pipe(tmp_path: Path, crew: Crew) -> None:
-    driver = FileDriver({"datadir": tmp_path}, crew)
+    driver = files({"datadir": tmp_path}, crew)
     url = f"file://{put(driver, NAME, [b'x'])}"
     for plant in (lambda p: p.symlink_to("/etc/passwd"), os.mkfifo, Path.mkdir):
         (tmp_path / NAME).unlink()
@@ -215,7 +228,7 @@ def test_reading_follows_no_link_and_waits_for_no_pipe(tmp_path: Path, crew: Cre
 @pytest.mark.parametrize("where", ["/etc/passwd", "{}/../outside", "{}/sub/object", "{}"])
 def test_nothing_outside_its_directories_is_read(tmp_path: Path, crew: Crew, where: str) -> None:
     store = tmp_path / "store"
-    driver = FileDriver({"datadir": store}, crew)
+    driver = files({"datadir": store}, crew)
     put(driver, NAME, [b"x"])
     (tmp_path / "outside").write_bytes(b"secret")
     (store / "sub").mkdir()
@@ -226,23 +239,94 @@ def test_nothing_outside_its_directories_is_read(tmp_path: Path, crew: Crew, whe
         do(driver.get(url, None))
 
 
-def test_a_directory_that_is_away_is_not_an_object_that_is_lost(tmp_path: Path, crew: Crew) -> None:
-    driver = FileDriver({"datadir": tmp_path / "store"}, crew)
+@pytest.mark.parametrize("left", ["nothing", "an empty place"])
+def test_a_directory_that_is_away_is_not_an_object_that_is_lost(tmp_path: Path, crew: Crew, left: str) -> None:
+    store, unmounted = tmp_path / "store", tmp_path / "unmounted"
+    driver = files({"datadir": store}, crew)
     url = f"file://{put(driver, NAME, [b'x'])}"
-    (tmp_path / "store").rename(tmp_path / "unmounted")
-    for work in (driver.get(url, 1), driver.delete(NAME)):
+    store.rename(unmounted)
+    if left == "an empty place":
+        store.mkdir()
+    for one in (driver, files({"datadir": store}, crew, NAME)):  # One that has seen it, and one that starts now.
+        health = do(one.probe())
+        assert not health.writable and "mount its file system" in health.reason
+        for work in (one.get(url, 1), one.delete(NAME)):
+            with pytest.raises(StoreUnavailable, match="No such file or directory"):
+                do(work)
         with pytest.raises(StoreUnavailable, match="No such file or directory"):
-            do(work)
-    (tmp_path / "unmounted").rename(tmp_path / "store")
-    do(driver.get(url, 1)).close()
+            put(one, NAMES[1], [b"x"])
+        if left == "an empty place":
+            assert list(store.iterdir()) == []
+            store.rmdir()
+        assert not store.exists()
+        unmounted.rename(store)
+        assert do(one.probe()) == Health(True)
+        do(one.get(url, 1)).close()
+        store.rename(unmounted)
+        if left == "an empty place":
+            store.mkdir()
+
+
+def test_a_directory_without_a_mark_is_ours_when_one_of_our_objects_lies_in_it(tmp_path: Path, crew: Crew) -> None:
+    (tmp_path / NAME).write_bytes(b"x")
+    driver = files({"datadir": tmp_path}, crew, NAMES[1], NAME)
+    assert do(driver.probe()) == Health(True)
+    with pytest.raises(BlobNotFound):
+        do(driver.get(f"file://{tmp_path}/{NAMES[1]}", 1))
+
+
+def test_a_new_directory_is_made_beside_one_that_has_everything(tmp_path: Path, crew: Crew) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    put(files({"datadir": old}, crew), NAME, [b"x"])
+    both = {"datadirs": ((old, 1), (new, 9))}
+    missing = files(both, crew, NAME, NAMES[1])  # One more object should be there: perhaps in the other one.
+    assert str(new) in do(missing.probe()).reason and not new.exists()
+    assert put(missing, NAMES[2], [b"x"]).parent == old
+    assert put(files(both, crew, NAME, NAMES[2]), NAMES[3], [b"x"]).parent == new
+
+
+def test_nothing_is_made_before_it_is_known_what_should_be_there(tmp_path: Path, crew: Crew) -> None:
+    driver = FileDriver({"datadir": tmp_path / "store"}, crew)
+    assert not do(driver.probe()).writable
+    with pytest.raises(StoreUnavailable):
+        put(driver, NAME, [b"x"])
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_object_is_removed_although_another_directory_is_away(tmp_path: Path, crew: Crew) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    driver = files({"datadirs": ((first, 1), (second, 9))}, crew)
+    assert put(driver, NAME, [b"x"]).parent == second
+    first.rename(tmp_path / "unmounted")
+    assert put(driver, NAMES[1], [b"x"]).parent == second
+    second.rename(tmp_path / "second-unmounted")
+    (tmp_path / "unmounted").rename(first)
+    with pytest.raises(StoreUnavailable):
+        do(driver.delete(NAME))
+    (tmp_path / "second-unmounted").rename(second)
+    first.rename(tmp_path / "unmounted")
+    with pytest.raises(StoreUnavailable):  # It might lie in the other one too.
+        do(driver.delete(NAME))
+    assert objects(second) == [NAMES[1]]
+
+
+def test_a_directory_may_move_when_a_link_leads_to_it(tmp_path: Path, crew: Crew) -> None:
+    place, link = tmp_path / "disk", tmp_path / "images"
+    link.symlink_to(place)
+    place.mkdir()
+    url = f"file://{put(files({'datadir': link}, crew), NAME, [b'x'])}"
+    place.rename(tmp_path / "larger-disk")
+    link.unlink()
+    link.symlink_to(tmp_path / "larger-disk")
+    do(files({"datadir": link}, crew, NAME).get(url, 1)).close()
 
 
 def test_what_a_full_device_took_in_part_is_not_written_twice(tmp_path: Path, crew: Crew) -> None:
     """A writev that took a part of its buffers goes on behind that part."""
     with mounted(tmp_path / "small", 2 * MIB) as small:
-        driver = FileDriver({"datadir": small}, crew)
+        driver = files({"datadir": small}, crew)
         pieces = [bytes([number % 251]) * 1000 for number in range(1500)]
         assert put(driver, NAME, pieces).read_bytes() == b"".join(pieces)
         with pytest.raises(StoreFull):  # STOR-106
             put(driver, NAMES[1], pieces)
-        assert [path.name for path in small.iterdir()] == [NAME]
+        assert objects(small) == [NAME]

@@ -9,10 +9,11 @@ from tintype.db import blobs, workers
 from tintype.db import images as rows
 from tintype.db.engine import DatabaseUnavailable
 from tintype.model.blob import Blob
-from tintype.model.errors import StoreError
+from tintype.model.errors import StoreError, TintypeError
 from tintype.model.image import move
 from tintype.service.core import Service
 from tintype.service.process import is_gone
+from tintype.service.scrub import scrub_deleted
 
 log = logging.getLogger("tintype.upkeep")
 
@@ -71,7 +72,10 @@ async def look_after_ours(svc: Service) -> None:
     """Take back what we broke off without a proper end, and have transfers to deleted images end."""
     for blob in await blobs.written_by(svc.db, svc.lease.worker):
         if blob.id not in svc.lease.writing:  # Its undo failed, perhaps because the database was away.
-            await give_up(svc, blob)
+            try:
+                await give_up(svc, blob)
+            except DatabaseUnavailable as error:
+                log.warning("The upload of image %s is taken back in the next round: %s", blob.image_id, error)
         elif blob.state == "doomed":
             svc.lease.unwanted.add(blob.id)
 
@@ -79,13 +83,17 @@ async def look_after_ours(svc: Service) -> None:
 async def take_over_abandoned(svc: Service) -> None:
     """Doom objects whose writers fell silent and give their images back."""
     for blob in await blobs.abandoned(svc.db):
-        async with svc.db.begin() as tx:
-            found = await rows.get(tx, blob.image_id, None, lock=True)
-            if not await blobs.abandon(tx, blob):
-                continue
-            if found and found[0].status == "saving":
-                await rows.save(tx, found[0], move(found[0], "queued"))
-        log.warning("The upload of image %s was broken off with its worker; it can be repeated.", blob.image_id)
+        try:
+            async with svc.db.begin() as tx:
+                found = await rows.get(tx, blob.image_id, None, lock=True)
+                if not await blobs.abandon(tx, blob):
+                    continue
+                if found and found[0].status == "saving":
+                    await rows.save(tx, found[0], move(found[0], "queued"))
+        except DatabaseUnavailable as error:  # Somebody holds its image: the others must not wait for that.
+            log.warning("The broken-off upload of image %s stays for the next round: %s", blob.image_id, error)
+        else:
+            log.warning("The upload of image %s was broken off with its worker; it can be repeated.", blob.image_id)
 
 
 async def remove_doomed(svc: Service) -> None:
@@ -94,11 +102,27 @@ async def remove_doomed(svc: Service) -> None:
         await remove_bytes(svc, blob, attempts)
 
 
-async def tidy(svc: Service) -> None:
-    """One round of upkeep."""
-    await expire_the_dead(svc)
-    await look_after_ours(svc)
-    await take_over_abandoned(svc)
-    await remove_doomed(svc)
+async def forget_old_workers(svc: Service) -> None:
+    """Forget workers that nothing in the ledger speaks of any more."""
     async with svc.db.begin() as tx:
         await workers.forget_old(tx)
+
+
+#: One round, in this order.
+_STEPS = (expire_the_dead, look_after_ours, take_over_abandoned, scrub_deleted, remove_doomed, forget_old_workers)
+
+
+async def tidy(svc: Service) -> None:
+    """One round of upkeep. A step that cannot be done is left for the next one, and the others are done."""
+    for step in _STEPS:
+        try:
+            await step(svc)
+        except TintypeError as error:
+            what = step.__name__.replace("_", " ")
+            log.error("The upkeep could not %s and tries it again in the next round: %s", what, error)
+
+
+async def introduce_stores(svc: Service) -> None:
+    """Tell every store some of the objects that should be there: by them it knows whether it is what it was."""
+    for store in svc.stores:
+        store.expect(await blobs.some_names(svc.db, store.id))

@@ -1,7 +1,8 @@
 """What a backend is: something that keeps, yields and deletes bytes, all or nothing."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -14,17 +15,15 @@ Batch = Sequence[bytes]
 class LocalFile:
     """An object that is a file on this machine, open for reading: the server can send it without reading it.
 
-    Whoever gets it closes it.
+    Reading may wait as long as its file system does, so it is done in ``threads``. Whoever gets it closes it.
     """
 
-    __slots__ = ("fd", "size")
+    __slots__ = ("fd", "sent", "size", "threads")
 
-    def __init__(self, fd: int, size: int):
-        self.fd, self.size = fd, size
-
-    def read(self, offset: int, count: int) -> bytes:
-        """Return at most ``count`` bytes from ``offset``; blocks, so call it in a thread."""
-        return os.pread(self.fd, count, offset)
+    def __init__(self, fd: int, size: int, threads: Executor):
+        self.fd, self.size, self.threads = fd, size, threads
+        #: bytes that went to a client
+        self.sent = 0
 
     def close(self) -> None:
         """Close the file; once more does nothing."""
@@ -52,6 +51,13 @@ class Driver(Protocol):
 
     #: keys and values that ``/v2/info/stores/detail`` shows; from configuration and memory alone
     properties: Mapping[str, Any]
+
+    def expect(self, names: Collection[str]) -> None:
+        """Be told some objects that should be there; none: nothing was ever kept here.
+
+        Before that nothing is made. What objects are kept in is made when it is missing, unless objects should be
+        there: then it is away, and will come back.
+        """
 
     async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
         """Keep an object and return its URL. When this returns, the bytes are durable.

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tintype.config.model import StoreConfig
 from tintype.config.model import Stores as StoresConfig
@@ -14,16 +14,18 @@ from tintype.offload import Crew
 from tintype.stores.driver import Batch, Driver, Factory, Health, LocalFile
 from tintype.stores.file import FileDriver
 
+T = TypeVar("T")
+
 log = logging.getLogger("tintype.stores")
 
-#: Seconds that a backend has to answer a probe.
+#: Seconds that a backend has to answer a probe, and after which it is probed when it owes another answer.
 PATIENCE = 5.0
 
 DRIVERS: Mapping[str, Factory] = {"file": FileDriver}
 
 
 class Store:
-    """One configured store. Its health is what the last probe or write found."""
+    """One configured store. Its health is what the last probe found."""
 
     def __init__(self, config: StoreConfig, driver: Driver):
         self.id = config.id
@@ -31,6 +33,7 @@ class Store:
         self.description = config.description
         self.weight = config.weight
         self._driver = driver
+        self.patience = PATIENCE
         self.health = Health(True)
         #: a probe that has not been answered yet
         self._asked: asyncio.Future[Health] | None = None
@@ -52,12 +55,32 @@ class Store:
     async def get(self, location: Location, size: int | None) -> LocalFile | None:
         """Return the data of a location as an open file."""
         with self._translated():
-            return await self._driver.get(location.url, size)
+            return await self._answer(self._driver.get(location.url, size))
 
     async def delete(self, name: str) -> None:
         """Remove an object; one that is absent is fine."""
         with self._translated():
-            await self._driver.delete(name)
+            await self._answer(self._driver.delete(name))
+
+    async def _answer(self, question: Coroutine[Any, Any, T]) -> T:
+        """Return the backend's answer, however long it takes, as long as the backend answers probes.
+
+        Once it does not, nobody waits for what it was asked; nor does whoever is cancelled.
+        """
+        asked = asyncio.ensure_future(question)
+        try:
+            while not (await asyncio.wait([asked], timeout=self.patience))[0]:
+                await self.probe()
+                if self._silent:
+                    raise StoreUnavailable(self.health.reason)
+        except BaseException:  # Cancelled or given up: what comes of it after all is put away.
+            asked.add_done_callback(_put_away)
+            raise
+        return asked.result()
+
+    def expect(self, names: Collection[str]) -> None:
+        """Be told the names of some objects that should be there; see ``Driver.expect``."""
+        self._driver.expect(names)
 
     def names(self) -> AsyncIterator[str]:
         """Yield the names of all objects there are."""
@@ -73,12 +96,12 @@ class Store:
         A backend that does not answer counts as one that cannot. Nobody waits for it, and it is asked for nothing
         else, before it has answered.
         """
-        if self._asked is None:
-            self._asked = asyncio.ensure_future(self._driver.probe())
-        answered, _ = await asyncio.wait([self._asked], timeout=PATIENCE)
+        asked = self._asked = self._asked or asyncio.ensure_future(self._driver.probe())
+        answered, _ = await asyncio.wait([asked], timeout=self.patience)
         self._silent = not answered
         if answered:
-            asked, self._asked = self._asked, None
+            if self._asked is asked:
+                self._asked = None
             try:
                 health = asked.result()
             except StoreError as error:
@@ -104,6 +127,12 @@ class Store:
     def _named(self, error: StoreError) -> StoreError:
         error.store = self.id
         return error
+
+
+def _put_away(answer: asyncio.Future[Any]) -> None:
+    """Take note of an answer that nobody waited for."""
+    if not answer.cancelled() and answer.exception() is None and isinstance(answer.result(), LocalFile):
+        answer.result().close()
 
 
 class Stores:

@@ -9,6 +9,7 @@ several threads at once.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from tintype.config.model import (
 from tintype.db import schema
 from tintype.model.caller import Caller
 from tintype.model.errors import Unauthenticated
+from tintype.web.http import SENDFILE
 
 T = TypeVar("T")
 
@@ -184,8 +186,8 @@ class Client:
             "raw_path": quote(raw_path, safe="/%:@!$&'()*+,;=~").encode(),
             "query_string": query.encode(),
             "scheme": "http",
+            "server": ("127.0.0.1", 9292),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
-            "extensions": {},
         }
         last = {"type": "http.disconnect"} if cut else {"type": "http.request", "body": b""}
         coming = _messages(body, last)
@@ -198,6 +200,10 @@ class Client:
             if message["type"] == "http.response.start":
                 reply.status = message["status"]
                 reply.headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
+            elif message["type"] == SENDFILE:
+                file = message["file"]
+                reply.body += os.pread(file.fd, message["count"], message["offset"])
+                file.sent = len(reply.body)
             else:
                 reply.body += message.get("body", b"")
 

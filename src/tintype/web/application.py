@@ -5,7 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from msgspec.structs import replace
@@ -15,7 +15,7 @@ from tintype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from tintype.service.core import Service
 from tintype.web import cors, health, routes, versions
 from tintype.web.errors import HTTPRefusal, response_to
-from tintype.web.http import FileResponse, Receive, Request, Response, Scope, Send
+from tintype.web.http import SENDFILE, FileResponse, Receive, Request, Response, Scope, Send
 
 if TYPE_CHECKING:
     from tintype.web.identity import Door
@@ -32,8 +32,6 @@ _VERSION_BY_ACCEPT = "application/vnd.openstack.images-"
 _HOST = re.compile(r"[A-Za-z0-9._~%:\[\]-]+", re.ASCII)
 _PREFIX = re.compile(r"/*[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/*", re.ASCII)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-#: What is read of a file at once where the server cannot send it by itself.
-_PIECE = 1024 * 1024
 
 
 class Web:
@@ -56,16 +54,18 @@ class Web:
         except Exception as error:
             response = response_to(error, request)
         response.headers += cors.headers(request)
-        sent = 0
+        end = " cut"
         try:
-            sent = await self._send(request, response, scope, send)
+            await self._send(request, response, send)
+            end = ""
         finally:
             if access.isEnabledFor(logging.INFO):
+                sent = response.file.sent if isinstance(response, FileResponse) else len(response.body)
                 access.info(
-                    "%s %s %s %s %s %d %d %.1f",
+                    "%s %s %s %s %s %d %d %.1f%s",
                     request.id, request.caller.user or "-", request.caller.project or "-", request.method,
-                    scope["raw_path"].decode("latin-1")[:512], response.status, sent,
-                    (time.monotonic() - began) * 1000,
+                    scope["raw_path"].decode("latin-1")[:512], response.status,
+                    0 if request.method == "HEAD" else sent, (time.monotonic() - began) * 1000, end,
                 )  # fmt: skip
 
     async def _answer(self, request: Request) -> Response:
@@ -147,42 +147,24 @@ class Web:
         if _REQUEST_ID.fullmatch(given):
             request.id = given if given.startswith("req-") else f"req-{given}"
 
-    async def _send(self, request: Request, response: Response, scope: Scope, send: Send) -> int:
-        """Send the answer and return how many bytes of body went out."""
+    async def _send(self, request: Request, response: Response, send: Send) -> None:
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers]
         headers.append((b"x-openstack-request-id", request.id.encode()))
         length = response.count if isinstance(response, FileResponse) else len(response.body)
         if response.status not in (204, 304):
             headers.append((b"content-length", str(length).encode()))
         start = {"type": "http.response.start", "status": response.status, "headers": headers}
-        if isinstance(response, FileResponse):
-            try:
-                await send(start)
-                if request.method == "HEAD":
-                    await send({"type": "http.response.body", "body": b""})
-                    return 0
-                return await self._send_file(response, scope, send)
-            finally:
+        body: dict[str, Any] = {"type": "http.response.body", "body": response.body}
+        if request.method == "HEAD":
+            body["body"] = b""
+        elif isinstance(response, FileResponse):
+            body = {"type": SENDFILE, "file": response.file, "offset": response.offset, "count": response.count}
+        try:
+            await send(start)
+            await send(body)
+        finally:
+            if isinstance(response, FileResponse):
                 response.file.close()
-        await send(start)
-        body = b"" if request.method == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
-        return len(body)
-
-    async def _send_file(self, response: FileResponse, scope: Scope, send: Send) -> int:
-        offset, left = response.offset, response.count
-        if "tintype.sendfile" in scope.get("extensions", ()):
-            await send({"type": "tintype.sendfile", "fd": response.file.fd, "offset": offset, "count": left})
-            return left
-        while left:
-            piece = await self._svc.crew.offload(response.file.read, offset, min(left, _PIECE))
-            if not piece:
-                raise EOFError("the file ended before the bytes that were promised")
-            offset, left = offset + len(piece), left - len(piece)
-            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
-        if not response.count:
-            await send({"type": "http.response.body", "body": b""})
-        return response.count
 
 
 def _nothing_there(method: str) -> Exception:
@@ -216,13 +198,19 @@ def _decoded(raw_path: bytes) -> str:
 
 def _base(request: Request) -> str:
     """Return scheme, host and mount prefix by which the client reached us, as far as it may be believed."""
-    scheme, host, prefix = request.scope["scheme"], request.headers.get("host", ""), ""
+    scheme, host, prefix = request.scope["scheme"], request.headers.get("host") or _address(request.scope), ""
     if request.svc.config.server.proxy_headers:
         told = _forwarded(request.headers)
         scheme = told["proto"].lower() if told["proto"].lower() in ("http", "https") else scheme
         host = told["host"] if _HOST.fullmatch(told["host"]) else host
         prefix = f"/{told['prefix'].strip('/')}" if _PREFIX.fullmatch(told["prefix"]) else ""
     return f"{scheme}://{host}{prefix}"
+
+
+def _address(scope: Scope) -> str:
+    """Return where the connection came in, for clients that do not say whom they mean."""
+    host, port = scope["server"]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:

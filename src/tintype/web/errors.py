@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tintype.db.engine import DatabaseUnavailable
+from tintype.db.engine import DatabaseUnavailable, Locked
 from tintype.model import errors
 from tintype.web.http import BodyTooLarge, Request, Response
 
@@ -46,6 +46,7 @@ _STORE_TEXTS: dict[type[Exception], str] = {
     errors.BlobDamaged: "The data of the image cannot be read at present.",
     errors.StoreUnavailable: "The store cannot be used at present.",
     errors.StoreError: "The store cannot be used at present.",
+    Locked: "Another change is under way and does not end; please repeat the request.",
     DatabaseUnavailable: "The service cannot reach its database at present; please repeat the request.",
 }
 

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from tintype.offload import undisturbed
+from tintype.stores.driver import LocalFile
 from tintype.web.heads import Refused
+from tintype.web.http import SENDFILE
 
 if TYPE_CHECKING:
     from tintype.web.protocol import Protocol
 
 log = logging.getLogger("tintype.web.exchange")
 
-SENDFILE = "tintype.sendfile"
 SENDFILE_SLICE = 4 << 20
 #: What must be missing of a body for it to be read past the parser, and what is read of it at once.
 LARGE_BODY = 256 << 10
@@ -167,7 +169,7 @@ class Exchange(RequestResponseCycle):
                 raise
         else:
             if message["type"] == SENDFILE:
-                await self.send_file(message["fd"], message["offset"], message["count"])
+                await self.send_file(message["file"], message["offset"], message["count"])
                 if self.disconnected:
                     return  # the kernel has every byte, and a client that has read them all may leave at once
                 message = {"type": "http.response.body"}
@@ -202,7 +204,7 @@ class Exchange(RequestResponseCycle):
 
     def direct_source(self) -> int | None:
         """Return where the rest of the body is read from, past the parser; None where that does not pay."""
-        if self.source is None and self.missing() >= LARGE_BODY and self.protocol.extended:
+        if self.source is None and self.missing() >= LARGE_BODY:
             if self.transport.is_closing():
                 return None
             self.flow.pause_reading()
@@ -247,12 +249,12 @@ class Exchange(RequestResponseCycle):
 
     # Files
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
+    async def send_file(self, file: LocalFile, offset: int, count: int) -> None:
         """Send exactly ``count`` bytes of a file; end the connection if that cannot be done."""
         if self.scope["method"] == "HEAD":
             return
-        if count != self.expected_content_length or self.chunked_encoding or not self.protocol.extended:
-            raise RuntimeError("sendfile needs plain TCP and a Content-Length of exactly its count")
+        if count != self.expected_content_length or self.chunked_encoding:
+            raise RuntimeError("sendfile needs a Content-Length of exactly its count")
         self.transport.set_write_buffer_limits(high=0)
         await self.flow.drain()  # the head must be with the kernel before anything goes past our buffer
         if self.disconnected or self.transport.is_closing():
@@ -260,19 +262,20 @@ class Exchange(RequestResponseCycle):
         self.transport.set_write_buffer_limits()
         out = self.own_descriptor()
         try:
-            await self.copy(out, fd, offset, count)
+            await self.copy(out, file, offset, count)
         finally:
             os.close(out)
         self.expected_content_length = 0
 
-    async def copy(self, out: int, fd: int, offset: int, count: int) -> None:
-        loop, threads = self.protocol.loop, self.protocol.threads
+    async def copy(self, out: int, file: LocalFile, offset: int, count: int) -> None:
+        loop = self.protocol.loop
         while count:
             if self.disconnected or self.transport.is_closing():
                 raise self.client_gone()
             size = min(count, SENDFILE_SLICE)
             try:
-                sent = await outcome(loop.run_in_executor(threads, os.sendfile, out, fd, offset, size))
+                work = loop.run_in_executor(file.threads, os.sendfile, out, file.fd, offset, size)
+                sent = await undisturbed(work)  # It uses descriptors that are closed after it.
             except BlockingIOError:
                 await self.writable(out)
                 continue
@@ -284,6 +287,7 @@ class Exchange(RequestResponseCycle):
             if not sent:
                 self.cut()
                 raise ShortFile(f"the file ended {count} bytes before the end of the response")
+            file.sent += sent
             offset += sent
             count -= sent
             if count and sent < size:
@@ -306,21 +310,6 @@ class Exchange(RequestResponseCycle):
     def client_gone(self) -> ConnectionResetError:
         self.cut()
         return ConnectionResetError("the client went away")
-
-
-async def outcome(work: asyncio.Future[int]) -> int:
-    """Return the result of a thread's work. A cancellation is passed on when the thread has ended, not before:
-    it uses descriptors that the caller is about to close."""
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        work.exception()
-        raise cancelled
-    return work.result()
 
 
 def wake(waiter: asyncio.Future[None]) -> None:

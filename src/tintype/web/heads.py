@@ -1,11 +1,14 @@
 """The head of a request: whatever two readers could understand in two ways is refused."""
 
+import re
 from urllib.parse import unquote
 
 import httptools
 
 HOST = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~%!$&'()*+,;=:[]-"
-
+#: Digits of a Content-Length, zeros before it included.
+LONGEST_LENGTH = 64
+NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -43,6 +46,8 @@ def body_length(method: str, version: str, headers: Headers, most: int, longest:
                 raise Refused(400, "A request needs exactly one valid Host header.")
             host = value
         elif name == b"content-length":
+            if len(value) > LONGEST_LENGTH:
+                raise Refused(400, f"Content-Length must have at most {LONGEST_LENGTH} digits.")
             length = int(value)
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked" or version == "1.0" or length is None:
@@ -56,6 +61,18 @@ def body_length(method: str, version: str, headers: Headers, most: int, longest:
 def expects_continue(version: str, headers: Headers) -> bool:
     """Say whether the client waits with its body until it is asked for it."""
     return version == "1.1" and any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+
+
+def with_ascii_target(data: bytes, begun: bool) -> tuple[bytes, bool]:
+    """Return data of a request's first line, of which a piece has been read when it is ``begun``, and whether the
+    line ends in them. UTF-8 in it is encoded, as libraries do and people do not.
+    """
+    start = 0 if begun else len(data) - len(data.lstrip(b"\r\n"))
+    end = data.find(b"\n", start)
+    line = data[start:end] if end >= 0 else data[start:]
+    if not line.isascii():
+        data = data[:start] + NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + data[start + len(line) :]
+    return data, end >= 0
 
 
 def target(url: bytes) -> tuple[str, bytes, bytes]:

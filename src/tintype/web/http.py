@@ -11,6 +11,9 @@ from tintype.model.errors import Invalid
 from tintype.service.core import Service
 from tintype.stores.driver import LocalFile
 
+#: The message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
+SENDFILE = "tintype.sendfile"
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -33,13 +36,12 @@ class BodyTooLarge(Exception):
 class Request:
     """One request. ``params`` are what the route's path holds in place of its names."""
 
-    __slots__ = ("_receive", "_seen", "base", "caller", "headers", "id", "method", "params", "scope", "svc")
+    __slots__ = ("_receive", "base", "caller", "headers", "id", "method", "params", "scope", "svc")
 
     def __init__(self, svc: Service, scope: Scope, receive: Receive, headers: Mapping[str, str], request_id: str):
         self.svc = svc
         self.scope = scope
         self._receive = receive
-        self._seen = False
         self.headers = headers
         self.id = request_id
         self.method: str = scope["method"]

@@ -2,8 +2,8 @@
 
     head   size and time are bounded; what could be read in two ways is refused (``heads``)
     body   nobody waits for one that stands still; one that nobody wants is discarded within bounds
-    file   after ``http.response.start`` the application may send ``{"type": "tintype.sendfile", "fd", "offset",
-           "count"}``, if the scope has the extension of that name: exactly those bytes, and the response ends
+    file   after ``http.response.start`` the application may send ``{"type": "tintype.sendfile", "file", "offset",
+           "count"}``, with a LocalFile: exactly those bytes, and the response ends
 
 What the application sees of it is in ``exchange``. Everything that uvicorn does not promise to keep is listed in
 ``tests/serving/test_guard.py``.
@@ -14,24 +14,20 @@ import fcntl
 import logging
 import re
 import termios
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, cast
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.utils import is_ssl
 from uvicorn.server import ServerState
 
-from tintype.web.exchange import SENDFILE, Exchange, Limits, ShortFile, refusing
-from tintype.web.heads import Refused, body_length, expects_continue, target
+from tintype.web.exchange import Exchange, Limits, ShortFile, refusing
+from tintype.web.heads import Refused, body_length, expects_continue, target, with_ascii_target
 
-__all__ = ["SENDFILE", "Limits", "ShortFile", "protocol_class"]
+__all__ = ["Limits", "ShortFile", "protocol_class"]
 
 log = logging.getLogger("tintype.web.protocol")
-
-SENDFILE_THREADS = 8
 
 UNKNOWN_METHOD = re.compile(rb"[A-Za-z][A-Za-z-]{0,31} /")
 NO_REQUEST = "This is not an HTTP/1.1 request"
@@ -39,16 +35,14 @@ ALLOW = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
 
 def protocol_class(limits: Limits) -> type["Protocol"]:
-    """Return the protocol with these limits and threads of its own, for ``uvicorn.Config(http=...)``."""
-    threads = ThreadPoolExecutor(SENDFILE_THREADS, thread_name_prefix="sendfile")  # starts none before the first file
-    return type("BoundedProtocol", (Protocol,), {"limits": limits, "threads": threads})
+    """Return the protocol with these limits, for ``uvicorn.Config(http=...)``."""
+    return type("BoundedProtocol", (Protocol,), {"limits": limits})
 
 
 class Protocol(HttpToolsProtocol):
     """One connection. Use ``protocol_class`` to make it."""
 
     limits: ClassVar[Limits]
-    threads: ClassVar[ThreadPoolExecutor]
     cycle: Exchange
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None):
@@ -60,6 +54,8 @@ class Protocol(HttpToolsProtocol):
         self.in_head = True
         #: True once the parser has seen the first byte of a request
         self.head_begun = False
+        #: False as long as what comes next is certain to belong to the first line of a request
+        self.line_read = False
         #: what the complete lines of this head add up to, and what its unfinished pieces do
         self.head_size = self.head_pending = 0
         self.heads = self.received = 0
@@ -76,7 +72,6 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.extended = not is_ssl(transport)
         self.wait_for_request()  # uvicorn starts this clock after the first response only
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -160,6 +155,8 @@ class Protocol(HttpToolsProtocol):
                 self.discard(len(data))
             return
         was_in_head, heads, received = self.in_head, self.heads, self.received
+        if was_in_head and not self.line_read:
+            data, self.line_read = with_ascii_target(data, self.head_begun)
         rest: bytes | None = None
         try:
             try:
@@ -179,6 +176,8 @@ class Protocol(HttpToolsProtocol):
                 log.error("a request could not be read", exc_info=cause)
             self.refuse(cause if isinstance(cause, Refused) else Refused(400, f"{NO_REQUEST}: {error}"))
             return
+        if self.heads != heads or not was_in_head:
+            self.line_read = self.head_begun
         if self.heads != heads:
             self.framing = 0
         elif was_in_head:
@@ -227,7 +226,6 @@ class Protocol(HttpToolsProtocol):
             "scheme": self.scheme or "http",
             "root_path": "",
             "headers": self.headers,
-            "extensions": {SENDFILE: {}} if self.extended else {},
         }  # type: ignore[typeddict-item]
         self.head_begun = True
         self.head_size = 0
@@ -249,9 +247,9 @@ class Protocol(HttpToolsProtocol):
         scope, parser = self.scope, self.parser
         scope["method"] = method = parser.get_method().decode("ascii")
         scope["http_version"] = version = parser.get_http_version()
-        if parser.should_upgrade() and method != "CONNECT":
-            return
         length = body_length(method, version, self.headers, self.limits.head_lines, self.limits.line_bytes)
+        if parser.should_upgrade():
+            return  # It is read again without that wish, as HTTP/1.1 whatever it was: so it was judged before.
         scope["path"], scope["raw_path"], scope["query_string"] = target(self.url)
         if self.head_timer is not None:
             self.head_timer.cancel()
