@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from tintype import logs
 from tintype.config.model import Config
 from tintype.db import logins
 from tintype.db.connect import connect
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tintype.app")
 
-#: Seconds between renewals of the lease, rounds of upkeep, and probes of the stores.
-RENEW, TIDY, PROBE = 10.0, 5.0, 30.0
+#: Seconds between renewals of the lease (when one has failed), rounds of upkeep, and probes of the stores.
+RENEW, REGAIN, TIDY, PROBE = 10.0, 1.0, 5.0, 30.0
 #: Seconds between two looks at the policy files.
 REREAD = 2.0
 
@@ -78,10 +79,12 @@ class Application:
     async def start(self) -> None:
         """Take a place among the workers and begin the upkeep."""
         await self.svc.lease.begin()
+        await upkeep.introduce_stores(self.svc)
         await self.svc.stores.probe()
         await upkeep.tidy(self.svc)
         self._loops = [
             asyncio.create_task(_every(RENEW, self.svc.lease.renew)),
+            asyncio.create_task(_every(REGAIN, self.svc.lease.regain)),
             asyncio.create_task(_every(TIDY, lambda: upkeep.tidy(self.svc))),
             asyncio.create_task(_every(PROBE, self.svc.stores.probe)),
             asyncio.create_task(_every(REREAD, self._refresh_files)),
@@ -114,6 +117,7 @@ class Application:
     def reload(self, config: Config) -> None:
         """Go on with a configuration that differs only in what may change while the service runs."""
         self.svc.config = config
+        logging.getLogger().setLevel(config.logging.level)
         self._policies.configure(config.policy)
         self.svc.authoriser = self._policies.authoriser
         self.svc.schemas = Schemas(config.formats, config.api)
@@ -174,11 +178,32 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             log.exception("The upkeep failed and is tried again")
 
 
-async def check(config: Config, repair: bool) -> list[Difference]:
+def obstacles(config: Config) -> list[str]:
+    """Return a sentence for each file that the configuration names and that would stop the start.
+
+    They are read, nothing is created, and neither stores nor the database are opened.
+    """
+    found = []
+    with ExitStack() as closing:
+        for attempt in (
+            lambda: logs.check(config.logging),
+            lambda: Policies(config.policy).protection(config.protection),
+            lambda: config.accounts and Accounts(config.accounts.users, config.accounts.tokens),
+            lambda: config.keystone and _identity(config, closing),
+            lambda: _unified_limits(config, closing),
+        ):
+            try:
+                attempt()
+            except TintypeError as error:
+                found.append(str(error))
+    return list(dict.fromkeys(found))
+
+
+async def check(config: Config, repair: bool, remove_unknown: bool = False) -> list[Difference]:
     """Compare ledger, stores and counters of a configuration, and mend what can be mended when told to."""
     application = await build(config)
     try:
-        return await differences(application.svc, repair)
+        return await differences(application.svc, repair, remove_unknown)
     finally:
         await application.close()
 

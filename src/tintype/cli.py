@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import logging.handlers
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +12,11 @@ from typing import Any
 
 import click
 
-from tintype import __version__
+from tintype import __version__, logs
 from tintype.config.files import sources
 from tintype.config.model import Config, ConfigError
-from tintype.config.read import read, reloadable
+from tintype.config.options import MOST_WORKERS
+from tintype.config.read import loopback, read, reloadable
 from tintype.model.errors import TintypeError
 
 _FILES = click.option(
@@ -50,7 +50,7 @@ def _read(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str, A
 @_DIRS
 @click.option("--host", help="Address to listen on; 127.0.0.1 without authentication.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 9292.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer requests.")
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Processes that answer requests.")
 @click.option(
     "--allow-unauthenticated-listen",
     is_flag=True,
@@ -74,14 +74,14 @@ def serve(
     }
     config = _read(files, dirs, overrides)
     with _failing_clearly():
-        _start_logging(config)
+        logs.start(config.logging)
     from tintype import app
     from tintype import serve as supervisor
     from tintype.db import schema
 
     for remark in config.remarks:
         logging.getLogger("tintype.config").warning("%s", remark)
-    with _failing_clearly():
+    with _failing_clearly(config):
         schema.check(config.database)
     at_home = not files and not dirs and not os.environ.get("TINTYPE_CONFIG_FILE")
 
@@ -91,52 +91,39 @@ def serve(
     sys.exit(supervisor.serve(config, reload_config, app.build, lambda url: _say_hello(config, url, at_home)))
 
 
-def _start_logging(config: Config) -> None:
-    handler: logging.Handler = (
-        logging.handlers.WatchedFileHandler(config.logging.file) if config.logging.file else logging.StreamHandler()
-    )
-    handler.setFormatter(_OneLine("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=config.logging.level, handlers=[handler])
-    # What no line of the log shows need not be found out for each: where the call stands, the thread, the task.
-    logging._srcfile = None  # documented in Python's logging HOWTO
-    logging.logThreads = logging.logMultiprocessing = False
-
-
-#: Longest text of a log line.
-_LONGEST = 8192
-
-
-class _OneLine(logging.Formatter):
-    """Keeps a message on its line whatever callers put into it, and a traceback's lines apart from messages."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = _printable(record.message[:_LONGEST])
-        return super().formatMessage(record)
-
-    def formatException(self, ei: Any) -> str:
-        return "\n".join(f"    {_printable(line)}" for line in super().formatException(ei).splitlines())
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
 def _say_hello(config: Config, url: str, at_home: bool) -> None:
-    """Tell where the service listens, where its data lie, who may call, and what to try."""
+    """Tell where the service listens, where its data lie, who may call, and what to try.
+
+    Whoever would have read it may be gone, or have no room left: the service serves all the same.
+    """
     data = ", ".join(str(entry.options.get("datadir", entry.id)) for entry in config.stores.entries)
-    asked = " Nobody is asked who they are, so only this machine can reach it." if at_home else ""
-    click.echo(f"Tintype {__version__} listens on {url}; images lie in {data}, records in {_where(config)}.{asked}")
+    hello = (
+        f"Tintype {__version__} listens on {url}; images lie in {data}, records in {_where(config)}.{_open(config)}\n"
+    )
     if at_home:
-        click.echo(
+        hello += (
             "Try:\n"
             f"  curl {url}/v2/images\n"
             f"  openstack --os-auth-type none --os-endpoint {url} image create --file disk.qcow2"
             " --disk-format qcow2 --container-format bare first\n"
-            f"  glance --os-image-url {url} --os-auth-token any image-list"
+            f"  glance --os-image-url {url} --os-auth-token any image-list\n"
         )
-    sys.stdout.flush()
+    try:
+        # Python's own stream would keep what it cannot write, and fail with it again later.
+        os.write(1, hello.encode(errors="backslashreplace"))
+    except OSError as error:
+        logging.getLogger("tintype").warning("standard output takes no greeting: %s", error.strerror)
+
+
+def _open(config: Config) -> str:
+    if config.auth.strategy != "none":
+        return ""
+    who = (
+        "so only this machine can reach it"
+        if loopback(config.server.bind_host)
+        else "whoever reaches it may do anything"
+    )
+    return f" Nobody is asked who they are, {who}."
 
 
 def _where(config: Config) -> str:
@@ -158,7 +145,7 @@ def db_sync(files: tuple[Path, ...], dirs: tuple[Path, ...]) -> None:
     from tintype.db import schema
 
     config = _read(files, dirs)
-    with _failing_clearly():
+    with _failing_clearly(config):
         click.echo(schema.sync(config.database))
 
 
@@ -171,7 +158,7 @@ def db_version(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -
     from tintype.db import schema
 
     config = _read(files, dirs)
-    with _failing_clearly():
+    with _failing_clearly(config):
         found = schema.version(config.database)
     if as_json:
         click.echo(json.dumps({"database": found, "needed": schema.HEAD}))
@@ -181,12 +168,16 @@ def db_version(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -
 
 
 @contextmanager
-def _failing_clearly() -> Iterator[None]:
-    """Turn an error of ours into one line and exit code 1."""
+def _failing_clearly(config: Config | None = None) -> Iterator[None]:
+    """Turn an error of ours into one line and exit code 1; one of a server says which one ``config`` names."""
     try:
         yield
     except (TintypeError, OSError) as error:
-        click.echo(str(error), err=True)
+        from tintype.db.engine import DatabaseUnavailable  # Not where every command would have to import it.
+
+        remote = config is not None and config.database.path is None and isinstance(error, DatabaseUnavailable)
+        where = f" (as [database] connection says: {_where(config)})" if config and remote else ""
+        click.echo(f"{error}{where}", err=True)
         sys.exit(1)
 
 
@@ -228,9 +219,10 @@ def config() -> None:
 @_JSON
 def config_check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -> None:
     """Say what a configuration would do, and what in it is unknown, obsolete or impossible (then 1)."""
+    from tintype import app
     from tintype.config.check import report
 
-    found = report(*sources(files, dirs, os.environ))
+    found = report(*sources(files, dirs, os.environ), app.obstacles)
     click.echo(json.dumps(found.to_dict(), indent=2) if as_json else "\n".join(found.lines()))
     sys.exit(0 if found.ok else 1)
 
@@ -239,14 +231,24 @@ def config_check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool)
 @_FILES
 @_DIRS
 @_JSON
-@click.option("--repair", is_flag=True, help="Mend what can be mended: remove unknown files, correct counters.")
-def check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool, repair: bool) -> None:
+@click.option("--repair", is_flag=True, help="Mend what can be mended: remove left-over files, correct counters.")
+@click.option(
+    "--remove-unknown",
+    is_flag=True,
+    help="With --repair: remove also what lies in the stores for images that the database has never known. Where"
+    " it is the wrong database, or an old copy of the right one, that is the data of other images.",
+)
+def check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool, repair: bool, remove_unknown: bool) -> None:
     """Compare the ledger with the stores, both ways, and the quota counters with the ledger; 1 on differences."""
     from tintype import app
+    from tintype.db import schema
 
+    if remove_unknown and not repair:
+        raise click.UsageError("--remove-unknown says what --repair may do; give both.")
     config = _read(files, dirs)
-    with _failing_clearly():
-        differences = asyncio.run(app.check(config, repair))
+    with _failing_clearly(config):
+        schema.ready(config.database)
+        differences = asyncio.run(app.check(config, repair, remove_unknown))
     if as_json:
         click.echo(json.dumps([each.to_dict() for each in differences], indent=2))
     else:
@@ -263,7 +265,9 @@ def check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool, repair
 def seed(files: tuple[Path, ...], dirs: tuple[Path, ...], count: int) -> None:
     """Write COUNT images without data, with 10 properties and 3 tags each, to measure with."""
     from tintype import app
+    from tintype.db import schema
 
     config = _read(files, dirs)
-    with _failing_clearly():
+    with _failing_clearly(config):
+        schema.ready(config.database)
         click.echo(asyncio.run(app.seed(config, count)))

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from tintype.app import obstacles
 from tintype.config.check import Report, report
 
 HERE = Path(__file__).parent
@@ -14,7 +17,7 @@ def standings(found: Report) -> dict[str, tuple[str, str]]:
 
 
 def test_a_cloud_with_ceph_and_keystone_is_told_what_is_impossible():
-    found = report([CLOUD], [])
+    found = report([CLOUD], [], obstacles)
     assert not found.ok
     told = "\n".join(found.problems)
     for word in ("'rbd' of type rbd", "'http' of type http", "MariaDB"):
@@ -23,7 +26,7 @@ def test_a_cloud_with_ceph_and_keystone_is_told_what_is_impossible():
 
 
 def test_every_line_of_a_cloud_has_a_standing():
-    named = standings(report([CLOUD], []))
+    named = standings(report([CLOUD], [], obstacles))
     # CFA-05
     assert named["[DEFAULT] image_tag_qouta"] == ("unknown", "did you mean image_tag_quota?")
     assert named["[keystone_authtoken] pasword"] == ("unknown", "did you mean password?")
@@ -44,25 +47,25 @@ def test_every_line_of_a_cloud_has_a_standing():
 
 def test_findings_say_file_and_line():
     number = CLOUD.read_text().splitlines().index("image_tag_qouta = 64") + 1
-    assert f"{CLOUD}:{number}" in {finding.where for finding in report([CLOUD], []).findings}
+    assert f"{CLOUD}:{number}" in {finding.where for finding in report([CLOUD], [], obstacles).findings}
 
 
 def test_secrets_are_never_told():
-    found = report([CLOUD], [])
+    found = report([CLOUD], [], obstacles)
     shown = "\n".join(found.lines()) + json.dumps(found.to_dict())
     assert "secret" not in shown.replace("memcache_secret_key", "")  # CFA-07
     assert "glance:***@10.20.0.250" in shown
 
 
 def test_what_is_asked_for_is_told_although_it_cannot_run():
-    settings = dict(report([CLOUD], []).settings)
+    settings = dict(report([CLOUD], [], obstacles).settings)
     assert settings["listen"] == "http://10.20.0.11:9292"
     assert settings["authentication"] == "keystone"
     assert settings["log"] == "INFO to /var/log/kolla/glance/glance-api.log"
 
 
 def test_what_sighup_reads_again_is_told():
-    found = report([CLOUD], [])
+    found = report([CLOUD], [], obstacles)
     assert "[DEFAULT] show_image_direct_url" in found.reloadable
     assert "[DEFAULT] bind_port" not in found.reloadable
 
@@ -74,7 +77,7 @@ def test_a_configuration_that_would_start_is_ok(tmp_path):
         f"[a]\nfilesystem_store_datadir = {tmp_path}/a\n[b]\nfilesystem_store_datadir = {tmp_path}/b\n"
         f"[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n"
     )
-    found = report([file], [])
+    found = report([file], [], obstacles)
     assert found.ok and found.remarks == ()
     data = json.loads(json.dumps(found.to_dict()))
     assert data["ok"] is True
@@ -87,11 +90,52 @@ def test_a_configuration_that_would_start_is_ok(tmp_path):
 
 def test_nothing_at_all_is_a_configuration_too(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    found = report([], [])
+    found = report([], [], obstacles)
     assert found.ok and f"local, file in {tmp_path}/tintype/images (default)" in dict(found.settings)["store"]
 
 
 def test_files_that_cannot_be_read_are_problems(tmp_path):
     (tmp_path / "b.conf").write_bytes(b"[DEFAULT]\nbind_port = \xff\n")
-    found = report([tmp_path / "a.conf", tmp_path / "b.conf"], [])
+    found = report([tmp_path / "a.conf", tmp_path / "b.conf"], [], obstacles)
     assert len(found.problems) == 2 and not found.ok
+
+
+def obstacle(tmp_path: Path, text: str) -> str:
+    """Return the one thing that would stop a service with these options."""
+    file = tmp_path / "t.conf"
+    local = f"[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n[glance_store]\n"
+    file.write_text(f"{local}filesystem_store_datadir = {tmp_path}/images\n{text}")
+    before = sorted(tmp_path.iterdir())
+    found = report([file], [], obstacles)
+    (problem,) = found.problems
+    assert not found.ok and any("Impossible" in line for line in found.lines())
+    assert sorted(tmp_path.iterdir()) == before, "nothing is created"
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "words"),
+    [
+        ("policy.yaml", "get_image: [", "", "policy.yaml cannot be read"),
+        ("policy.yaml", "get_image: role:a or or", "", "Rule 'get_image'"),
+        ("p.conf", "[x\n", "[DEFAULT]\nproperty_protection_file = p.conf", "property_protection_file"),
+        ("users", "alice:secret\n", "[oslo_middleware]\nhttp_basic_auth_user_file = {}/users", "no bcrypt hash"),
+        ("users", "", "[oslo_middleware]\nhttp_basic_auth_user_file = {}/nobody", "nobody cannot be read"),
+        ("t.log", "", "[DEFAULT]\nlog_file = {}/t.log/more", "Not a directory"),
+        ("t.log", "", "[DEFAULT]\nlog_dir = {}/none", "No such file or directory"),
+    ],
+)
+def test_files_that_would_stop_the_start_are_problems(tmp_path, name, content, options, words):
+    (tmp_path / name).write_text(content)
+    if "http_basic" in options:
+        options += "\n[DEFAULT]\nauth_strategy = http_basic\nbind_host = 127.0.0.1"
+    problem = obstacle(tmp_path, options.replace("{}", str(tmp_path)))
+    assert words in problem and "secret" not in problem
+
+
+def test_a_log_file_that_can_be_written_is_left_as_it_is(tmp_path):
+    log, file = tmp_path / "t.log", tmp_path / "t.conf"
+    file.write_text(f"[DEFAULT]\nlog_file = {log}\n[glance_store]\nfilesystem_store_datadir = {tmp_path}/i\n")
+    assert report([file], [], obstacles).problems == () and not log.exists()
+    log.write_text("before")
+    assert report([file], [], obstacles).problems == () and log.read_text() == "before"

@@ -186,6 +186,15 @@ def test_later_files_win_and_directories_come_after_files_by_name(tmp_path):
     assert [path.name for path in found.files] == ["1.conf", "2.conf", "a.conf", "b.conf"]
 
 
+def test_a_mark_of_utf8_before_a_file_is_no_part_of_it(tmp_path):
+    first, second = tmp_path / "1.conf", tmp_path / "2.conf"
+    first.write_bytes(b"\xef\xbb\xbf[DEFAULT]\r\nbind_port = 1\r\nworkers = 2\r\n")
+    second.write_text("[DEFAULT]\nbind_port = 3\n")
+    found = read([first, second], [], {})
+    assert (found.server.bind_port, found.server.workers) == (3, 2)
+    assert found.files == (first, second)
+
+
 def test_the_command_line_wins_over_files(tmp_path):
     found = config(tmp_path, "[DEFAULT]\nbind_port = 1\nworkers = 3\n", bind_port=2, workers=None)
     assert (found.server.bind_port, found.server.workers) == (2, 3)
@@ -246,6 +255,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[DEFAULT]\nhashing_algorithm = shake_128", ["hashing_algorithm"]),  # SEC-125
         ("[DEFAULT]\nbind_port = 65536", ["bind_port = 65536", "65535"]),
         ("[DEFAULT]\nworkers = 0", ["workers = 0"]),
+        ("[DEFAULT]\nworkers = 257", ["workers = 257", "256"]),
         ("[DEFAULT]\ndebug = perhaps", ["debug = perhaps"]),
         ("[DEFAULT]\npublic_endpoint = images.example.org", ["public_endpoint", "https://"]),
         ("[image_format]\ndisk_formats =", ["disk_formats"]),
@@ -463,6 +473,7 @@ CHANGED = {
     "enforce_new_defaults": "false", "enforce_scope": "false",
     "require_image_format_match": "false", "gpt_safety_checks_nonfatal": "mbr",
     "allowed_origin": "https://dashboard.example.org", "allow_credentials": "false", "max_age": "9",
+    "scrub_time": "9",
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ floor 7   __main__
       5   app  serve
       4   web  tasks
       3   service
-      2   db  stores  streams  identity  rules  cache  notify
+      2   db  stores  streams  identity  rules  logs  cache  notify
       1   model  config  offload
 
 A room is a folder or a file right below ``tintype``. Rooms on one floor do not
@@ -31,6 +31,7 @@ FLOORS = {
     "streams": 2,
     "identity": 2,
     "rules": 2,
+    "logs": 2,
     "cache": 2,
     "notify": 2,
     "model": 1,

@@ -1,6 +1,7 @@
 """``tintype check``: every kind of difference is found, and mended where that is safe."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,8 +24,9 @@ def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
         yield api
 
 
-def found(api: Client, repair: bool = False) -> list[tuple[str, str, bool]]:
-    return [(each.kind, each.subject, each.repaired) for each in api.run(differences(api.application.svc, repair))]
+def found(api: Client, repair: bool = False, remove_unknown: bool = False) -> list[tuple[str, str, bool]]:
+    told = api.run(differences(api.application.svc, repair, remove_unknown))
+    return [(each.kind, each.subject, each.repaired) for each in told]
 
 
 def test_when_all_is_well_nothing_is_said(api: Client, tmp_path: Path) -> None:
@@ -37,27 +39,48 @@ def test_when_all_is_well_nothing_is_said(api: Client, tmp_path: Path) -> None:
 
 
 def test_unknown_objects_are_removed_only_when_their_names_are_ours(api: Client, tmp_path: Path) -> None:
-    keep = api.image(b"data")
+    keep, gone = api.image(b"data"), api.image(b"data")
+    assert api.delete(gone["self"]).status == 204
+    tidy(api)
+    late, lost = f"{keep['id']}-0123abcd", f"{gone['id']}-0123abcd"
     strangers = ("lost+found", "README", "6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "notes.part")
     for name in strangers:
         (tmp_path / "fast" / name).write_bytes(b"precious")
-    (tmp_path / "fast" / OBJECT).write_bytes(b"left over")
-    (tmp_path / "cheap" / f".{OBJECT}.part").write_bytes(b"left over")
-    subjects = sorted(("notes" if name == "notes.part" else name) for name in strangers)
-    expected = {("unknown-object", name, False) for name in (*subjects, OBJECT)}
+    for name in (late, lost):
+        (tmp_path / "fast" / name).write_bytes(b"left over")
+    (tmp_path / "cheap" / f".{late}.part").write_bytes(b"left over")
+    subjects = sorted(strangers)
+    expected = {("unknown-object", name, False) for name in (*subjects, late, lost)}
     assert set(found(api)) == expected
-    assert len(found(api)) == 6
-    assert (tmp_path / "fast" / OBJECT).exists()
+    assert len(found(api)) == 7
+    assert (tmp_path / "fast" / late).exists()
     repaired = found(api, repair=True)
-    assert {name for _, name, done in repaired if done} == {OBJECT}
-    assert {name for _, name, _ in found(api)} == set(subjects)
+    assert {name for _, name, done in repaired if done} == {late, lost}
+    assert {name for _, name, _ in found(api, repair=True, remove_unknown=True)} == set(subjects)
     assert all((tmp_path / "fast" / name).exists() for name in strangers)
     assert api.get(f"{keep['self']}/file").body == b"data"
 
 
+def test_with_another_database_no_object_is_removed_unless_that_is_asked_for(api: Client, tmp_path: Path) -> None:
+    images = [api.image(b"data") for _ in range(3)]
+    later = file_of(api.image(b"uploaded since the backup"))
+    objects = sorted(file_of(image).name for image in images)
+    for table in ("image_tags", "image_properties", "image_members", "blobs", "images", "usage"):
+        tell(api, f"DELETE FROM {table}")
+    few = api.image(b"all that the other database knows")
+    told = api.run(differences(api.application.svc, True))
+    assert {each.subject for each in told if each.kind == "unknown-object"} == {*objects, later.name}
+    assert all("so it stays" in each.sentence() and "--remove-unknown" in each.sentence() for each in told)
+    assert all((tmp_path / "fast" / name).exists() for name in objects)
+    done = found(api, repair=True, remove_unknown=True)
+    assert sorted(done) == [("unknown-object", name, True) for name in sorted([*objects, later.name])]
+    assert found(api) == []
+    assert api.get(f"{few['self']}/file").body == b"all that the other database knows"
+
+
 def test_an_unknown_object_that_cannot_be_removed_is_said_so(api: Client, tmp_path: Path) -> None:
     (tmp_path / "fast" / OBJECT).mkdir()
-    (difference,) = api.run(differences(api.application.svc, True))
+    (difference,) = api.run(differences(api.application.svc, True, True))
     assert not difference.repaired
     assert "cannot be removed" in difference.sentence()
     assert difference.to_dict()["kind"] == "unknown-object"
@@ -113,7 +136,7 @@ def test_a_wrong_counter_is_set_right(api: Client) -> None:
 
 
 def test_a_store_that_cannot_be_listed_is_told(api: Client, tmp_path: Path) -> None:
-    (tmp_path / "cheap").rmdir()
+    shutil.rmtree(tmp_path / "cheap")
     (tmp_path / "cheap").write_bytes(b"")
     assert found(api) == [("unreadable-store", "cheap", False)]
 

@@ -1,7 +1,7 @@
 """What ``tintype config check`` says: what would run, and what becomes of every line in the files."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """``ok``: the service would start. ``settings`` say what would run then."""
+    """``ok``: the service would start, if it gets the database and the port. ``settings`` say what would run then."""
 
     files: tuple[str, ...]
     settings: tuple[tuple[str, str], ...]
@@ -77,14 +77,17 @@ _TITLES = {
 }
 
 
-def report(files: Sequence[Path], dirs: Sequence[Path]) -> Report:
-    """Return what these files would make of the service, without starting or creating anything."""
+def report(files: Sequence[Path], dirs: Sequence[Path], obstacles: Callable[[Config], Sequence[str]]) -> Report:
+    """Return what these files would make of the service, without starting or creating anything.
+
+    ``obstacles`` says what is wrong with the files that a configuration names. It is asked where there may be one.
+    """
     reading = examine(files, dirs, {})
     findings = tuple(_finding(reading, line) for line in reading.lines)
     return Report(
         files=tuple(str(file) for file in reading.config.files),
         settings=tuple(_settings(reading.config)),
-        problems=reading.problems,
+        problems=reading.problems or tuple(obstacles(reading.config)),
         findings=findings,
         remarks=reading.remarks,
         reloadable=tuple(_reloadable(reading)),

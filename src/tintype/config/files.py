@@ -60,7 +60,7 @@ def parse(files: Sequence[Path], problems: list[str]) -> tuple[tuple[Path, ...],
     lines: list[Line] = []
     for file in files:
         try:
-            text = file.read_text()
+            text = without_mark(file.read_text())
         except OSError as error:
             problems.append(f"{file} cannot be read: {error.strerror}; correct the path or its permissions.")
             continue
@@ -77,6 +77,11 @@ def parse(files: Sequence[Path], problems: list[str]) -> tuple[tuple[Path, ...],
         readable.append(file)
         lines += reading.lines
     return tuple(readable), tuple(lines)
+
+
+def without_mark(text: str) -> str:
+    """Return a text without the mark of UTF-8 that some editors put before it."""
+    return text.removeprefix("\ufeff")
 
 
 def last(lines: Sequence[Line], section: str, name: str) -> Line | None:

@@ -1,14 +1,16 @@
 """Values of options: oslo.config parses them, this room says in one sentence what is wrong with them."""
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg, types
 
-from tintype.config.files import Line, last
+from tintype.config.files import Line, last, without_mark
 from tintype.config.options import BY_NAME, STORE, STORE_SECTIONS, TABLE, Option, find, secret
 
 #: Names that oslo.config keeps for itself in DEFAULT.
@@ -98,8 +100,9 @@ class Values:
 def load(files: Sequence[Path], lines: tuple[Line, ...], ids: Sequence[str], overrides: Mapping[str, Any]) -> Values:
     """Return the values of readable ``files``, with ``overrides`` of DEFAULT before all of them."""
     conf = cfg.ConfigOpts()
-    args = [part for file in files for part in ("--config-file", str(file))]
-    conf(args, project="tintype", prog="tintype", version="", default_config_files=[], default_config_dirs=[])
+    with _plain(files) as plain:
+        args = [part for file in plain for part in ("--config-file", str(file))]
+        conf(args, project="tintype", prog="tintype", version="", default_config_files=[], default_config_dirs=[])
     own = frozenset(id_.lower() for id_ in ids)
     values = Values(conf, lines, own, frozenset(name for name, value in overrides.items() if value is not None))
     for option in TABLE:
@@ -117,6 +120,22 @@ def load(files: Sequence[Path], lines: tuple[Line, ...], ids: Sequence[str], ove
         except ValueError as error:
             values.problems.append(f"{name} = {value} from the command line cannot be used: {error}.")
     return values
+
+
+@contextmanager
+def _plain(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield the files as oslo.config can read them: a copy in memory of each that begins with a mark of UTF-8."""
+    plain = []
+    with ExitStack() as stack:
+        for file in files:
+            text = file.read_text()
+            if text != without_mark(text):
+                copy = stack.enter_context(os.fdopen(os.memfd_create(file.name), "w"))
+                copy.write(without_mark(text))
+                copy.flush()
+                file = Path(f"/proc/self/fd/{copy.fileno()}")
+            plain.append(file)
+        yield plain
 
 
 def backends(files: Sequence[Path], lines: tuple[Line, ...], overrides: Mapping[str, Any]) -> str | None:

@@ -272,4 +272,5 @@ def bury(crew: Crew) -> None:
             crew.quick_deaths += 1
             delay = min(0.5 * 2**crew.quick_deaths, LONGEST_BACK_OFF)
         crew.not_before = time.monotonic() + delay
-        log.error("worker %s ended %s after %.1f s; another one starts in %g s", pid, how, lived, delay)
+        next_one = f"; another one starts in {delay:g} s" if crew.started else ""
+        log.error("worker %s ended %s after %.1f s%s", pid, how, lived, next_one)

@@ -5,10 +5,15 @@ from typing import Any
 
 from tintype.db import blobs
 from tintype.db import images as rows
-from tintype.model.blob import Blob, is_object_name
+from tintype.model.blob import Blob, image_of, is_object_name
 from tintype.model.errors import BlobDamaged, BlobNotFound, StoreError
 from tintype.service.core import Service
 from tintype.stores.store import Store
+
+NOT_OURS = (
+    "; nor does the database know its image, so it stays: is this the database of these stores, and up to date?"
+    " If it is, --remove-unknown removes the object"
+)
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,11 @@ class Difference:
         return asdict(self)
 
 
-async def differences(svc: Service, repair: bool) -> list[Difference]:
+async def differences(svc: Service, repair: bool, remove_unknown: bool = False) -> list[Difference]:
     """Return every difference there is. The service may run meanwhile: what only looks like one is looked at again.
 
-    unknown-object    a store holds what the ledger does not know; removed by repair when its name is one of ours
+    unknown-object    a store holds what the ledger does not know; removed by repair when its name is one of ours and
+                      the database knows its image, be it as a deleted one; ``remove_unknown``: whatever its image
     missing-object    the ledger says an object is finished, and its store does not have it
     damaged-object    an object is there and is not what was stored: another size, or no plain file
     marked-damaged    a read once failed, and the object is good again; repaired by taking the mark away
@@ -45,7 +51,9 @@ async def differences(svc: Service, repair: bool) -> list[Difference]:
     known = await blobs.everything(svc.db)
     marked = await blobs.damaged(svc.db)
     for store in svc.stores:
-        found += await _unknown(svc, store, {blob.name for blob in known if blob.store == store.id}, repair)
+        found += await _unknown(
+            svc, store, {blob.name for blob in known if blob.store == store.id}, repair, remove_unknown
+        )
     for blob in known:
         if svc.stores.get(blob.store) is None:
             detail = f"the ledger has it in store {blob.store}, which is not configured"
@@ -56,7 +64,9 @@ async def differences(svc: Service, repair: bool) -> list[Difference]:
     return found
 
 
-async def _unknown(svc: Service, store: Store, known: set[str], repair: bool) -> list[Difference]:
+async def _unknown(
+    svc: Service, store: Store, known: set[str], repair: bool, remove_unknown: bool
+) -> list[Difference]:
     try:
         unknown = {name async for name in store.names()} - known
         if unknown:  # What came meanwhile is in the ledger by now, and what went is in the store no more.
@@ -67,16 +77,24 @@ async def _unknown(svc: Service, store: Store, known: set[str], repair: bool) ->
     found = []
     for name in sorted(unknown):
         detail, repaired = f"store {store.id} holds it, the ledger does not", False
-        if repair and is_object_name(name):
+        if repair and not is_object_name(name):
+            detail += "; its name was not made here, so it stays"
+        elif repair and not remove_unknown and not await _of_known_image(svc, name):
+            # What this database leaves behind belongs to images that it had. Others are those of another service,
+            # or of a time after the backup from which the database was restored.
+            detail += NOT_OURS
+        elif repair:
             try:
                 await store.delete(name)
                 repaired = True
             except StoreError as error:
                 detail += f"; it cannot be removed: {error}"
-        elif repair:
-            detail += "; its name was not made here, so it stays"
         found.append(Difference("unknown-object", name, detail, repaired))
     return found
+
+
+async def _of_known_image(svc: Service, name: str) -> bool:
+    return await rows.marker(svc.db, image_of(name), None) is not None
 
 
 async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> list[Difference]:

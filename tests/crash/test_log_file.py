@@ -1,0 +1,77 @@
+"""A log file that cannot be written is no reason to serve less."""
+
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+from crash_wire import Running, eventually, running
+from needs import need
+
+from tintype.testing.postgres import postgres
+
+AWAY = "cannot be written: No such file or directory; until it can, lines go to standard error"
+
+
+def said(run: Running, text: str) -> None:
+    """Wait until standard error holds a text."""
+    eventually(lambda: text in run.service.log.read_text(), say=run.service.log.read_text)
+
+
+def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_error(tmp_path: Path) -> None:
+    logs, file = tmp_path / "log", tmp_path / "log" / "tintype.log"
+    logs.mkdir()
+    with running(tmp_path / "run", options=f"log_dir = {logs}") as run:
+        image = run.create()
+        eventually(lambda: "POST /v2/images" in file.read_text())
+        (first,) = run.service.workers()
+        logs.rename(tmp_path / "gone")
+        for _ in range(2):
+            run.service.process.send_signal(signal.SIGHUP)
+            said(run, f" {run.service.pid} INFO tintype.serve the configuration was reloaded")
+            assert run.show(image)["status"] == "queued"
+            said(run, f"GET /v2/images/{image}")
+        os.kill(first, signal.SIGKILL)
+        said(run, f"worker {first} ended by SIGKILL")
+        eventually(lambda: first not in run.service.workers() and run.service.workers() != [])
+        run.service.wait_until_it_answers()
+        assert run.show(image)["status"] == "queued"
+        for pid in (run.service.pid, first):
+            said(run, f" {pid} ERROR tintype.logs {file} {AWAY}")
+
+        logs.mkdir()
+        assert run.create()
+        run.service.process.send_signal(signal.SIGHUP)
+        eventually(lambda: file.exists() and "the configuration was reloaded" in file.read_text())
+        eventually(lambda: "POST /v2/images" in file.read_text())
+        # Once by each process, and not again by one that was started while it was known.
+        assert run.service.log.read_text().count(AWAY) == 2
+
+        logs.rename(tmp_path / "gone again")
+        assert run.service.stop() == 0
+        said(run, f" {run.service.pid} INFO tintype.serve stopped")
+    assert "Traceback" not in run.service.log.read_text()
+
+
+def test_an_outage_of_postgresql_is_told_in_lines_and_not_in_tracebacks(tmp_path: Path) -> None:
+    need("postgresql")
+    with ExitStack() as stack:
+        with postgres() as server:
+            run = stack.enter_context(running(tmp_path, server.create_database()))
+            assert run.create()
+        eventually(lambda: run.ask("GET", "/v2/images")[0] == 503)
+        assert run.service.stop() == 0
+        told = run.service.log.read_text()
+        assert "The lease of this worker could not be ended, it will lapse by itself: PostgreSQL: " in told
+        assert "Traceback" not in told and "asyncpg.pool" not in told
+
+
+def test_a_file_that_is_rotated_away_is_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "tintype.log"
+    with running(tmp_path / "run", options=f"log_file = {file}") as run:
+        file.rename(tmp_path / "tintype.log.1")
+        image = run.create()
+        eventually(lambda: file.exists() and "POST /v2/images" in file.read_text())
+        assert run.show(image)["status"] == "queued"
+        assert "POST" not in (tmp_path / "tintype.log.1").read_text()
+    assert run.service.log.read_text().count("\n") == 1, "all but the greeting goes to the file"
