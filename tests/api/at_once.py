@@ -31,14 +31,14 @@ class Crowd:
         self.service, self.directory, self.database_url = service, directory, database_url
         self.account = Account(directory)
         self.connections: list[Asker] = []
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while service.log.read_text().count("is ready") < 2:
             assert time.monotonic() < end
             time.sleep(0.02)
         missing = Counter(dict.fromkeys(service.workers(), size // 2))
         spare = []
         while missing.total():
-            assert time.monotonic() < end, missing
+            assert time.monotonic() < end + 60, missing
             connection = Asker(service.port)
             assert connection("GET", "/healthcheck").status == 200
             worker = service.worker_of(connection.socket)
@@ -62,7 +62,7 @@ class Crowd:
         gate = threading.Barrier(len(calls))
 
         def send(call: Call, connection: Asker) -> Reply:
-            gate.wait(10)
+            gate.wait(60)
             return call(connection)
 
         with ThreadPoolExecutor(len(calls)) as threads:

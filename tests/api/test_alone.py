@@ -83,7 +83,7 @@ def service(tmp_path_factory):
 
 
 def ask(service, method, path, headers=None, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()

@@ -109,7 +109,7 @@ def test_a_document_may_be_as_large_as_the_deployment_says_and_no_larger(api):
 
 def test_clients_that_wait_to_be_asked_for_the_body_may_also_not_wait(tmp_path):
     with served(tmp_path) as service:
-        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
         for _ in range(2):  # BOD-12: the connection is still good afterwards
             connection.request("POST", "/v2/images", body=b'{"name": "x"}', headers={"Expect": "100-continue"})
             answer = connection.getresponse()

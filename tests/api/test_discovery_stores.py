@@ -1,7 +1,7 @@
 """Stores as users and operators see them, healthy and not."""
 
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
 import pytest
@@ -119,6 +119,9 @@ class Dead:
     def __init__(self, options, crew):
         self._crew = crew
 
+    def expect(self, names):
+        pass
+
     async def probe(self):
         Dead.probes += 1
         await self._crew.offload(self.gone.wait)
@@ -142,12 +145,20 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
     try:
         with client(tmp_path, stores=Stores(True, "fast", entries)) as api:
             stores = api.application.svc.stores
-            began = time.monotonic()
-            for _ in range(3):
-                api.run(stores.probe())  # It is not asked again as long as it owes an answer.
-                for call in ("import", "stores", "stores/detail", "usage"):
-                    assert api.get(f"/v2/info/{call}").status == 200  # DISC-57, DISC-58
-            assert time.monotonic() - began < 5 and Dead.probes == 1  # DISC-59, DISC-16
+            with ThreadPoolExecutor(1) as pool:
+                try:
+                    for _ in range(3):
+                        api.run(stores.get("dead").probe())  # It is not asked again as long as it owes an answer.
+                        for call in ("import", "stores", "stores/detail", "usage"):
+                            # It never answers: whoever is answered has not waited for it.
+                            asked = pool.submit(api.get, f"/v2/info/{call}")
+                            assert asked.result(60).status == 200  # DISC-57, DISC-58
+                except TimeoutError:
+                    Dead.gone.set()
+                    raise
+            assert Dead.probes == 1  # DISC-59, DISC-16
+            stores.get("fast").patience = 60  # The other store may be as slow as this machine.
+            api.run(stores.get("fast").probe())
             dead, fast = api.get("/v2/info/stores/detail").json["stores"]
             assert dead == {  # DISC-36, DISC-58: what only the backend knows is null
                 "id": "dead", "read-only": "true", "type": "dead", "properties": {"fsid": None}, "weight": 0,

@@ -24,7 +24,7 @@ def at_once(*calls: Callable[[], Reply]) -> list[Reply]:
     gate = threading.Barrier(len(calls))
 
     def ask(call: Callable[[], Reply]) -> Reply:
-        gate.wait(10)
+        gate.wait(60)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as threads:
@@ -160,7 +160,7 @@ def test_what_changes_during_an_upload_is_kept(api: Client) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"first"
         begun.set()
-        await asyncio.to_thread(go_on.wait, 10)
+        await asyncio.to_thread(go_on.wait, 600)
         yield b"second"
 
     def send() -> Reply:
@@ -168,7 +168,7 @@ def test_what_changes_during_an_upload_is_kept(api: Client) -> None:
 
     with ThreadPoolExecutor(1) as threads:
         upload = threads.submit(send)
-        assert begun.wait(10)
+        assert begun.wait(60)
         try:
             assert api.get(path, caller=OWNER).json["status"] == "saving"
             changed = change(
@@ -185,7 +185,7 @@ def test_what_changes_during_an_upload_is_kept(api: Client) -> None:
             assert api.post(f"{path}/actions/deactivate", caller=OWNER).status == 403
         finally:
             go_on.set()
-        assert upload.result(10).status == 204
+        assert upload.result(60).status == 204
     # IMG-CONC-01, IMG-WART-05
     shown = api.get(path, caller=OWNER).json
     assert (shown["status"], shown["size"], shown["name"], shown["a"], shown["c"]) == (

@@ -82,7 +82,7 @@ class Terminal:
             capture_output=True,
             cwd=self.home,
             env=self._environment,
-            timeout=180,  # Generous: the machines that run this are shared.
+            timeout=300,  # Generous: the machines that run this are shared.
             check=False,
         )
         outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -50,7 +50,7 @@ def bootable_disc(folder: Path) -> Path:
         (root / "boot.bin").write_bytes(b"\xf4\xeb\xfd".ljust(4 * SECTOR, b"\0"))
     words = ["-quiet", "-R", "-J", "-V", "TINTYPE", "-b", "boot.bin", "-c", "boot.cat", "-no-emul-boot"]
     words += ["-boot-load-size", "4", "-boot-info-table", "-o", str(folder / "made.iso"), str(root)]
-    subprocess.run([str(need("genisoimage")), *words], check=True, capture_output=True, timeout=60)
+    subprocess.run([str(need("genisoimage")), *words], check=True, capture_output=True, timeout=300)
     return folder / "made.iso"
 
 
@@ -63,7 +63,7 @@ def size_of_disc(path: Path) -> int:
 def qemu_img(*words: str | Path) -> str:
     """Run qemu-img and return what it says."""
     done = subprocess.run(
-        [str(need("qemu-img")), *map(str, words)], check=True, capture_output=True, text=True, timeout=60
+        [str(need("qemu-img")), *map(str, words)], check=True, capture_output=True, text=True, timeout=300
     )
     return done.stdout
 

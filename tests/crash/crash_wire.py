@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import os
 import socket
 import threading
 import time
@@ -14,6 +15,8 @@ from typing import Any
 
 from tintype import app
 from tintype.config.read import read
+from tintype.serve import QUICK_DEATH
+from tintype.stores.directories import MARK
 from tintype.testing.process import Served, served
 
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -35,7 +38,7 @@ class Running:
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -75,14 +78,14 @@ class Running:
         return found
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
+        return sorted(path.name for path in self.folder.glob("*") if path.name != MARK)
 
     def differences(self) -> list[str]:
         """Return what ``tintype check`` prints."""
         found = asyncio.run(app.check(read([self.options], [], {}), repair=False))
         return [each.sentence() for each in found]
 
-    def at_rest(self, within: float = 10.0) -> None:
+    def at_rest(self, within: float = 60.0) -> None:
         """Wait until no image is on its way anywhere and every file belongs to an image; fail after ``within``."""
         end = time.monotonic() + within
         while True:
@@ -125,16 +128,29 @@ def write_options(file: Path, database_url: str, folder: Path, options: str = ""
 
 
 class Upload(threading.Thread):
-    """An upload at its own pace, over a raw socket. ``status`` is None when no answer came."""
+    """An upload at its own pace, over a raw socket. ``status`` is None when no answer came.
 
-    def __init__(self, run: Running, image: str, data: bytes, seconds: float, *, chunked: bool = False):
+    Where there is ``go``, the second half is sent only after it was set.
+    """
+
+    def __init__(
+        self,
+        run: Running,
+        image: str,
+        data: bytes,
+        seconds: float = 0.0,
+        *,
+        chunked: bool = False,
+        go: threading.Event | None = None,
+    ):
         super().__init__(daemon=True)
+        self.go = go
         self.image, self.data, self.seconds, self.chunked = image, data, seconds, chunked
         self.port = run.port
         self.status: int | None = None
         self.body = b""
         self.socket = socket.socket()
-        self.socket.settimeout(30)
+        self.socket.settimeout(120)
         self.connected, self.half, self.sent = threading.Event(), threading.Event(), threading.Event()
 
     def run(self) -> None:
@@ -149,6 +165,8 @@ class Upload(threading.Thread):
             for start in range(0, len(self.data), step):
                 if start >= len(self.data) // 2:
                     self.half.set()
+                    if self.go:
+                        self.go.wait()
                 piece = self.data[start : start + step]
                 self.socket.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if self.chunked else piece)
                 time.sleep(self.seconds / pieces)
@@ -166,8 +184,16 @@ class Upload(threading.Thread):
             self.socket.close()
 
 
-def eventually(true: Callable[[], bool], within: float, say: Callable[[], object] = lambda: "") -> None:
+def eventually(true: Callable[[], bool], within: float = 60.0, say: Callable[[], object] = lambda: "") -> None:
     end = time.monotonic() + within
     while not true():
         assert time.monotonic() < end, say()
         time.sleep(0.02)
+
+
+def grow_up(run: Running) -> None:
+    """Wait until every worker is so old that its death is no reason to start the next one later."""
+    for worker in run.service.workers():
+        start = int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK")
+        time.sleep(max(0.0, QUICK_DEATH + 0.05 - age))

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import select
 import socket
 import statistics
 import struct
@@ -14,6 +15,10 @@ import pytest
 from crash_wire import Running, eventually, running
 
 KIB = 1024
+#: A busy machine gets so many tries at a figure.
+TRIES = 3
+#: A head that takes longer may be refused; only a very slow machine makes the test take so long.
+HEAD_SECONDS = 15
 RESET = struct.pack("ii", 1, 0)
 TYPE = b"Content-Type: application/octet-stream\r\n"
 
@@ -22,7 +27,7 @@ TYPE = b"Content-Type: application/octet-stream\r\n"
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("broken"), None, "--workers", "2") as found:
         # The second one starts when the first is ready, and what is counted here is counted of both.
-        eventually(lambda: found.service.log.read_text().count("is ready") == 2, 20)
+        eventually(lambda: found.service.log.read_text().count("is ready") == 2)
         yield found
 
 
@@ -77,7 +82,7 @@ def misbehave(run: Running, image: str, kind: str) -> bytes:
     """Be one broken client; return what was answered."""
     lines, body, end, answered = BROKEN[kind]
     got = b""
-    with socket.create_connection(("127.0.0.1", run.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", run.port), timeout=60) as client:
         with contextlib.suppress(ConnectionError):  # it may have been refused before everything was sent
             client.sendall(head(image, *lines) + body)
             if end == "half-close":
@@ -116,7 +121,7 @@ def test_two_hundred_broken_clients_in_a_row_leave_no_trace(run: Running) -> Non
 def quiet(run: Running) -> list[int]:
     """Wait until the workers have no connection left, and return how many descriptors each has open."""
     listening = {f"socket:[{line.split()[9]}]" for line in rows(run.port) if line.split()[3] == "0A"}
-    eventually(lambda: not [line for line in rows(run.port) if line.split()[3] not in ("0A", "06")], 20)
+    eventually(lambda: not [line for line in rows(run.port) if line.split()[3] not in ("0A", "06")])
     workers = run.service.workers()
     assert all(listening & set(run.service.descriptors(worker)) for worker in workers)
     return [len(run.service.descriptors(worker)) for worker in workers]
@@ -130,35 +135,47 @@ def rows(port: int) -> list[str]:
 
 def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> None:
     images = [run.create(name="slow") for _ in range(32)]
-    body = bytes(range(200))
-    uploads = [(head(image, b"Content-Length: 200"), body) for image in images]
+    bound = 0.2 + 5 * p90_of_shows(run, images[0])
+    body = bytes(range(200)) * 15
+    uploads = [(head(image, b"Content-Length: 3000"), body) for image in images]
     asked = b"GET /v2/images/%s HTTP/1.1\r\nHost: localhost\r\nX-Long: %s\r\nConnection: close\r\n\r\n"
-    heads = [(b"", asked % (image.encode(), b"x" * 80)) for image in images]
+    heads = [(b"", asked % (image.encode(), b"x" * 2900)) for image in images]
     clients = [(socket.create_connection(("127.0.0.1", run.port)), *each) for each in uploads + heads]
+    began = time.monotonic()
     for client, start, _ in clients:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.sendall(start)
     stop = threading.Event()
+    most = min(len(slowly) for _, _, slowly in clients) - 1
 
     def trickle() -> None:
-        for position in range(200):
+        position = 0
+        while position < most and not stop.wait(0.02):
             for client, _, slowly in clients:
                 client.sendall(slowly[position : position + 1])
-            stop.wait(0.02)  # once the others were measured the rest comes as fast as it can
+            position += 1
+        stop.wait()  # Once the others were measured the rest comes at once.
+        for client, _, slowly in clients:
+            client.sendall(slowly[position:])
 
     thread = threading.Thread(target=trickle)
     thread.start()
-    delays = latencies(run, images[0], 2.5)
-    assert thread.is_alive()
-    stop.set()
-    thread.join(30)
-    p99 = statistics.quantiles(delays, n=100)[98]
-    print(f"{len(delays)} requests, p50 {statistics.median(delays) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms")
-    assert p99 < 0.25
+    found: list[float] = []
+    try:
+        # They are answered before anybody has sent his last byte, and as soon as at other times.
+        while not any(p90 < bound for p90 in found):
+            assert len(found) < TRIES, (found, bound)
+            found.append(p90_of_shows(run, images[0]))
+        answered, _, _ = select.select([client for client, *_ in clients], [], [], 0)
+        late = time.monotonic() - began > HEAD_SECONDS
+        assert late or not answered
+    finally:
+        stop.set()
+        thread.join(120)
     for client, start, _ in clients:
-        client.settimeout(20)
+        client.settimeout(60)
         status = client.recv(12)
-        assert status == (b"HTTP/1.1 204" if start else b"HTTP/1.1 200")
+        assert status == (b"HTTP/1.1 204" if start else b"HTTP/1.1 200") or (late and status == b"HTTP/1.1 408")
         client.close()
     for image in images:
         assert run.data(image) == body
@@ -166,13 +183,14 @@ def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> No
     run.at_rest()
 
 
-def latencies(run: Running, image: str, seconds: float) -> list[float]:
-    """Return how long each of many requests took that somebody else sends meanwhile."""
-    found = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def p90_of_shows(run: Running, image: str) -> float:
+    """Return how long a request takes that somebody else sends: nine of ten are quicker."""
+    delays = []
+    for _ in range(80):
         began = time.monotonic()
         run.show(image)
-        found.append(time.monotonic() - began)
+        delays.append(time.monotonic() - began)
         time.sleep(0.002)
-    return found
+    p90 = statistics.quantiles(delays, n=10)[8]
+    print(f"p50 {statistics.median(delays) * 1000:.1f} ms, p90 {p90 * 1000:.1f} ms")
+    return p90

@@ -17,6 +17,7 @@ from syscalls import Call, calls, order_is_broken, tracing
 from tintype.config.read import read
 from tintype.model.errors import TintypeError
 from tintype.service import check
+from tintype.stores.directories import MARK
 from tintype.testing.client import Client, serving
 
 #: What clients may know of an image: its data, b"" while it is queued, and its name.
@@ -217,7 +218,7 @@ def power_cut(trace: Trace, disk: Disk, luck: random.Random | None, answers: int
         assert found.keys() <= images
         assert api.run(check.differences(api.application.svc, False)) == []
         folder = trace.root / "data" / "objects"
-        files = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+        files = sorted(path.name for path in folder.glob("*") if path.name != MARK)
         assert len(files) == sum(data != b"" for data, _ in found.values()), files
         for image, (data, _) in found.items():
             if not data:

@@ -14,43 +14,40 @@ import time
 from pathlib import Path
 
 import pytest
-from crash_wire import PATCH, Running, Upload, eventually, running, write_options
+from crash_wire import PATCH, Running, Upload, eventually, grow_up, running, write_options
 
-from tintype.serve import QUICK_DEATH
 from tintype.testing.process import free_port, served
 
 MIB = 1024 * 1024
-#: How long transfers need when the service is told to end.
-LONG = 4.0
 
 
 def refused(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
     except ConnectionRefusedError:
         return True
     return False
 
 
 class Download(threading.Thread):
-    """A download at its own pace."""
+    """A download that stops after its first piece and goes on once ``go`` is set."""
 
-    def __init__(self, run: Running, image: str, size: int, seconds: float):
+    def __init__(self, run: Running, image: str, size: int, go: threading.Event):
         super().__init__(daemon=True)
-        self.size, self.seconds, self.data = size, seconds, b""
+        self.size, self.go, self.data = size, go, b""
+        self.begun = threading.Event()
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-        self.socket.settimeout(20)
+        self.socket.settimeout(120)
         self.socket.connect(("127.0.0.1", run.port))
         self.socket.sendall(f"GET /v2/images/{image}/file HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def run(self) -> None:
         answer = http.client.HTTPResponse(self.socket)
         answer.begin()
-        pieces = 40
-        for _ in range(pieces):
-            self.data += answer.read(self.size // pieces)
-            time.sleep(self.seconds / pieces)
+        self.data += answer.read(self.size // 40)
+        self.begun.set()
+        self.go.wait()
         self.data += answer.read()
         self.socket.close()
 
@@ -61,29 +58,33 @@ def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(
 ) -> None:
     url = None if database == "sqlite" else request.getfixturevalue("postgresql_url")
     data = random.Random(3).randbytes(24 * MIB)
-    with running(tmp_path, url, "--workers", "2") as run:
+    go = threading.Event()
+    with running(tmp_path, url, "--workers", "2", options="graceful_shutdown_timeout = 600") as run:
         image = run.create()
         assert run.upload(image, data) == 204
-        waiting = http.client.HTTPConnection("127.0.0.1", run.port)
+        waiting = http.client.HTTPConnection("127.0.0.1", run.port, timeout=60)
         waiting.request("GET", "/v2/images")
         assert waiting.getresponse().read()
-        uploads = [Upload(run, run.create(), data[: n * MIB + n], LONG, chunked=n % 2 == 1) for n in range(1, 5)]
-        downloads = [Download(run, image, len(data), LONG) for _ in range(2)]
-        for thread in [*uploads, *downloads]:
+        uploads = [Upload(run, run.create(), data[: n * MIB + n], chunked=n % 2 == 1, go=go) for n in range(1, 5)]
+        downloads = [Download(run, image, len(data), go) for _ in range(2)]
+        transfers = [*uploads, *downloads]
+        for thread in transfers:
             thread.start()
-        time.sleep(LONG / 8)
-        began = time.monotonic()
+        eventually(lambda: all(run.show(upload.image)["status"] == "saving" for upload in uploads))
+        assert all(download.begun.wait(60) for download in downloads)
         run.service.process.send_signal(signal.SIGTERM)
-        eventually(lambda: refused(run.port), 2)
+        eventually(lambda: refused(run.port))
+        assert all(thread.is_alive() for thread in transfers)
+        assert run.service.process.poll() is None
+        go.set()
         while any(upload.is_alive() for upload in uploads):
             assert refused(run.port)
             time.sleep(0.05)
-        for thread in [*uploads, *downloads]:
-            thread.join(20)
-        assert time.monotonic() - began > LONG / 2
+        for thread in transfers:
+            thread.join(60)
         assert [upload.status for upload in uploads] == [204] * 4
         assert all(download.data == data for download in downloads)
-        assert run.service.process.wait(5) == 0
+        assert run.service.process.wait(60) == 0
         assert waiting.sock.recv(1) == b""  # who was only waiting was told that nothing follows
         waiting.close()
         assert "Traceback" not in run.service.log.read_text()
@@ -95,24 +96,35 @@ def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(
 
 
 def test_an_upload_that_does_not_finish_in_time_is_taken_back(tmp_path: Path) -> None:
-    with running(tmp_path, options="graceful_shutdown_timeout = 1") as run:
-        quick, slow = (Upload(run, run.create(), bytes(2 * MIB), seconds) for seconds in (0.8, 20))
-        slow.start()
-        quick.start()
-        assert quick.connected.wait(5)
-        time.sleep(0.2)
+    # A busy machine may need more than the first second even for the upload that only has to end.
+    assert any(ended_while_two_upload(tmp_path / str(grace), grace) for grace in (1, 5, 25))
+
+
+def ended_while_two_upload(home: Path, grace: int) -> bool:
+    """End a service during an upload that goes on and one that does not; say whether the first was in time."""
+    with running(home, options=f"graceful_shutdown_timeout = {grace}") as run:
+        quick, slow = (Upload(run, run.create(), bytes(2 * MIB), go=threading.Event()) for _ in range(2))
+        for upload in (slow, quick):
+            upload.start()
+        eventually(lambda: all(run.show(upload.image)["status"] == "saving" for upload in (slow, quick)))
         began = time.monotonic()
-        assert run.service.stop() == 0
-        assert 0.9 < time.monotonic() - began < 5
-        quick.join(5)
-        slow.join(5)
-        assert (quick.status, slow.status) in ((204, 503), (204, None))
-        assert len(run.files()) == 1
+        run.service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: refused(run.port))
+        quick.go.set()
+        assert run.service.process.wait(60 + grace) == 0
+        assert time.monotonic() - began >= 0.9 * grace
+        slow.go.set()
+        for upload in (slow, quick):
+            upload.join(60)
+        assert slow.status in (503, None)
+        in_time = quick.status == 204
+        assert len(run.files()) == in_time
         run.service.start()
         assert run.show(slow.image)["status"] == "queued"
-        assert run.show(quick.image)["status"] == "active"
+        assert run.show(quick.image)["status"] == ("active" if in_time else "queued")
         run.at_rest()
         assert run.upload(slow.image, slow.data) == 204
+        return in_time
 
 
 def test_sighup_takes_a_changed_limit_over_and_a_broken_file_changes_nothing(tmp_path: Path) -> None:
@@ -127,18 +139,18 @@ def test_sighup_takes_a_changed_limit_over_and_a_broken_file_changes_nothing(tmp
         assert (tagged(2), tagged(3)) == (200, 413)
         write_options(run.options, url, run.folder, "image_tag_quota = many")
         run.service.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "was not reloaded" in run.service.log.read_text(), 5)
+        eventually(lambda: "was not reloaded" in run.service.log.read_text())
         assert (tagged(2), tagged(3)) == (200, 413)
         write_options(run.options, url, run.folder, "image_tag_quota = 3")
         run.service.process.send_signal(signal.SIGHUP)
-        eventually(lambda: tagged(3) == 200, 5)
+        eventually(lambda: tagged(3) == 200)
         assert tagged(4) == 413
         assert run.service.workers() == workers
 
 
 def test_another_worker_takes_the_place_of_one_that_was_killed(tmp_path: Path) -> None:
     with running(tmp_path) as run:
-        time.sleep(QUICK_DEATH + 0.1)
+        grow_up(run)
         image, (victim,) = run.create(), run.service.workers()
         os.kill(victim, signal.SIGKILL)
         assert run.show(image)["status"] == "queued"
@@ -188,31 +200,33 @@ def serve(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"XDG_DATA_HOME": str(home), "HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
 
-def test_the_first_answer_comes_within_two_seconds(tmp_path: Path) -> None:
-    found = [first_answer(tmp_path / str(number)) for number in range(3)]  # the first may have to compile
-    for took, worked in found:
-        print(f"first 200 after {took:.2f} s, of which {worked:.2f} s at work")
-    # Where others keep the processors busy, only the work that it takes can be judged.
-    assert min(took for took, _ in found) < 2.0 or min(worked for _, worked in found) < 1.5
+def test_the_first_answer_takes_little_longer_than_loading_the_libraries(tmp_path: Path) -> None:
+    found = [(first_answer(tmp_path / str(number)), loading()) for number in range(3)]  # the first may compile
+    for took, loaded in found:
+        print(f"first 200 after {took:.2f} s, where the libraries take {loaded:.2f} s")
+    assert min(took / loaded for took, loaded in found) < 3
 
 
-def first_answer(home: Path) -> tuple[float, float]:
-    """Start a service in an empty home; return the seconds until it answers a list, and those of processor time."""
+def loading() -> float:
+    """Return the seconds until an interpreter has loaded what any service of this kind would load."""
+    began = time.monotonic()
+    libraries = "import asyncio, click, msgspec, oslo_config.cfg, sqlalchemy, uvicorn, uvloop"
+    subprocess.run([sys.executable, "-c", libraries], check=True)
+    return time.monotonic() - began
+
+
+def first_answer(home: Path) -> float:
+    """Start a service in an empty home; return the seconds until it answers a list."""
     began = time.monotonic()
     with served(home) as service:
-        connection = http.client.HTTPConnection("127.0.0.1", service.port)
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
         connection.request("GET", "/v2/images")
         assert connection.getresponse().status == 200
         took = time.monotonic() - began
         connection.close()
-        ticks = [stat(pid)[11:13] for pid in (service.pid, *service.workers())]
-    return took, sum(int(each) for pair in ticks for each in pair) / os.sysconf("SC_CLK_TCK")
-
-
-def stat(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return took

@@ -19,7 +19,7 @@ def openstack(home: Path, *words: Any, code: int = 0) -> Any:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == code, done.stderr

@@ -30,16 +30,17 @@ def memcached() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     words = [need("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "16"]
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
     process = subprocess.Popen([*words, *user], stdin=subprocess.DEVNULL)
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            break
-        time.sleep(0.02)
+    end = time.monotonic() + 60
     try:
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 60):
+                break
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
         yield port, process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -120,4 +121,4 @@ def test_without_memcached_keystone_is_asked(worker, people, memcached, way) -> 
         process.send_signal(9 if way == "killed" else 19)
     began = time.monotonic()
     assert who(worker(), token).project == people.p1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # It is waited for twice a second at most.

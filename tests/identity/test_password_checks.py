@@ -25,6 +25,21 @@ def account(cost: int, password: str = "wonder") -> Account:
     return Account("alice", bcrypted(password, cost))
 
 
+class Held:
+    """bcrypt itself, whose checks end once ``go`` is set; it is too late when nobody has set it for a minute."""
+
+    def __init__(self, monkeypatch):
+        self.begun, self.go, self.checks = threading.Event(), threading.Event(), 0
+        self._real = bcrypt.checkpw
+        monkeypatch.setattr(bcrypt, "checkpw", self)
+
+    def __call__(self, password: bytes, secret: bytes) -> bool:
+        self.checks += 1
+        self.begun.set()
+        assert self.go.wait(60)
+        return self._real(password, secret)
+
+
 class Counting:
     """bcrypt itself, with a count of the checks and of how many ran at once."""
 
@@ -75,15 +90,21 @@ def test_one_password_is_checked_once_however_many_ask_at_once(crew, monkeypatch
     assert counting.checks == 1
 
 
-def test_whoever_goes_away_does_not_take_the_check_of_others_along(crew):
+def test_whoever_goes_away_does_not_take_the_check_of_others_along(crew, monkeypatch):
+    held = Held(monkeypatch)
+
     async def one_leaves() -> bool:
-        checker, alice = passwords.Passwords(crew), account(10)
-        first, second = (asyncio.create_task(checker.fits("alice", "wonder", alice, 10)) for _ in range(2))
-        await asyncio.sleep(0.01)
+        checker, alice = passwords.Passwords(crew), account(4)
+        first, second = (asyncio.create_task(checker.fits("alice", "wonder", alice, 4)) for _ in range(2))
+        assert await asyncio.to_thread(held.begun.wait, 60)
         first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        held.go.set()
         return await second
 
     assert asyncio.run(one_leaves())
+    assert held.checks == 1
 
 
 def test_guessing_leaves_processors_to_others_and_is_turned_away_beyond_a_bound(crew, monkeypatch):
@@ -105,18 +126,21 @@ def test_guessing_leaves_processors_to_others_and_is_turned_away_beyond_a_bound(
 def test_a_known_user_gets_in_while_somebody_guesses(crew, monkeypatch):
     monkeypatch.setattr(passwords, "PAUSE", 0.0)
 
-    async def both() -> float:
-        checker, alice = passwords.Passwords(crew), account(8)
-        assert await checker.fits("alice", "wonder", alice, 8)
-        guesses = [asyncio.create_task(checker.fits("alice", f"{n}", alice, 8)) for n in range(30)]
-        await asyncio.sleep(0)
-        began = time.monotonic()
-        assert await checker.fits("alice", "wonder", alice, 8)
-        took = time.monotonic() - began
-        await asyncio.gather(*guesses)
-        return took
+    async def both() -> list[bool]:
+        checker, alice = passwords.Passwords(crew), account(4)
+        assert await checker.fits("alice", "wonder", alice, 4)
+        held = Held(monkeypatch)
+        guesses = [asyncio.create_task(checker.fits("alice", f"{n}", alice, 4)) for n in range(30)]
+        assert await asyncio.to_thread(held.begun.wait, 60)
+        try:
+            async with asyncio.timeout(30):
+                assert await checker.fits("alice", "wonder", alice, 4)
+            assert not any(guess.done() for guess in guesses)
+        finally:
+            held.go.set()
+        return await asyncio.gather(*guesses)
 
-    assert asyncio.run(both()) < 0.05
+    assert asyncio.run(both()) == [False] * 30
 
 
 def test_a_wrong_password_costs_as_much_whoever_it_is_for_and_is_answered_late(crew, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from glanceclient import Client as Glance
 from openstack import exceptions
 from openstack.connection import Connection
-from people import BOB, ROBOT, htpasswd, known, rewritten, serving_alone, settings, standing_alone
+from people import BOB, ROBOT, basic, htpasswd, known, rewritten, serving_alone, settings, standing_alone
 
 from tintype.identity.accounts import Accounts, BrokenAccounts
 from tintype.identity.tokens import hashed
@@ -46,7 +46,7 @@ def test_a_password_beside_a_token_decides(api):
 
 def test_programs_have_no_password(api):
     for password in (ROBOT, HASH, ""):
-        assert api.get("/v2/images", headers={"authorization": f"Basic {password}"}).status == 401
+        assert api.get("/v2/images", headers=basic("robot", password)).status == 401
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_the_command_writes_nothing_that_could_not_be_read(service, words):
 
 def test_the_command_makes_the_file_for_its_owner_alone(tmp_path):
     settings(tmp_path)
-    idle = Served((), 0, tmp_path / "log", {"HOME": str(tmp_path), "PATH": "/usr/bin"}, ())
+    idle = Served((), tmp_path / "log", {"HOME": str(tmp_path), "PATH": "/usr/bin"}, ())
     assert new(idle, "first", "--role", "member").returncode == 0
     assert (tmp_path / "tokens").stat().st_mode & 0o777 == 0o600
 

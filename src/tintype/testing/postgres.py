@@ -12,7 +12,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tintype.testing.process import free_port
 
 USER = "tintype"
 PROGRAMS = ("initdb", "postgres", "createdb", "dropdb")
@@ -106,7 +107,7 @@ def _start(
     programs: Path, directory: Path, user: int | None, settings: dict[str, str]
 ) -> tuple[subprocess.Popen[bytes], int]:
     for _ in range(5):  # another program may take the free port before the server does
-        port = _free_port()
+        port = free_port()
         words = [str(programs / "postgres"), "-D", str(directory / "data")]
         where = {
             "listen_addresses": "127.0.0.1",
@@ -171,13 +172,6 @@ def _unprivileged_user() -> int | None:
         return None
     known = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
     return known.get("postgres", known.get("nobody"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _version(folder: Path) -> list[int]:

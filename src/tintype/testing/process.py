@@ -2,6 +2,8 @@
 
 import http.client
 import os
+import random
+import re
 import signal
 import socket
 import subprocess
@@ -11,28 +13,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+#: What the service greets with, or logs, once its port is bound.
+_LISTENING = re.compile(rb"listen(?:s|ing) on http://\S+:(\d+)[;\n]")
 #: What is run unless another program of the same arguments is named.
 PROGRAM = ("tintype", "serve")
 
 
 class Served:
-    """A running service. ``url`` has no slash at its end; ``log`` is the file with everything it said."""
+    """A service to run. ``log`` is the file with everything it said, ``port`` the port that its last start found."""
 
     def __init__(
         self,
         arguments: Sequence[str],
-        port: int,
         log: Path,
         environment: Mapping[str, str],
         wrapper: Sequence[str],
         program: Sequence[str] = PROGRAM,
     ):
-        self.url = f"http://127.0.0.1:{port}"
-        self.port = port
+        self.port = 0
         self.log = log
+        #: how much of the log is from earlier starts
+        self._said_before = 0
         self._arguments, self._environment, self._wrapper = arguments, environment, wrapper
         self._program = program
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -69,22 +78,28 @@ class Served:
                 continue
         return found
 
-    def start(self, patience: float = 30) -> None:
+    def start(self, patience: float = 60) -> None:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", *self._program, "--port", str(self.port), *self._arguments]
+            self._said_before = log.tell()
+            command = [sys.executable, "-m", *self._program, "--port", "0", *self._arguments]
             self.process = subprocess.Popen(  # noqa: S603  every word is ours
                 [*self._wrapper, *command], stdout=log, stderr=log, env=dict(self._environment)
             )
         self.wait_until_it_answers(patience)
 
-    def wait_until_it_answers(self, patience: float = 30) -> None:
-        """Wait until a request is answered."""
+    def wait_until_it_answers(self, patience: float = 60) -> None:
+        """Wait until a request is answered. No more than one is, so that tests may count answers."""
         end = time.monotonic() + patience
-        while time.monotonic() < end:
+        while (left := end - time.monotonic()) > 0:
             if self.process and self.process.poll() is not None:
                 raise RuntimeError(f"the service ended with {self.process.returncode}:\n{self.log.read_text()}")
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+            listening = _LISTENING.search(self.log.read_bytes(), self._said_before)
+            if listening is None:
+                time.sleep(0.02)
+                continue
+            self.port = int(listening[1])
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=left)
             try:
                 connection.request("GET", "/healthcheck")
                 connection.getresponse().read()
@@ -115,9 +130,9 @@ class Served:
             except ProcessLookupError:
                 continue
         if self.process:
-            self.process.wait(10)
+            self.process.wait(60)
 
-    def stop(self, patience: float = 30) -> int:
+    def stop(self, patience: float = 60) -> int:
         """Ask it to end and return its exit code."""
         if self.process is None:
             return 0
@@ -131,10 +146,19 @@ class Served:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on now.
+
+    It is below those that are given to whoever asks for any, so that nobody gets it by chance before it is used.
+    """
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10_000, max(given, 20_000))
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @contextmanager
@@ -152,9 +176,9 @@ def served(
     """
     directory.mkdir(parents=True, exist_ok=True)
     env = os.environ | {"XDG_DATA_HOME": str(directory), "HOME": str(directory)} | dict(environment or {})
-    service = Served(arguments, free_port(), directory / "serve.log", env, wrapper, program)
-    service.start()
+    service = Served(arguments, directory / "serve.log", env, wrapper, program)
     try:
+        service.start()
         yield service
     finally:
         service.stop()

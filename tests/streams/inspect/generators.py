@@ -1,7 +1,8 @@
 """Small disk images, written field by field so that a test can put any value into any of them."""
 
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from tintype.streams.inspect import Findings, Inspector
@@ -24,6 +25,28 @@ def inspect(*chunks: bytes) -> Findings:
     inspector = Inspector()
     inspector.feed(chunks)
     return inspector.finish()
+
+
+def processor_time(work: Callable[[], object]) -> float:
+    """Return the seconds of this thread's processor time that some work takes."""
+    started = time.thread_time()
+    work()
+    return time.thread_time() - started
+
+
+def quick(work: Callable[[], object], limit: float) -> bool:
+    """Say whether some work takes less than ``limit`` seconds of processor time where counting to a million takes
+    20 ms. The machine may stumble twice."""
+    for _ in range(3):
+        taken = processor_time(work)
+        if taken < limit or taken < limit * processor_time(count_to_a_million) / 0.02:
+            return True
+    return False
+
+
+def count_to_a_million() -> None:
+    for _ in range(1_000_000):
+        pass
 
 
 def in_bytes(data: bytes) -> str:

@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-import time
 import tracemalloc
 
 import pytest
-from generators import GOOD, MIB, descriptor, inspect, stream_vmdk, vhdx, vmdk
+from generators import GOOD, MIB, descriptor, inspect, quick, stream_vmdk, vhdx, vmdk
 
 from tintype.streams.inspect import Inspector
 from tintype.streams.inspect.inspector import examine
@@ -32,21 +31,20 @@ def test_a_gibibyte_behind_the_headers_costs_less_than_20_ms(name: str) -> None:
     inspector = Inspector()
     inspector.feed([{**GOOD, "stream": WORST["stream"]}[name], bytes(2 * MIB)])
     batch = [bytes(MIB)]
-    started = time.thread_time()
-    for _ in range(GIB):
-        inspector.feed(batch)
-    assert time.thread_time() - started < 0.02
+
+    def feed() -> None:
+        for _ in range(GIB):
+            inspector.feed(batch)
+
+    assert quick(feed, 0.02)
 
 
 @pytest.mark.parametrize("name", [*GOOD, *WORST])
 def test_the_worst_header_takes_less_than_50_ms_and_8_mib(name: str) -> None:
     # SEC-21
     data = {**GOOD, **WORST}[name]
-    inspect(data)
     chunks = [data, bytes(3 * MIB)]
-    started = time.thread_time()
-    inspect(*chunks)
-    assert time.thread_time() - started < 0.05
+    assert quick(lambda: inspect(*chunks), 0.05)
     tracemalloc.start()
     try:
         inspect(*chunks)
