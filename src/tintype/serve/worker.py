@@ -76,8 +76,8 @@ def work(job: Job) -> int:
         signal.signal(number, signal.SIG_IGN)  # a terminal sends them to every process: the supervisor decides
     # Before there are threads: they, and what they start, would keep the signals blocked.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(job))
+    # The loop is not closed: that would wait for calls that hang, and the process ends with us.
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run(job))
 
 
 async def run(job: Job) -> int:
