@@ -21,7 +21,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
-    with client(directory, api=Api(show_locations=True)) as api:
+    with client(directory, upkeep=False, api=Api(show_locations=True)) as api:
         yield api
 
 

@@ -62,8 +62,8 @@ def test_what_each_delete_relied_on_is_still_there_when_it_is_done(tmp_path: Pat
     stores = tuple(
         StoreConfig(each, "file", options=MappingProxyType({"datadir": tmp_path / each})) for each in names
     )
-    many = Stores(True, "fast", stores)
-    with client(tmp_path, database_url=database_url, stores=many, api=Api(show_locations=True)) as api:
+    many, shown = Stores(True, "fast", stores), Api(show_locations=True)
+    with client(tmp_path, upkeep=False, database_url=database_url, stores=many, api=shown) as api:
         svc = api.application.svc
 
         async def at_once(image: Any, *of: str) -> list[Any]:

@@ -19,7 +19,8 @@ QUOTA = 10 * MIB
 
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
-    with client(tmp_path, database_url=database_url, limits=Limits(user_storage_quota=QUOTA)) as api:
+    limits = Limits(user_storage_quota=QUOTA)
+    with client(tmp_path, upkeep=False, database_url=database_url, limits=limits) as api:
         api.caller = OWNER
         yield api
 

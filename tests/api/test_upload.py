@@ -23,7 +23,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
-    with client(directory, api=Api(show_locations=True), limits=Limits(image_size_cap=3 << 20)) as api:
+    limits = Limits(image_size_cap=3 << 20)
+    with client(directory, upkeep=False, api=Api(show_locations=True), limits=limits) as api:
         yield api
 
 

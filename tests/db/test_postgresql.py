@@ -58,14 +58,14 @@ def locked(url: str, statement: str) -> Iterator[None]:
             async with connection.transaction():
                 await connection.execute(statement)
                 begun.set()
-                await asyncio.to_thread(end.wait, 120)
+                await asyncio.to_thread(end.wait, 600)
         finally:
             await connection.close()
 
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(asyncio.run, hold())
         try:
-            assert begun.wait(30) or held.result()
+            assert begun.wait(60) or held.result()
             yield
         finally:
             end.set()
@@ -213,7 +213,7 @@ def test_a_database_that_takes_no_changes_is_no_fault_of_ours(
         for statement in statements:
             await connection.execute(statement.format(name))
             await connection.execute(
-                f"SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE datname LIKE '{name}%'"
+                f"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname LIKE '{name}%'"
             )
         await connection.close()
 

@@ -88,13 +88,16 @@ def rewritten(path: Path, text: str) -> Path:
 
 
 @contextmanager
-def standing_alone(home: Path, door: bool = True, **changes: Any) -> Iterator[Client]:
-    """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts."""
+def standing_alone(home: Path, door: bool = True, upkeep: bool = False, **changes: Any) -> Iterator[Client]:
+    """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts.
+
+    It looks at them again when it is told to, and with ``upkeep`` by itself.
+    """
     users, tokens = _people_of(home)
     made = config(home, **changes)
     auth = replace(made.auth, strategy="http_basic")
     accounts = Accounts(users, tokens, door)
-    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True) as api:
+    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, upkeep=upkeep) as api:
         yield api
 
 

@@ -12,7 +12,7 @@ BIN = Path(sys.executable).parent
 
 
 def said(*command):
-    done = subprocess.run([str(BIN / command[0]), *command[1:]], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([str(BIN / command[0]), *command[1:]], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -20,7 +20,8 @@ OBJECT = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff-0123abcd"
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     limits = Limits(user_storage_quota=1 << 30)
-    with client(tmp_path, database_url=database_url, api=Api(show_locations=True), limits=limits) as api:
+    shown = Api(show_locations=True)
+    with client(tmp_path, upkeep=False, database_url=database_url, api=shown, limits=limits) as api:
         yield api
 
 

@@ -14,7 +14,8 @@ def test_a_token_is_void_although_the_policies_cannot_be_read(tmp_path):
     users.write_text("")
     tokens.write_text(f"robot:{hashed('secret')}:demo:member\n")
     alone = replace(config(tmp_path), policy=Policy(dirs=(policies,)), auth=Auth("http_basic"))
-    with serving(replace(alone, accounts=Accounts(users, tokens)), as_configured=True) as api:
+    alone = replace(alone, accounts=Accounts(users, tokens))
+    with serving(alone, as_configured=True, upkeep=False) as api:
         token = {"x-auth-token": "secret"}
         for name in (".#1.yaml", "1.yaml"):
             (policies / name).symlink_to("root@host.123:456")

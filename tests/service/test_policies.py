@@ -163,7 +163,8 @@ def test_no_file_is_so_broken_that_it_cannot_be_called_broken(tmp_path, text):
 def test_a_rule_that_the_protections_ask_for_cannot_be_taken_away(tmp_path, caplog):
     policy, protect = in_directory(tmp_path, 'mine: "role:member"\n'), tmp_path / "protect.conf"
     protect.write_text("[.*]\ncreate = mine\nread = mine\nupdate = mine\ndelete = mine\n")
-    with client(tmp_path, policy=policy, protection=Protections(protect, by_roles=False)) as api:
+    guarded = Protections(protect, by_roles=False)
+    with client(tmp_path, upkeep=False, policy=policy, protection=guarded) as api:
         path = api.image(caller=OWNER, a="x")["self"]
         for text in ('other: "role:member"\n', 'mine: "!"\nother: "@"\n', 'mine: "role:member"\n'):
             (tmp_path / "policy.d" / "1.yaml").write_text(text)

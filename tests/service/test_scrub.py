@@ -20,7 +20,8 @@ HOUR = 3600
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     kept = Api(delayed_delete=True, scrub_time=HOUR, show_locations=True)
-    with client(tmp_path, database_url=database_url, api=kept, limits=Limits(user_storage_quota=1000)) as api:
+    limits = Limits(user_storage_quota=1000)
+    with client(tmp_path, upkeep=False, database_url=database_url, api=kept, limits=limits) as api:
         yield api
 
 

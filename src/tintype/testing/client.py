@@ -12,7 +12,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from tintype import app
 from tintype.app import Application, build
 from tintype.config.model import (
     Api,
@@ -43,6 +44,11 @@ T = TypeVar("T")
 
 PATCH = "application/openstack-images-v2.1-json-patch"
 OCTETS = "application/octet-stream"
+
+#: Seconds until something that does not end is given up.
+PATIENCE = 600
+#: Seconds between two times of what is not to happen by itself.
+NEVER = 10.0**7
 
 
 def person(project: str | None, *roles: str, user: str = "", service_roles: Iterable[str] = ()) -> Caller:
@@ -138,7 +144,7 @@ class Client:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the service's own loop, and return its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def request(
         self,
@@ -259,17 +265,32 @@ async def _messages(
 
 
 @contextmanager
-def client(directory: Path, **changes: Any) -> Iterator[Client]:
+def client(directory: Path, *, upkeep: bool = True, **changes: Any) -> Iterator[Client]:
     """Run a service with its data in ``directory`` and yield a client of it; see ``config`` for the changes."""
-    with serving(config(directory, **changes)) as api:
+    with serving(config(directory, **changes), upkeep=upkeep) as api:
         yield api
 
 
 @contextmanager
-def serving(configuration: Config, as_configured: bool = False) -> Iterator[Client]:
+def _by_hand() -> Iterator[None]:
+    """Let a service that starts in the block wait for ever before it does what it does every few seconds."""
+    usual = {name: getattr(app, name) for name in ("TIDY", "PROBE", "REREAD")}
+    try:
+        for name in usual:
+            setattr(app, name, NEVER)
+        yield
+    finally:
+        for name, seconds in usual.items():
+            setattr(app, name, seconds)
+
+
+@contextmanager
+def serving(configuration: Config, as_configured: bool = False, upkeep: bool = True) -> Iterator[Client]:
     """Run a service of a configuration in this process and yield a client of it.
 
     Callers are who the tests say they are; ``as_configured``: who the headers of their requests prove to be.
+    Without ``upkeep`` the service does nothing by itself but keep its lease: no round of upkeep, no probe of the
+    stores and no look at its files comes in between, however long a test takes.
     """
     schema.sync(configuration.database)
     loop = asyncio.new_event_loop()
@@ -284,16 +305,17 @@ def serving(configuration: Config, as_configured: bool = False) -> Iterator[Clie
         return caller
 
     def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(work(), loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work(), loop).result(PATIENCE)
 
     application = run(lambda: build(configuration, None if as_configured else identify))
     try:
-        run(application.start)
+        with nullcontext() if upkeep else _by_hand():
+            run(application.start)
         try:
             yield Client(application, loop, callers, as_configured)
         finally:
             run(application.stop)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE)
         loop.close()
