@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tintype import logs
 from tintype.config.model import Config
+from tintype.config.read import reloadable
 from tintype.db import logins
 from tintype.db.connect import connect
 from tintype.db.engine import DatabaseUnavailable
@@ -79,14 +80,13 @@ class Application:
     async def start(self) -> None:
         """Take a place among the workers and begin the upkeep."""
         await self.svc.lease.begin()
-        await upkeep.introduce_stores(self.svc)
-        await self.svc.stores.probe()
+        await upkeep.look_at_stores(self.svc)
         await upkeep.tidy(self.svc)
         self._loops = [
             asyncio.create_task(_every(RENEW, self.svc.lease.renew)),
             asyncio.create_task(_every(REGAIN, self.svc.lease.regain)),
             asyncio.create_task(_every(TIDY, lambda: upkeep.tidy(self.svc))),
-            asyncio.create_task(_every(PROBE, self.svc.stores.probe)),
+            asyncio.create_task(_every(PROBE, lambda: upkeep.look_at_stores(self.svc))),
             asyncio.create_task(_every(REREAD, self._refresh_files)),
         ]
 
@@ -197,6 +197,16 @@ def obstacles(config: Config) -> list[str]:
             except TintypeError as error:
                 found.append(str(error))
     return list(dict.fromkeys(found))
+
+
+def following(running: Config, read: Config) -> tuple[Config, tuple[str, ...]]:
+    """Return what of a configuration can follow on the running one, and a sentence for each change that has to wait.
+
+    Raises BrokenPolicy where its policies cannot be read: then nothing of it follows.
+    """
+    after, waiting = reloadable(running, read)
+    Policies(after.policy).protection(after.protection)
+    return after, waiting
 
 
 async def check(config: Config, repair: bool, remove_unknown: bool = False) -> list[Difference]:

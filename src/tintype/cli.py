@@ -16,7 +16,7 @@ from tintype import __version__, logs
 from tintype.config.files import sources
 from tintype.config.model import Config, ConfigError
 from tintype.config.options import MOST_WORKERS
-from tintype.config.read import loopback, read, reloadable
+from tintype.config.read import loopback, read
 from tintype.model.errors import TintypeError
 
 _FILES = click.option(
@@ -86,7 +86,7 @@ def serve(
     at_home = not files and not dirs and not os.environ.get("TINTYPE_CONFIG_FILE")
 
     def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
-        return reloadable(running, read(*sources(files, dirs, os.environ), overrides))
+        return app.following(running, read(*sources(files, dirs, os.environ), overrides))
 
     sys.exit(supervisor.serve(config, reload_config, app.build, lambda url: _say_hello(config, url, at_home)))
 

@@ -26,8 +26,8 @@ class Broken:
     def __init__(self, options, crew):
         pass
 
-    def expect(self, names):
-        pass
+    async def settle(self, marks, fresh):
+        return {}
 
     async def put(self, name, batches, size):
         async for _ in batches:

@@ -125,3 +125,22 @@ def test_a_file_that_is_opened_after_all_is_closed(api: Client) -> None:
     while [file.fd for file in opened] != [-1]:
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_store_is_used_again_as_soon_as_it_answers(api: Client) -> None:
+    there = stored_in(api, "cheap")
+    until_hanging(api)
+    store = api.application.svc.stores.get("cheap")
+    assert store is not None
+    api.run(store.probe())
+    assert api.get(f"{there['self']}/file").status == 503
+    headers = {"content-type": OCTETS, "x-image-meta-store": "cheap"}
+    assert api.put(f"{api.image()['self']}/file", body=b"data", headers=headers).status == 503
+    store.patience = 60
+    stuck.clear()
+    gone.set()  # From here on nobody asks it again: what it still owes an answer to is enough.
+    end = time.monotonic() + 60
+    while api.get(f"{there['self']}/file").status != 200:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    stored_in(api, "cheap")

@@ -135,7 +135,7 @@ def rows(port: int) -> list[str]:
 
 def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> None:
     images = [run.create(name="slow") for _ in range(32)]
-    bound = 0.2 + 5 * p90_of_shows(run, images[0])
+    usual = p90_of_shows(run, images[0])
     body = bytes(range(200)) * 15
     uploads = [(head(image, b"Content-Length: 3000"), body) for image in images]
     asked = b"GET /v2/images/%s HTTP/1.1\r\nHost: localhost\r\nX-Long: %s\r\nConnection: close\r\n\r\n"
@@ -162,9 +162,8 @@ def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> No
     thread.start()
     found: list[float] = []
     try:
-        # They are answered before anybody has sent his last byte, and as soon as at other times.
-        while not any(p90 < bound for p90 in found):
-            assert len(found) < TRIES, (found, bound)
+        # They are answered before anybody has sent his last byte.
+        while len(found) < TRIES and not any(p90 < late_when(usual) for p90 in found):
             found.append(p90_of_shows(run, images[0]))
         answered, _, _ = select.select([client for client, *_ in clients], [], [], 0)
         late = time.monotonic() - began > HEAD_SECONDS
@@ -181,6 +180,15 @@ def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> No
         assert run.data(image) == body
         assert run.ask("DELETE", f"/v2/images/{image}")[0] == 204
     run.at_rest()
+    # And as soon as before or after; the machine may have become busy meanwhile.
+    other = run.create()
+    usual = max(usual, p90_of_shows(run, other))
+    assert min(found) < late_when(usual), (found, usual)
+
+
+def late_when(usual: float) -> float:
+    """Return the seconds that somebody waits only because of those who trickle: it takes about ``usual``."""
+    return 0.03 + 10 * usual
 
 
 def p90_of_shows(run: Running, image: str) -> float:

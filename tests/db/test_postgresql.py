@@ -157,7 +157,8 @@ def test_waiting_for_a_lock_has_an_end_and_a_name_of_its_own(postgresql_url: str
     async def work() -> None:
         await asked(postgresql_url, "CREATE TABLE t (n int)", "INSERT INTO t VALUES (1)")
         lock = Statement(text("SELECT n FROM t FOR UPDATE"))
-        async with opened(postgresql_url, busy_timeout=0.1) as db:
+        # Twice as long may a new connection take, and the second transaction needs one.
+        async with opened(postgresql_url, busy_timeout=1.0) as db:
             async with db.begin() as tx:
                 await tx.rows(lock)
                 with pytest.raises(Locked, match="lock"):

@@ -177,3 +177,9 @@ def test_a_rule_that_the_protections_ask_for_cannot_be_taken_away(tmp_path, capl
             assert ("a" in shown.json) == ("a" in listed.json["images"][0]) == ("!" not in text)
             told = [r.getMessage() for r in caplog.records if r.name == "tintype.policy" and r.levelname == "ERROR"]
             assert ["'mine'" in line and "stay in force" in line for line in told] == [True] * ("mine" not in text)
+
+
+def test_a_folder_in_the_place_of_the_policy_file_is_not_no_policy(tmp_path):
+    (tmp_path / "policy.yaml").mkdir()
+    with pytest.raises(BrokenPolicy, match="that is no file"):
+        Policies(Policy(tmp_path / "policy.yaml"))

@@ -178,7 +178,13 @@ def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatc
     with client(tmp_path) as api:
         lease, image = api.application.svc.lease, api.image()
         lease.lost = True
-        assert upload(api, image, b"x").status == 503
+        read = []
+
+        async def body() -> Any:
+            read.append(True)
+            yield b"x"
+
+        assert (upload(api, image, body()).status, read) == (503, [])
         api.run(lease.renew())
         assert upload(api, image, b"x").status == 204
 

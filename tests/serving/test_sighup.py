@@ -87,3 +87,17 @@ def test_sighups_in_a_row_leave_the_last_configuration(service: Served, tmp_path
         with Asker(service.port) as ask:
             refused = refused + 1 if ask("PUT", f"/v2/images/{image}/tags/any").status == 413 else 0
             ask("DELETE", f"/v2/images/{image}/tags/any")
+
+
+def test_broken_policies_refuse_the_whole_of_a_reload(service: Served, tmp_path: Path) -> None:
+    (tmp_path / "stricter.yaml").write_text('get_images: "role:admin and ("\n')
+    configure(
+        tmp_path, "first", f"workers = 2\nimage_tag_quota = 0\n[oslo_policy]\npolicy_file = {tmp_path}/stricter.yaml"
+    )
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: said(service, "the configuration was not reloaded, the service goes on with the one it has") == 1)
+    os.kill(service.workers()[0], signal.SIGKILL)
+    until(lambda: said(service, "is ready") == 3)  # It starts with the policies of before.
+    with Asker(service.port) as ask:
+        image = ask("POST", "/v2/images", json={}).json["id"]
+        assert ask("PUT", f"/v2/images/{image}/tags/any").status == 204

@@ -41,10 +41,13 @@ MODES: dict[str, Options] = {
 }
 
 
-def files(options: Mapping[str, Any], crew: Crew, *expected: str) -> FileDriver:
-    """Return a driver that has been told which objects should be there."""
+def files(
+    options: Mapping[str, Any], crew: Crew, marks: dict[str, str] | None = None, fresh: bool = True
+) -> FileDriver:
+    """Return a driver that has settled in; new marks are added to those that are known."""
     driver = FileDriver(options, crew)
-    driver.expect(expected)
+    known = {} if marks is None else marks
+    known.update(do(driver.settle(known, fresh)))
     return driver
 
 
@@ -56,10 +59,7 @@ def objects(directory: Path) -> list[str]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_files_do_what_every_driver_does(check: Check, mode: str, tmp_path: Path, crew: Crew) -> None:
-    async def run() -> None:
-        await check(files(MODES[mode](tmp_path), crew))
-
-    asyncio.run(run())
+    do(check(files(MODES[mode](tmp_path), crew)))
 
 
 def do(work: Awaitable[Any]) -> Any:
@@ -172,7 +172,7 @@ def test_a_directory_that_cannot_be_used_is_passed_over(tmp_path: Path, crew: Cr
 def test_a_probe_tells_full_from_broken(tmp_path: Path, crew: Crew) -> None:
     with mounted(tmp_path / "small", MIB) as small:
         driver = files({"datadir": small}, crew)
-        (small / "filler").write_bytes(bytes(MIB))
+        (small / "filler").write_bytes(bytes(MIB - 4096))  # The mark has the rest.
         health: Health = do(driver.probe())
         assert (health.writable, health.full) == (False, True)
         (small / "filler").unlink()
@@ -239,15 +239,33 @@ def test_nothing_outside_its_directories_is_read(tmp_path: Path, crew: Crew, whe
         do(driver.get(url, None))
 
 
-@pytest.mark.parametrize("left", ["nothing", "an empty place"])
+@pytest.mark.parametrize("left", ["nothing", "an empty place", "another directory"])
 def test_a_directory_that_is_away_is_not_an_object_that_is_lost(tmp_path: Path, crew: Crew, left: str) -> None:
-    store, unmounted = tmp_path / "store", tmp_path / "unmounted"
-    driver = files({"datadir": store}, crew)
+    store, unmounted, below = tmp_path / "store", tmp_path / "unmounted", tmp_path / "below"
+    marks: dict[str, str] = {}
+    if left == "another directory":  # The file system was not mounted either when the service first ran.
+        files({"datadir": store}, crew, marks)
+        store.rename(below)
+    driver = files({"datadir": store}, crew, marks)
     url = f"file://{put(driver, NAME, [b'x'])}"
-    store.rename(unmounted)
-    if left == "an empty place":
-        store.mkdir()
-    for one in (driver, files({"datadir": store}, crew, NAME)):  # One that has seen it, and one that starts now.
+
+    def unmount() -> None:
+        store.rename(unmounted)
+        if left == "an empty place":
+            store.mkdir()
+        if left == "another directory":
+            below.rename(store)
+
+    def mount() -> None:
+        if left == "an empty place":
+            store.rmdir()
+        if left == "another directory":
+            store.rename(below)
+        unmounted.rename(store)
+
+    unmount()
+    for one in (driver, files({"datadir": store}, crew, marks, fresh=False)):  # One has seen it, one starts now.
+        assert do(one.settle(marks, False)) == {}
         health = do(one.probe())
         assert not health.writable and "mount its file system" in health.reason
         for work in (one.get(url, 1), one.delete(NAME)):
@@ -255,37 +273,69 @@ def test_a_directory_that_is_away_is_not_an_object_that_is_lost(tmp_path: Path, 
                 do(work)
         with pytest.raises(StoreUnavailable, match="No such file or directory"):
             put(one, NAMES[1], [b"x"])
-        if left == "an empty place":
-            assert list(store.iterdir()) == []
-            store.rmdir()
-        assert not store.exists()
-        unmounted.rename(store)
+        assert store.exists() == (left != "nothing") and (left == "nothing" or objects(store) == [])
+        mount()
         assert do(one.probe()) == Health(True)
         do(one.get(url, 1)).close()
-        store.rename(unmounted)
-        if left == "an empty place":
-            store.mkdir()
+        unmount()
 
 
-def test_a_directory_without_a_mark_is_ours_when_one_of_our_objects_lies_in_it(tmp_path: Path, crew: Crew) -> None:
+def test_a_directory_is_taken_in_the_place_of_another_when_it_has_an_empty_mark(tmp_path: Path, crew: Crew) -> None:
+    marks: dict[str, str] = {}
+    put(files({"datadir": tmp_path / "store"}, crew, marks), NAME, [b"x"])
+    (tmp_path / "store").rename(tmp_path / "broken")
+    (tmp_path / "store").mkdir()
+    before = dict(marks)
+    assert not do(files({"datadir": tmp_path / "store"}, crew, marks, fresh=False).probe()).writable
+    assert marks == before
+    (tmp_path / "store" / MARK).touch()
+    driver = files({"datadir": tmp_path / "store"}, crew, marks, fresh=False)
+    assert do(driver.probe()) == Health(True) and marks.keys() == before.keys() and marks != before
+    with pytest.raises(BlobNotFound):  # Now that is known for certain.
+        do(driver.get(f"file://{tmp_path}/store/{NAME}", 1))
+
+
+def test_where_nothing_was_ever_kept_nothing_can_be_away(tmp_path: Path, crew: Crew) -> None:
+    marks: dict[str, str] = {}
+    files({"datadir": tmp_path / "store"}, crew, marks)
+    (tmp_path / "store" / MARK).unlink()  # A new file system is mounted there, for example.
+    assert put(files({"datadir": tmp_path / "store"}, crew, marks), NAME, [b"x"]).exists()
+
+
+def test_a_directory_full_of_objects_is_taken_as_it_is(tmp_path: Path, crew: Crew) -> None:
     (tmp_path / NAME).write_bytes(b"x")
-    driver = files({"datadir": tmp_path}, crew, NAMES[1], NAME)
+    driver = files({"datadir": tmp_path}, crew, fresh=False)
     assert do(driver.probe()) == Health(True)
-    with pytest.raises(BlobNotFound):
-        do(driver.get(f"file://{tmp_path}/{NAMES[1]}", 1))
+    do(driver.get(f"file://{tmp_path}/{NAME}", 1)).close()
 
 
-def test_a_new_directory_is_made_beside_one_that_has_everything(tmp_path: Path, crew: Crew) -> None:
+def test_a_directory_that_moved_with_everything_keeps_its_mark(tmp_path: Path, crew: Crew) -> None:
+    marks: dict[str, str] = {}
+    put(files({"datadir": tmp_path / "old"}, crew, marks), NAME, [b"x"])
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert do(files({"datadir": tmp_path / "new"}, crew, marks, fresh=False).probe()) == Health(True)
+    assert len(marks) == 2 and len(set(marks.values())) == 1
+
+
+def test_a_new_directory_is_made_beside_the_others(tmp_path: Path, crew: Crew) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    put(files({"datadir": old}, crew), NAME, [b"x"])
-    both = {"datadirs": ((old, 1), (new, 9))}
-    missing = files(both, crew, NAME, NAMES[1])  # One more object should be there: perhaps in the other one.
-    assert str(new) in do(missing.probe()).reason and not new.exists()
-    assert put(missing, NAMES[2], [b"x"]).parent == old
-    assert put(files(both, crew, NAME, NAMES[2]), NAMES[3], [b"x"]).parent == new
+    marks: dict[str, str] = {}
+    put(files({"datadir": old}, crew, marks), NAME, [b"x"])
+    both = files({"datadirs": ((old, 1), (new, 9))}, crew, marks, fresh=False)
+    assert put(both, NAMES[1], [b"x"]).parent == new
+    do(both.delete(NAME))
+    assert objects(old) == []
 
 
-def test_nothing_is_made_before_it_is_known_what_should_be_there(tmp_path: Path, crew: Crew) -> None:
+def test_what_never_held_an_object_keeps_none_from_being_removed(tmp_path: Path, crew: Crew) -> None:
+    (tmp_path / "broken").write_bytes(b"")
+    driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, crew)
+    put(driver, NAME, [b"x"])
+    do(driver.delete(NAME))
+    assert objects(tmp_path / "good") == []
+
+
+def test_nothing_is_made_before_it_is_known_what_there_should_be(tmp_path: Path, crew: Crew) -> None:
     driver = FileDriver({"datadir": tmp_path / "store"}, crew)
     assert not do(driver.probe()).writable
     with pytest.raises(StoreUnavailable):
@@ -318,7 +368,7 @@ def test_a_directory_may_move_when_a_link_leads_to_it(tmp_path: Path, crew: Crew
     place.rename(tmp_path / "larger-disk")
     link.unlink()
     link.symlink_to(tmp_path / "larger-disk")
-    do(files({"datadir": link}, crew, NAME).get(url, 1)).close()
+    do(files({"datadir": link}, crew).get(url, 1)).close()
 
 
 def test_what_a_full_device_took_in_part_is_not_written_twice(tmp_path: Path, crew: Crew) -> None:

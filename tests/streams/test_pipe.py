@@ -396,7 +396,7 @@ async def body(size):
 async def main(folder, size):
     crew = Crew()
     driver = FileDriver({"datadir": Path(folder)}, crew)
-    driver.expect(())
+    await driver.settle({}, True)
     checks = Checks(most=1 << 40, announced=None, algorithm="sha512", room=enough, judge=lambda f: None, last=enough)
     await transfer(body(1 << 20), lambda batches: driver.put("warm-up", batches, None), crew, checks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -146,12 +146,7 @@ _MARK_DAMAGED = Statement(update(blobs).where(_b.id == _id, _b.damaged_at.is_(No
 _UNMARK_DAMAGED = Statement(update(blobs).where(_b.id == _id).values(damaged_at=null()))
 _DAMAGED = Statement(select(_b.id).where(_b.damaged_at.is_not(None)))
 _ALL = Statement(select(*_COLUMNS))
-_SOME_NAMES = Statement(
-    select(_b.name)
-    .where(_b.store == bindparam("store_", type_=Text), _b.state == "live")
-    .order_by(_b.name)
-    .limit(bindparam("limit", type_=BigInteger))
-)
+_ANY_IN = Statement(select(literal_column("1")).where(_b.store == bindparam("store_", type_=Text)).limit(1))
 # Written out: two bound values would be two expressions to PostgreSQL, and it would refuse the grouping.
 _account = func.coalesce(_b.project, literal_column("''"))
 # One statement sees one moment: otherwise a busy project would seem to differ.
@@ -354,9 +349,9 @@ async def everything(connection: Connection) -> list[Blob]:
     return [_blob_from(row) for row in await connection.rows(_ALL)]
 
 
-async def some_names(connection: Connection, store: str, limit: int = 100) -> list[str]:
-    """Return the names of some objects that the ledger says a store has, in order."""
-    return [row[0] for row in await connection.rows(_SOME_NAMES, store_=store, limit=limit)]
+async def any_in(connection: Connection, store: str) -> bool:
+    """Say whether the ledger knows an object in a store, in whatever state."""
+    return await connection.row(_ANY_IN, store_=store) is not None
 
 
 async def accounts(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:

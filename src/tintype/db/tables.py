@@ -162,6 +162,15 @@ Index("blobs_doomed", blobs.c.remove_at, postgresql_where=_doomed, sqlite_where=
 _written = blobs.c.writer.is_not(None)
 Index("blobs_by_writer", blobs.c.writer, postgresql_where=_written, sqlite_where=_written)
 
+# Which directory is which: what it says of itself in its file .tintype, so that another in its place is noticed.
+store_marks = Table(
+    "store_marks",
+    metadata,
+    Column("store", _text(), primary_key=True),
+    Column("place", _text(), primary_key=True),
+    Column("mark", _text(), nullable=False),
+)
+
 usage = Table(
     "usage",
     metadata,

@@ -103,6 +103,9 @@ class Policies:
             found = [(path, path.stat()) for path in paths]
         except OSError as error:
             raise BrokenPolicy(f"The policy files cannot be found: {error}") from error
+        for path, about in found:
+            if path == file and not stat.S_ISREG(about.st_mode):
+                raise BrokenPolicy(f"policy_file = {file}: that is no file.")
         return [(path, about) for path, about in found if stat.S_ISREG(about.st_mode)]
 
     def _signature(self) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ Each step is safe to repeat and safe to be done by several nodes at once.
 
 import logging
 
-from tintype.db import blobs, workers
+from tintype.db import blobs, marks, workers
 from tintype.db import images as rows
 from tintype.db.engine import DatabaseUnavailable
 from tintype.model.blob import Blob
@@ -122,7 +122,14 @@ async def tidy(svc: Service) -> None:
             log.error("The upkeep could not %s and tries it again in the next round: %s", what, error)
 
 
-async def introduce_stores(svc: Service) -> None:
-    """Tell every store some of the objects that should be there: by them it knows whether it is what it was."""
+async def look_at_stores(svc: Service) -> None:
+    """Have the stores settle in what is new to them, and find out how they are."""
     for store in svc.stores:
-        store.expect(await blobs.some_names(svc.db, store.id))
+        try:
+            known, fresh = await marks.of_store(svc.db, store.id), not await blobs.any_in(svc.db, store.id)
+            if new := await store.settle(known, fresh):
+                async with svc.db.begin() as tx:
+                    await marks.remember(tx, store.id, new)
+        except TintypeError as error:
+            log.warning("Store %s could not settle in and tries it again: %s", store.id, error)
+    await svc.stores.probe()

@@ -1,26 +1,26 @@
 """The directories of a file store: which of them are here, ours, and have room.
 
-A directory that objects are kept in has an empty file ``.tintype``. Where that is missing, its file system is not
-mounted: nothing is written then, and nothing that seems to be gone is taken for gone.
+A directory says which it is in its file ``.tintype``, and the database remembers that. Where another lies in its
+place, or none, its file system is not mounted: nothing is written then, and nothing is taken for gone.
 """
 
 import errno
 import os
 import stat
-import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tintype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from tintype.stores.driver import Health
 
-#: The file that says that a directory is ours and here.
+#: The file in which a directory says which it is.
 MARK = ".tintype"
 HOW_TO_MEND = "Check its owner, mode and free space."
 HOW_TO_BRING_BACK = (
-    "Objects were kept there, and what is there now is not that directory: mount its file system. If it is empty on"
-    f" purpose, make an empty file {MARK} in it."
+    "What lies there is not the directory that was used before: mount its file system. To use what lies there"
+    f" instead, put an empty file {MARK} into it."
 )
 
 _BY_ERRNO: dict[int, type[StoreError]] = {
@@ -45,15 +45,16 @@ def translated(what: str) -> Iterator[None]:
         raise kind(f"cannot {what}: {os.strerror(error.errno or errno.EIO)}") from error
 
 
-def enter(directory: Path) -> int:
-    """Open a directory that is ours and return the descriptor. Raise FileNotFoundError for one that is not."""
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _mark_of(folder: int) -> str | None:
+    """Return what a directory that is open says of itself; None where it says nothing."""
     try:
-        os.stat(MARK, dir_fd=folder, follow_symlinks=False)
-    except BaseException:
-        os.close(folder)
-        raise
-    return folder
+        fd = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.read(fd, 256).decode("ascii", "replace").strip()
+    finally:
+        os.close(fd)
 
 
 class Directories:
@@ -62,53 +63,66 @@ class Directories:
     def __init__(self, priorities: Mapping[Path, int], mode: int):
         self._priorities = dict(sorted(priorities.items(), key=lambda each: each[1], reverse=True))
         self._mode = mode
-        #: those that have been found to be ours; from then on they are never made again
-        self._seen: set[Path] = set()
-        #: names of objects that should be there; None until somebody has said so, and nothing is made before
-        self.expected: Collection[str] | None = None
-        self._making = threading.Lock()
+        #: what they must say of themselves
+        self._marks: Mapping[str, str] = {}
+        #: why those that could not be settled in could not
+        self._wrong: Mapping[Path, OSError] = {}
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._priorities)
 
-    def settle_in(self) -> dict[Path, OSError]:
-        """Make and mark the directories that are not ours yet; return what is wrong with those that cannot be used.
+    def enter(self, directory: Path) -> int:
+        """Open a directory and return the descriptor. Raise FileNotFoundError where another lies in its place."""
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mark = _mark_of(folder)
+            if mark is None or mark != self._marks.get(str(directory), mark):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        except BaseException:
+            os.close(folder)
+            raise
+        return folder
 
-        One in which nothing of ours is found may be the empty place of a file system that is not mounted. So it is
-        taken only when every object that should be there is found, in another directory.
+    def may_hold(self, directory: Path) -> bool:
+        """Say whether objects may lie in a directory: not in one that was never settled in."""
+        return not self._marks or str(directory) in self._marks
+
+    def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
+        """Make and mark what is new, and return the marks that are; see ``Driver.settle``.
+
+        One whose mark is known and that has another, or none, is away: its file system is not mounted. Whoever knows
+        better puts an empty mark into it.
         """
-        wrong = self._look()
-        if self.expected is None or not any(isinstance(error, FileNotFoundError) for error in wrong.values()):
-            return wrong
-        with self._making:
-            wrong = self._look()
-            homes = {name: [each for each in self if (each / name).exists()] for name in self.expected}
-            nothing_is_missing = all(homes.values())
-            for directory, error in list(wrong.items()):
-                mine = nothing_is_missing or any(directory in found for found in homes.values())
-                if not mine or directory in self._seen or not isinstance(error, FileNotFoundError):
-                    continue
-                try:
-                    self._take(directory)
-                    del wrong[directory]
-                except OSError as failure:
-                    wrong[directory] = failure
-        return wrong
-
-    def _look(self) -> dict[Path, OSError]:
-        """Return what is wrong with the directories that are not ours, or cannot be looked at."""
-        wrong = {}
+        new, self._wrong = {}, {}
         for directory in self:
+            place = str(directory)
             try:
-                os.close(enter(directory))
-                self._let_in(directory)
-                self._seen.add(directory)
+                mark = self._settle(directory, None if fresh else marks.get(place))
             except OSError as error:
-                wrong[directory] = error
-        return wrong
+                self._wrong[directory] = error
+            else:
+                if mark != marks.get(place):
+                    new[place] = mark
+        self._marks = {**marks, **new}
+        return new
 
-    def _take(self, directory: Path) -> None:
-        """Make the directory and mark it, durably: a file in it must not vanish with it after a power loss."""
+    def _settle(self, directory: Path, known: str | None) -> str:
+        if known is None:
+            self._make(directory)
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mark = _mark_of(folder)
+            if mark == "" or (mark is None and known is None):
+                mark = _write_mark(folder)
+            elif mark is None or mark != (known or mark):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        finally:
+            os.close(folder)
+        self._let_in(directory)
+        return mark
+
+    def _make(self, directory: Path) -> None:
+        """Make the directory where it is missing, durably: else its files could vanish with it after a power loss."""
         missing = []
         parent = directory
         while not parent.exists():
@@ -117,11 +131,6 @@ class Directories:
         for each in reversed(missing):
             each.mkdir(mode=0o750, exist_ok=True)
             _fsync_directory(each.parent)
-        self._let_in(directory)
-        with suppress(FileExistsError):  # Another worker was quicker.
-            os.close(os.open(directory / MARK, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
-        _fsync_directory(directory)
-        self._seen.add(directory)
 
     def _let_in(self, directory: Path) -> None:
         """Let whoever may read the files by ``file_perm`` into the directory too."""
@@ -130,6 +139,12 @@ class Directories:
         if mode | enter != mode:
             directory.chmod(mode | enter)
 
+    def _look_at(self, directory: Path) -> None:
+        try:
+            os.close(self.enter(directory))
+        except FileNotFoundError as error:
+            raise self._wrong.get(directory, error) from error
+
     def roomiest(self, size: int) -> Path:
         """Return the directory of the highest priority that has room; among equals the emptiest.
 
@@ -137,12 +152,10 @@ class Directories:
         """
         usable: list[tuple[int, int, Path]] = []
         failure: StoreError | None = None
-        wrong = self.settle_in()
         for directory in self:
             try:
                 with translated(f"use {directory}"):
-                    if directory in wrong:
-                        raise wrong[directory]
+                    self._look_at(directory)
                     found = os.statvfs(directory)
                     _check_access(directory)
             except StoreError as error:
@@ -159,11 +172,9 @@ class Directories:
     def probe(self) -> Health:
         """Find out whether files can be written, in at least one of them."""
         reasons, full, writable = [], True, False
-        wrong = self.settle_in()
         for directory in self:
             try:
-                if directory in wrong:
-                    raise wrong[directory]
+                self._look_at(directory)
                 _try_to_write(directory)
                 writable = True
             except OSError as error:
@@ -172,6 +183,24 @@ class Directories:
                 advice = HOW_TO_BRING_BACK if isinstance(error, FileNotFoundError) else HOW_TO_MEND
                 reasons.append(f"cannot write to {directory}: {reason}. {advice}")
         return Health(writable, " ".join(reasons), full and not writable)
+
+
+def _write_mark(folder: int) -> str:
+    """Have a directory say which it is, durably, and return what it says: another process may have been quicker."""
+    made = uuid.uuid4().hex
+    name = f"{MARK}-{made}"
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640, dir_fd=folder)
+    try:
+        os.write(fd, made.encode())
+        os.fsync(fd)
+    except BaseException:
+        os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(fd)
+    os.rename(name, MARK, src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)
+    return _mark_of(folder) or made
 
 
 def _check_access(directory: Path) -> None:

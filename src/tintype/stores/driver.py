@@ -1,7 +1,7 @@
 """What a backend is: something that keeps, yields and deletes bytes, all or nothing."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -52,11 +52,11 @@ class Driver(Protocol):
     #: keys and values that ``/v2/info/stores/detail`` shows; from configuration and memory alone
     properties: Mapping[str, Any]
 
-    def expect(self, names: Collection[str]) -> None:
-        """Be told some objects that should be there; none: nothing was ever kept here.
+    async def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
+        """Make what objects are kept in where it is missing, unless it is known and therefore only away.
 
-        Before that nothing is made. What objects are kept in is made when it is missing, unless objects should be
-        there: then it is away, and will come back.
+        ``marks`` are those of known places, ``fresh`` says that no object was ever kept in this store: then nothing
+        can be away. Return the marks of places that are new; before this nothing is made.
         """
 
     async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from tintype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError
 from tintype.offload import Crew, undisturbed
-from tintype.stores.directories import MARK, Directories, enter, translated
+from tintype.stores.directories import MARK, Directories, translated
 from tintype.stores.driver import Batch, Health, LocalFile
 
 #: Bytes after which they are asked to be on the disk, so that the end comes quickly.
@@ -30,7 +30,8 @@ _IOV_MAX = os.sysconf("SC_IOV_MAX")
 class _Writing:
     """A file that is being written; every method is called in a thread, one at a time but for ``sync``."""
 
-    def __init__(self, directory: Path, name: str, mode: int, thin: bool):
+    def __init__(self, directories: Directories, directory: Path, name: str, mode: int, thin: bool):
+        self._directories = directories
         self._directory, self._name, self._part = directory, name, f".{name}.part"
         self._mode, self._thin = mode, thin
         #: bytes written since a sync was last begun
@@ -40,7 +41,7 @@ class _Writing:
 
     def open(self) -> None:
         with translated(f"create {self._part} in {self._directory}"):
-            self._folder = enter(self._directory)
+            self._folder = self._directories.enter(self._directory)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self._part, flags, self._mode or 0o640, dir_fd=self._folder)
             if _exists(self._name, self._folder):
@@ -89,20 +90,23 @@ class _Writing:
             self._fd = -1
             os.rename(self._part, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             os.fsync(self._folder)
-            self.close()
 
     def abandon(self) -> None:
         """Undo a broken-off write. What cannot be removed now is left to the ledger, which knows the name."""
-        self.close()
-        if self._opened:  # Else what is there is not ours.
+        if self._opened and self._folder >= 0:  # Else what is there is not ours.
             with suppress(OSError):
-                _unlink(self._directory, self._name)
+                _unlink(self._folder, self._name)
+        with suppress(OSError):
+            self.close()
 
     def close(self) -> None:
-        for fd in (self._fd, self._folder):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._folder = -1
+        file, folder, self._fd, self._folder = self._fd, self._folder, -1, -1
+        try:
+            if file >= 0:
+                os.close(file)
+        finally:
+            if folder >= 0:
+                os.close(folder)
 
 
 class FileDriver:
@@ -125,12 +129,12 @@ class FileDriver:
             **({"data_dirs": data_dirs} if len(data_dirs) > 1 else {}),
         }
 
-    def expect(self, names: Collection[str]) -> None:
-        self._directories.expected = names
+    async def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
+        return await self._crew.offload(self._directories.settle, marks, fresh)
 
     async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
         directory = await self._threads.offload(self._directories.roomiest, size or 0)
-        file = _Writing(directory, name, self._mode, self._thin)
+        file = _Writing(self._directories, directory, name, self._mode, self._thin)
         syncing: asyncio.Future[None] | None = None
         try:
             await self._threads.offload(file.open)
@@ -146,11 +150,14 @@ class FileDriver:
                 await syncing
             await self._threads.offload(file.settle)
         except BaseException:  # Failed or cancelled: leave no trace, then let it through.
-            if syncing is not None:  # It uses the descriptor that is closed next.
-                await undisturbed(asyncio.wait([syncing]))
-                syncing.cancelled() or syncing.exception()  # Looked at: what ended us may be another thing.
-            await self._threads.offload(file.abandon)
+            try:
+                if syncing is not None:  # It uses the descriptor that is closed next.
+                    await undisturbed(asyncio.wait([syncing]))
+                    syncing.cancelled() or syncing.exception()  # Looked at: what ended us may be another thing.
+            finally:
+                await self._threads.offload(file.abandon)
             raise
+        file.close()
         return f"file://{quote(str(directory / name))}"
 
     def owns(self, url: str) -> str | None:
@@ -172,9 +179,13 @@ class FileDriver:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except FileNotFoundError as error:
-                os.close(enter(path.parent))
+                os.close(self._directories.enter(path.parent))
                 raise BlobNotFound(f"{path} does not exist") from error
-        found = os.fstat(fd)
+            try:
+                found = os.fstat(fd)
+            except OSError:
+                os.close(fd)
+                raise
         if stat.S_ISREG(found.st_mode) and size in (None, found.st_size):
             return LocalFile(fd, found.st_size, self._sending.executor)
         os.close(fd)
@@ -188,14 +199,18 @@ class FileDriver:
             try:
                 await self._threads.offload(self._delete, directory, name)
             except StoreError as error:  # It may lie in one of the others all the same.
-                failure = failure or error
+                if self._directories.may_hold(directory):
+                    failure = failure or error
         if failure:
             raise failure
 
-    @staticmethod
-    def _delete(directory: Path, name: str) -> None:
+    def _delete(self, directory: Path, name: str) -> None:
         with translated(f"remove {name} from {directory}"):
-            _unlink(directory, name)
+            folder = self._directories.enter(directory)
+            try:
+                _unlink(folder, name)
+            finally:
+                os.close(folder)
 
     async def probe(self) -> Health:
         # Not in a thread of ours: all of them may be busy, and that is no trouble.
@@ -214,25 +229,21 @@ class FileDriver:
             {
                 name[1:].removesuffix(".part") if name.startswith(".") and name.endswith(".part") else name
                 for name in found
-                if name != MARK
+                if not name.startswith(MARK)
             }
         )
 
 
-def _unlink(directory: Path, name: str) -> None:
+def _unlink(folder: int, name: str) -> None:
     """Remove a finished and an unfinished file of this name, and make that durable."""
-    folder = enter(directory)
     gone = False
-    try:
-        for each in (name, f".{name}.part"):
-            if _exists(each, folder):  # Asked first: a file system that is read-only says so before "not found".
-                with suppress(FileNotFoundError):  # Another node was quicker.
-                    os.unlink(each, dir_fd=folder)
-                gone = True
-        if gone:
-            os.fsync(folder)
-    finally:
-        os.close(folder)
+    for each in (name, f".{name}.part"):
+        if _exists(each, folder):  # Asked first: a file system that is read-only says so before "not found".
+            with suppress(FileNotFoundError):  # Another node was quicker.
+                os.unlink(each, dir_fd=folder)
+            gone = True
+    if gone:
+        os.fsync(folder)
 
 
 def _exists(name: str, folder: int) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ class Store:
         self._asked: asyncio.Future[Health] | None = None
         #: it should have been answered by now
         self._silent = False
+        self._settling: asyncio.Future[Mapping[str, str]] | None = None
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -47,9 +48,9 @@ class Store:
 
     async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
         """Keep an object durably and return its URL; all of it, or nothing and an error."""
-        if not self.health.writable and not self.health.full:
-            raise self._named(StoreReadOnly(f"it does not take images at present: {self.health.reason}"))
         with self._translated():
+            if not self.health.writable and not self.health.full:
+                raise StoreReadOnly(f"it does not take images at present: {self.health.reason}")
             return await self._driver.put(name, batches, size)
 
     async def get(self, location: Location, size: int | None) -> LocalFile | None:
@@ -78,9 +79,15 @@ class Store:
             raise
         return asked.result()
 
-    def expect(self, names: Collection[str]) -> None:
-        """Be told the names of some objects that should be there; see ``Driver.expect``."""
-        self._driver.expect(names)
+    async def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
+        """Have the backend settle in, as ``Driver.settle`` says; one that does not answer in time does it later."""
+        self._settling = self._settling or asyncio.ensure_future(self._driver.settle(marks, fresh))
+        answered, _ = await asyncio.wait([self._settling], timeout=self.patience)
+        if not answered:
+            return {}
+        settling, self._settling = self._settling, None
+        with self._translated():
+            return settling.result()
 
     def names(self) -> AsyncIterator[str]:
         """Yield the names of all objects there are."""
@@ -96,18 +103,26 @@ class Store:
         A backend that does not answer counts as one that cannot. Nobody waits for it, and it is asked for nothing
         else, before it has answered.
         """
-        asked = self._asked = self._asked or asyncio.ensure_future(self._driver.probe())
-        answered, _ = await asyncio.wait([asked], timeout=self.patience)
-        self._silent = not answered
-        if answered:
-            if self._asked is asked:
-                self._asked = None
-            try:
-                health = asked.result()
-            except StoreError as error:
-                health = Health(False, str(error))
-        else:
-            health = Health(False, "it does not answer. Check its file system, or the network to it.")
+        if self._asked is None:
+            self._asked = asyncio.ensure_future(self._driver.probe())
+            self._asked.add_done_callback(self._answered)
+        answered, _ = await asyncio.wait([self._asked], timeout=self.patience)
+        if not answered:
+            self._silent = True
+            self._found(Health(False, "it does not answer. Check its file system, or the network to it."))
+
+    def _answered(self, asked: "asyncio.Future[Health]") -> None:
+        """Take note of the answer to a probe, however late it comes."""
+        self._asked, self._silent = None, False
+        if asked.cancelled():
+            return
+        try:
+            health = asked.result()
+        except StoreError as error:
+            health = Health(False, str(error))
+        self._found(health)
+
+    def _found(self, health: Health) -> None:
         if health.writable and not self.health.writable:
             log.warning("Store %s takes images again.", self.id)
         if health.reason and health != self.health:

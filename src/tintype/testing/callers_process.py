@@ -22,7 +22,7 @@ import msgspec
 
 from tintype import app, serve
 from tintype.config.model import Config
-from tintype.config.read import read, reloadable
+from tintype.config.read import read
 from tintype.db import schema
 from tintype.model.caller import Caller
 from tintype.model.errors import Unauthenticated
@@ -77,7 +77,7 @@ def main(file: Path, port: int, workers: int, limits: tuple[str, ...]) -> None:
     found = {name: int(value) for name, _, value in (limit.partition("=") for limit in limits)}
 
     def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
-        return reloadable(running, read([file], [], overrides))
+        return app.following(running, read([file], [], overrides))
 
     sys.exit(serve.serve(config, reload_config, _build(found), lambda url: None))
 

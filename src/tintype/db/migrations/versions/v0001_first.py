@@ -200,6 +200,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "store_marks",
+        sa.Column("store", _text(), nullable=False),
+        sa.Column("place", _text(), nullable=False),
+        sa.Column("mark", _text(), nullable=False),
+        sa.PrimaryKeyConstraint("store", "place"),
+    )
+    op.create_table(
         "usage",
         sa.Column("project", _text(), nullable=False),
         sa.Column("stored", sa.BigInteger(), nullable=False),
