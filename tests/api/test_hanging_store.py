@@ -15,6 +15,7 @@ from tintype.service import upkeep
 from tintype.stores import store as store_module
 from tintype.stores.driver import Health, LocalFile
 from tintype.stores.file import FileDriver
+from tintype.stores.store import Store
 from tintype.testing.client import OCTETS, Client, client
 
 #: Whether calls hang, and the end of those that do.
@@ -70,11 +71,22 @@ def stored_in(api: Client, store: str) -> Any:
     return image
 
 
-def until_hanging(api: Client) -> None:
+def cheap(api: Client) -> Store:
     store = api.application.svc.stores.get("cheap")
     assert store is not None
-    store.patience = 0.05
+    return store
+
+
+def until_hanging(api: Client) -> None:
+    cheap(api).patience = 0.05
     stuck.set()
+
+
+def until_answering(api: Client) -> None:
+    stuck.clear()
+    gone.set()
+    cheap(api).patience = 60
+    api.run(cheap(api).probe())
 
 
 def test_other_stores_are_read_and_written_while_one_hangs(api: Client) -> None:
@@ -85,12 +97,7 @@ def test_other_stores_are_read_and_written_while_one_hangs(api: Client) -> None:
         assert api.get(f"{here['self']}/file").body == b"data"
         stored_in(api, "fast")
         assert {answer.result(60).status for answer in waiting} == {503}  # They are answered too.
-    stuck.clear()
-    gone.set()
-    store = api.application.svc.stores.get("cheap")
-    assert store is not None
-    store.patience = 60
-    api.run(store.probe())
+    until_answering(api)
     assert api.get(f"{there['self']}/file").body == b"data"
 
 
@@ -101,12 +108,7 @@ def test_an_image_whose_store_hangs_is_deleted_and_its_bytes_go_later(api: Clien
     assert api.get(there["self"]).status == 404
     assert [blob.state for blob in ledger(api)] == ["doomed"]
     api.run(upkeep.tidy(api.application.svc))  # It goes on to its end.
-    stuck.clear()
-    gone.set()
-    store = api.application.svc.stores.get("cheap")
-    assert store is not None
-    store.patience = 60
-    api.run(store.probe())
+    until_answering(api)
     end = time.monotonic() + 60
     while ledger(api) or files(tmp_path):
         assert time.monotonic() < end
@@ -130,13 +132,11 @@ def test_a_file_that_is_opened_after_all_is_closed(api: Client) -> None:
 def test_a_store_is_used_again_as_soon_as_it_answers(api: Client) -> None:
     there = stored_in(api, "cheap")
     until_hanging(api)
-    store = api.application.svc.stores.get("cheap")
-    assert store is not None
-    api.run(store.probe())
+    api.run(cheap(api).probe())
     assert api.get(f"{there['self']}/file").status == 503
     headers = {"content-type": OCTETS, "x-image-meta-store": "cheap"}
     assert api.put(f"{api.image()['self']}/file", body=b"data", headers=headers).status == 503
-    store.patience = 60
+    cheap(api).patience = 60
     stuck.clear()
     gone.set()  # From here on nobody asks it again: what it still owes an answer to is enough.
     end = time.monotonic() + 60
