@@ -225,6 +225,18 @@ class Running:
         """Let limits of ``Loop.LONG`` and more be so much nearer."""
         self.ask(lambda: self.loop.pass_time(seconds))
 
+    def goes_by(self, seconds: float, happens: Callable[[], object]) -> None:
+        """Let this time pass, and as long again until something happens.
+
+        Once is not enough where the last that a client's kernel took was counted late: then it has as long once more.
+        """
+
+        def once_more() -> object:
+            self.pass_time(seconds)
+            return happens()
+
+        eventually(once_more)
+
     def has_taken(self, size: int) -> None:
         """Wait until the uploads have so many bytes altogether, and wait for the next."""
         eventually(lambda: self.app.taken == size)

@@ -340,7 +340,5 @@ def test_a_last_answer_that_nobody_takes_does_not_hold_the_connection(tmp_path: 
         server.pass_time(500)
         server.pass_time(599)
         assert server.state.connections == {connection}
-        for _ in range(3):  # When the last that the client's kernel took was counted late, it has as long once more.
-            server.pass_time(600)
-        eventually(lambda: not server.state.connections)
+        server.goes_by(600, lambda: not server.state.connections)
         client.socket.close()

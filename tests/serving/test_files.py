@@ -123,8 +123,7 @@ def test_readers_that_stand_still_are_cut_off_and_cost_nobody_a_thread(server: R
     assert server.saw() == ("sent", 100_000)
     server.pass_time(599)
     assert server.ask(server.app.seen.empty)
-    for _ in range(3):  # When the last that a client's kernel took was counted late, it has as long once more.
-        server.pass_time(600)
+    server.goes_by(600, lambda: server.app.seen.qsize() == len(still))
     assert [server.saw() for _ in still] == [("ConnectionResetError",)] * 30
     for client in still:
         client.socket.close()
