@@ -92,6 +92,7 @@ def _client(config: Memcached):  # type: ignore[no-untyped-def]
         max_pool_size=config.connections,
         retry_attempts=0,
         dead_timeout=config.dead_retry,
+        default_noreply=False,  # What was put is there when we go on, and a server that refuses it is noticed.
         ignore_exc=True,  # A server that fails is left alone for a while; nothing depends on it.
         tls_context=context,
     )
