@@ -3,10 +3,13 @@
 import http.client
 import logging
 import re
+import socket
+import time
 
 import pytest
 
 from tintype.logs import OneLine
+from tintype.testing.callers_process import Asker
 from tintype.testing.client import OCTETS, OWNER, STRANGER, client
 from tintype.testing.process import served
 
@@ -126,3 +129,21 @@ def test_no_secret_is_logged_and_nobody_writes_lines_of_his_own(tmp_path):
     assert log.count(" tintype.access ") >= 9
     assert CANARY not in log  # SEC-115
     assert not [line for line in log.splitlines() if line.startswith("2026-01-01") or " CRITICAL " in line]  # SEC-116
+
+
+def test_a_download_that_broke_off_is_told_with_what_went_out(tmp_path):
+    size = 64 << 20
+    with served(tmp_path) as service:
+        with Asker(service.port) as ask:
+            image = ask("POST", "/v2/images", json={"disk_format": "raw", "container_format": "bare"}).json
+            assert (
+                ask("PUT", f"{image['self']}/file", headers={"content-type": OCTETS}, body=bytes(size)).status == 204
+            )
+        with socket.create_connection(("127.0.0.1", service.port)) as reader:
+            reader.sendall(f"GET {image['self']}/file HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert reader.recv(4096)
+        end = time.monotonic() + 60
+        while not (found := re.findall(r" GET \S+/file 200 (\d+) \d+\.\d cut\n", service.log.read_text())):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    assert 0 < int(found[0]) < size

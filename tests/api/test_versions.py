@@ -2,7 +2,7 @@
 
 import pytest
 
-from tintype.config.model import Server
+from tintype.config.model import Auth, Server
 from tintype.testing.client import client
 
 ALWAYS = {f"v2.{minor}" for minor in (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)}
@@ -71,3 +71,12 @@ def test_links_name_the_public_endpoint_where_there_is_one(tmp_path, endpoint):
 def test_links_name_the_host_that_was_asked(api):
     version = api.get("/", headers={"host": "localhost:1234"}).json["versions"][0]
     assert version["links"][0]["href"] == "http://localhost:1234/v2/"  # VER-05, CL-45
+
+
+# VER-05, CL-23
+def test_links_name_the_address_that_was_reached_where_no_host_was_asked_for(tmp_path):
+    with client(tmp_path, auth=Auth(strategy="keystone")) as api:
+        versions = api.get("/versions", headers={"host": ""}).json["versions"]
+        assert {version["links"][0]["href"] for version in versions} == {"http://127.0.0.1:9292/v2/"}
+        made = api.post("/v2/images", json={}, headers={"host": ""})
+        assert made.headers["location"] == f"http://127.0.0.1:9292/v2/images/{made.json['id']}"
