@@ -144,19 +144,21 @@ class PostgreSQL:
 
     async def rows(self, statement: Statement, **values: Any) -> list[Row]:
         text, bound = statement.bind(self.kind, values)
-        async with _errors():
-            connection = await self._soon(self._pools[False].acquire())
-            try:
-                return await connection.fetch(text, *bound)  # type: ignore[no-any-return]
-            finally:
-                await _give_back(self._pools[False], connection)
+        async with self._reading() as connection:
+            return await connection.fetch(text, *bound)  # type: ignore[no-any-return]
 
     async def row(self, statement: Statement, **values: Any) -> Row | None:
         text, bound = statement.bind(self.kind, values)
+        async with self._reading() as connection:
+            return await connection.fetchrow(text, *bound)  # type: ignore[no-any-return]
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Any]:
+        """A connection for one statement outside a transaction."""
         async with _errors():
             connection = await self._soon(self._pools[False].acquire())
             try:
-                return await connection.fetchrow(text, *bound)  # type: ignore[no-any-return]
+                yield connection
             finally:
                 await _give_back(self._pools[False], connection)
 
