@@ -56,8 +56,8 @@ class Toy:
         self.greeting = greeting
         self.threads = ThreadPoolExecutor(8)
         self.seen: queue.Queue[tuple[Any, ...]] = queue.Queue()
-        #: bytes of bodies, of all uploads
-        self.taken = 0
+        #: bytes of bodies, and pieces that they came in, of all uploads
+        self.taken = self.pieces = 0
 
     async def start(self) -> None:
         (self.folder / "started").open("a").write(f"{os.getpid()}\n")
@@ -103,6 +103,7 @@ class Toy:
             digest.update(message["body"])
             size += len(message["body"])
             self.taken += len(message["body"])
+            self.pieces += 1
             if not message["more_body"]:
                 break
         self.seen.put(("whole", size))

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pytest
 from serving_toy import PATIENT, Client, Running, eventually, running
 
-from tintype.web.exchange import BODY_SLICE, LARGE_BODY
+from tintype.web.exchange import BODY_PATIENCE, BODY_SLICE, LARGE_BODY
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,37 @@ def test_a_large_body_that_is_refused_half_way_is_never_read_as_a_request(server
         client.send((request * 20_000)[:200_000] + request)
         assert client.is_closed()
     assert server.is_idle()
+
+
+def test_a_large_body_is_not_read_packet_by_packet(server: Running) -> None:
+    packets, packet = 400, 10_000
+    pieces = server.app.pieces
+    with server.client() as client:
+        began = time.monotonic()
+        client.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (packets * packet))
+        for _ in range(packets):
+            client.send(b"x" * packet)
+            time.sleep(0.0005)  # nobody is that quick with a packet, and everybody with what has gathered
+        assert client.response().status == 200
+        took = time.monotonic() - began
+    assert server.saw() == ("whole", packets * packet)
+    # Some more than there are BODY_READs in it: while its window is still small the kernel does not wait for so much.
+    assert server.app.pieces - pieces <= packets // 4 + took / BODY_PATIENCE
+
+
+def test_the_end_of_a_large_body_is_not_waited_for_when_it_is_there(server: Running) -> None:
+    def wait_for_the_answer(client: Client) -> float:
+        client.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * BODY_SLICE + 1000))
+        client.send(b"x" * 2 * BODY_SLICE)
+        server.has_read(client)
+        began = time.monotonic()
+        client.send(b"x" * 1000)
+        assert client.response().status == 200
+        assert server.saw() == ("whole", 2 * BODY_SLICE + 1000)
+        return time.monotonic() - began
+
+    with server.client() as client:
+        assert median(wait_for_the_answer(client) for _ in range(9)) < BODY_PATIENCE / 2
 
 
 SMALL_OR_LARGE = pytest.mark.parametrize("piece", [1, 100_000], ids=["small", "large"])

@@ -7,8 +7,9 @@ the client is gone. Large bodies of known length and files go past the transport
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ SENDFILE_SLICE = 4 << 20
 #: What must be missing of a body for it to be read past the parser, and what is read of it at once.
 LARGE_BODY = 256 << 10
 BODY_SLICE = 512 << 10
+#: What should have come before a read is worth its while, and the seconds after which less will do. A client that is
+#: as quick as we are would otherwise have us read its packets one by one, and everybody else wait.
+BODY_READ, BODY_PATIENCE = 256 << 10, 0.5
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,10 @@ class Exchange(RequestResponseCycle):
     #: the end of the response is not the end of the connection: see ``Protocol.linger``
     lingers = False
     waiter: asyncio.Future[None] | None = None
-    #: our own descriptor of the socket while the body is read past the parser
-    source: int | None = None
+    #: the connection while its body is read past the parser, by a descriptor of our own
+    source: socket.socket | None = None
+    #: the last read took all there was
+    read_up = False
 
     def lost(self) -> None:
         """The rest of the request will not come, and nobody reads the response."""
@@ -202,49 +208,63 @@ class Exchange(RequestResponseCycle):
         """Return how many bytes of a body of known length have not come yet."""
         return 0 if self.length is None else self.length - self.received
 
-    def direct_source(self) -> int | None:
+    def direct_source(self) -> socket.socket | None:
         """Return where the rest of the body is read from, past the parser; None where that does not pay."""
         if self.source is None and self.missing() >= LARGE_BODY:
             if self.transport.is_closing():
                 return None
             self.flow.pause_reading()
-            self.source = self.own_descriptor()
+            self.source = socket.socket(fileno=self.own_descriptor())
+            wake_at(self.source, BODY_READ)
         return self.source
 
-    async def read(self, source: int) -> bytes:
+    async def read(self, source: socket.socket) -> bytes:
         """Return the next bytes of the body and never one that follows it. With the last the parser goes on."""
-        body = b""
-        while not self.disconnected:
-            try:
-                body = os.read(source, min(self.missing(), BODY_SLICE))
-            except BlockingIOError:
-                await self.readable(source)
-                continue
-            except (ConnectionError, TimeoutError):
-                pass  # as if it had ended here
-            if not body:
-                self.cut()
-            break
+        body = None if self.read_up else self.take(source)
+        if body is None:
+            with self.body_must_come():
+                while body is None:
+                    await self.worth_reading(source)
+                    if self.disconnected:
+                        return b""
+                    body = self.take(source)
+        if not body:
+            self.cut()
         self.received += len(body)
+        self.read_up = len(body) < BODY_READ
         if not self.missing():
             self.close_source()
             self.protocol.body_was_read()
             self.message_event.clear()
+        elif self.missing() < BODY_READ and not self.disconnected:
+            wake_at(source, self.missing())
         return body
 
-    async def readable(self, source: int) -> None:
+    def take(self, source: socket.socket) -> bytes | None:
+        """Return what has come of the body; None when nothing has, no bytes when nothing more will."""
+        try:
+            return source.recv(min(self.missing(), BODY_SLICE))
+        except BlockingIOError:
+            return None
+        except (ConnectionError, TimeoutError):
+            return b""
+
+    async def worth_reading(self, source: socket.socket) -> None:
+        """Wait until there is enough for a read, or a while has passed, or nothing more will come."""
         self.waiter = waiter = self.protocol.loop.create_future()
         self.protocol.loop.add_reader(source, wake, waiter)
+        timer = self.protocol.loop.call_later(BODY_PATIENCE, wake, waiter)
         try:
-            with self.body_must_come():
-                await waiter
+            await waiter
         finally:
+            timer.cancel()
             self.protocol.loop.remove_reader(source)
             self.waiter = None
 
     def close_source(self) -> None:
         if self.source is not None:
-            os.close(self.source)
+            wake_at(self.source, 1)
+            self.source.close()
             self.source = None
 
     # Files
@@ -310,6 +330,12 @@ class Exchange(RequestResponseCycle):
     def client_gone(self) -> ConnectionResetError:
         self.cut()
         return ConnectionResetError("the client went away")
+
+
+def wake_at(connection: socket.socket, amount: int) -> None:
+    """Ask the kernel to call a connection readable when so many bytes have come."""
+    with suppress(OSError):  # The client may have gone; otherwise it is a wish, and we only wake more often.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, amount)
 
 
 def wake(waiter: asyncio.Future[None]) -> None:
