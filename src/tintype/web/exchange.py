@@ -28,10 +28,10 @@ log = logging.getLogger("tintype.web.exchange")
 SENDFILE_SLICE = 4 << 20
 #: What must be missing of a body for it to be read past the parser, and what is read of it at once.
 LARGE_BODY = 256 << 10
-BODY_SLICE = 512 << 10
+BODY_SLICE = 2 << 20
 #: What should have come before a read is worth its while, and the seconds after which less will do. A client that is
 #: as quick as we are would otherwise have us read its packets one by one, and everybody else wait.
-BODY_READ, BODY_PATIENCE = 256 << 10, 0.5
+BODY_READ, BODY_PATIENCE = 512 << 10, 0.5
 
 
 @dataclass(frozen=True)
