@@ -235,8 +235,8 @@ def config_check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool)
 @click.option(
     "--remove-unknown",
     is_flag=True,
-    help="With --repair: remove also what lies in the stores for images that the database has never known. Where"
-    " it is the wrong database, or an old copy of the right one, that is the data of other images.",
+    help="With --repair: remove also what lies in the stores for images that the database does not know, or knows to"
+    " have no data. Where it is the wrong database, or an old copy of the right one, that is data nobody else has.",
 )
 def check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool, repair: bool, remove_unknown: bool) -> None:
     """Compare the ledger with the stores, both ways, and the quota counters with the ledger; 1 on differences."""

@@ -79,6 +79,26 @@ def test_with_another_database_no_object_is_removed_unless_that_is_asked_for(api
     assert api.get(f"{few['self']}/file").body == b"all that the other database knows"
 
 
+@pytest.mark.parametrize("loss", ["queued since", "file away", "file cut", "kept deleted"])
+def test_no_object_is_removed_that_may_be_the_only_copy_of_a_known_image(
+    api: Client, tmp_path: Path, loss: str
+) -> None:
+    image = api.image() if loss == "queued since" else api.image(b"data")
+    if loss == "file away":
+        file_of(image).unlink()
+    elif loss == "file cut":
+        file_of(image).write_bytes(b"dat")
+    elif loss == "kept deleted":  # and restored with a later backup
+        file_of(image).unlink()
+        tell(api, f"UPDATE images SET deleted_at = 1, status = 'pending_delete' WHERE id = '{image['id']}'")
+    only = tmp_path / "cheap" / f"{image['id']}-0123abcd"
+    only.write_bytes(b"data")
+    assert ("unknown-object", only.name, False) in found(api, repair=True)
+    assert only.exists()
+    assert ("unknown-object", only.name, True) in found(api, repair=True, remove_unknown=True)
+    assert not only.exists()
+
+
 def test_an_unknown_object_that_cannot_be_removed_is_said_so(api: Client, tmp_path: Path) -> None:
     (tmp_path / "fast" / OBJECT).mkdir()
     (difference,) = api.run(differences(api.application.svc, True, True))

@@ -7,12 +7,13 @@ from tintype.db import blobs
 from tintype.db import images as rows
 from tintype.model.blob import Blob, image_of, is_object_name
 from tintype.model.errors import BlobDamaged, BlobNotFound, StoreError
+from tintype.model.image import Location
 from tintype.service.core import Service
 from tintype.stores.store import Store
 
-NOT_OURS = (
-    "; nor does the database know its image, so it stays: is this the database of these stores, and up to date?"
-    " If it is, --remove-unknown removes the object"
+MAY_BE_NEEDED = (
+    "; nor does the database say that its image was deleted or has its data elsewhere, so it stays: is this the"
+    " database of these stores, and up to date? If it is, --remove-unknown removes the object"
 )
 
 
@@ -38,7 +39,7 @@ async def differences(svc: Service, repair: bool, remove_unknown: bool = False) 
     """Return every difference there is. The service may run meanwhile: what only looks like one is looked at again.
 
     unknown-object    a store holds what the ledger does not know; removed by repair when its name is one of ours and
-                      the database knows its image, be it as a deleted one; ``remove_unknown``: whatever its image
+                      its image was deleted, or has its data elsewhere; ``remove_unknown``: whatever its image
     missing-object    the ledger says an object is finished, and its store does not have it
     damaged-object    an object is there and is not what was stored: another size, or no plain file
     marked-damaged    a read once failed, and the object is good again; repaired by taking the mark away
@@ -79,10 +80,10 @@ async def _unknown(
         detail, repaired = f"store {store.id} holds it, the ledger does not", False
         if repair and not is_object_name(name):
             detail += "; its name was not made here, so it stays"
-        elif repair and not remove_unknown and not await _of_known_image(svc, name):
-            # What this database leaves behind belongs to images that it had. Others are those of another service,
-            # or of a time after the backup from which the database was restored.
-            detail += NOT_OURS
+        elif repair and not remove_unknown and not await _is_left_over(svc, image_of(name)):
+            # It may be the only copy that an image of another service has, or that this one got after the backup from
+            # which the database was restored.
+            detail += MAY_BE_NEEDED
         elif repair:
             try:
                 await store.delete(name)
@@ -93,8 +94,29 @@ async def _unknown(
     return found
 
 
-async def _of_known_image(svc: Service, name: str) -> bool:
-    return await rows.marker(svc.db, image_of(name), None) is not None
+async def _is_left_over(svc: Service, image_id: str) -> bool:
+    """Say whether an image can do without objects that the ledger does not know."""
+    known = await rows.marker(svc.db, image_id, None)
+    if known is None:
+        return False
+    locations = known[0].locations
+    if not locations:
+        return await rows.get(svc.db, image_id, None) is None  # Deleted for good; else it waits for its data.
+    return any([await _is_whole(svc, each) for each in locations])
+
+
+async def _is_whole(svc: Service, location: Location) -> bool:
+    blob = await blobs.by_id(svc.db, location.blob) if location.blob else None
+    store = svc.stores.get(blob.store) if blob else None
+    if blob is None or store is None:
+        return False
+    try:
+        file = await store.get(location, blob.size)
+    except StoreError:  # Told where the finished objects are looked at.
+        return False
+    if file is not None:
+        file.close()
+    return True
 
 
 async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> list[Difference]:
