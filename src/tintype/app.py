@@ -117,7 +117,7 @@ class Application:
     def reload(self, config: Config) -> None:
         """Go on with a configuration that differs only in what may change while the service runs."""
         self.svc.config = config
-        logging.getLogger().setLevel(config.logging.level)
+        logs.follow(config.logging)
         self._policies.configure(config.policy)
         self.svc.authoriser = self._policies.authoriser
         self.svc.schemas = Schemas(config.formats, config.api)

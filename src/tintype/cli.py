@@ -86,7 +86,9 @@ def serve(
     at_home = not files and not dirs and not os.environ.get("TINTYPE_CONFIG_FILE")
 
     def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
-        return app.following(running, read(*sources(files, dirs, os.environ), overrides))
+        config, waiting = app.following(running, read(*sources(files, dirs, os.environ), overrides))
+        logs.follow(config.logging)  # of the supervisor, and of the workers that it starts from now on
+        return config, waiting
 
     sys.exit(supervisor.serve(config, reload_config, app.build, lambda url: _say_hello(config, url, at_home)))
 

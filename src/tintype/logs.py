@@ -33,6 +33,11 @@ def start(config: Logging) -> None:
     logging.getLogger("asyncpg.pool").addFilter(lambda record: not record.exc_info)
 
 
+def follow(config: Logging) -> None:
+    """Go on as another configuration says that differs only in what may change meanwhile."""
+    logging.getLogger().setLevel(config.level)
+
+
 def check(config: Logging) -> None:
     """Raise LogUnusable where ``start`` would, and create nothing."""
     if config.file is None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,6 +88,27 @@ def test_sighups_in_a_row_leave_the_last_configuration(service: Served, tmp_path
         with Asker(service.port) as ask:
             refused = refused + 1 if ask("PUT", f"/v2/images/{image}/tags/any").status == 413 else 0
             ask("DELETE", f"/v2/images/{image}/tags/any")
+
+
+def test_debug_is_followed_by_workers_that_come_later_too(service: Served, tmp_path: Path) -> None:
+    def break_off() -> bool:
+        with Asker(service.port) as ask:
+            image = ask("POST", "/v2/images", json={"disk_format": "raw", "container_format": "bare"}).json["id"]
+        head = (
+            f"PUT /v2/images/{image}/file HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.sendall(f"{head}Content-Length: 9\r\n\r\nno".encode())
+        return said(service, " DEBUG tintype.") > 0
+
+    assert not break_off()
+    configure(tmp_path, "first", "workers = 2\ndebug = true")
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: said(service, "the configuration was reloaded") == 1)
+    for worker in service.workers():
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: said(service, "is ready") == 4)
+    until(break_off)
 
 
 def test_broken_policies_refuse_the_whole_of_a_reload(service: Served, tmp_path: Path) -> None:
