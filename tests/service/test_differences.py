@@ -156,6 +156,28 @@ def test_a_wrong_counter_is_set_right(api: Client) -> None:
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 4
 
 
+@pytest.mark.parametrize("instead", ["nothing", "an empty one", "another's"])
+def test_a_directory_that_is_away_is_told_once_and_nothing_of_it_is_missing(
+    api: Client, tmp_path: Path, instead: str
+) -> None:
+    images = [api.image(b"data") for _ in range(3)]
+    (tmp_path / "fast").rename(tmp_path / "away")
+    if instead != "nothing":
+        (tmp_path / "fast").mkdir()
+    if instead == "another's":
+        (tmp_path / "fast" / ".tintype").write_text("5e35d5b1c0a84bb5a35a3d5b2a0f7f00")
+        (tmp_path / "fast" / f"{images[0]['id']}-0123abcd").write_bytes(b"theirs")
+    for repair in (False, True):
+        (told,) = api.run(differences(api.application.svc, repair, remove_unknown=repair))
+        assert (told.kind, told.subject, told.repaired) == ("unreadable-store", "fast", False)
+        assert "it is away" in told.detail and "mount its file system" in told.detail
+    if instead != "nothing":
+        shutil.rmtree(tmp_path / "fast")
+    (tmp_path / "away").rename(tmp_path / "fast")
+    assert found(api) == []
+    assert api.get(f"{images[0]['self']}/file").body == b"data"
+
+
 def test_a_store_that_cannot_be_listed_is_told(api: Client, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "cheap")
     (tmp_path / "cheap").write_bytes(b"")

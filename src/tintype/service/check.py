@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tintype.db import blobs
+from tintype.db import blobs, marks
 from tintype.db import images as rows
 from tintype.model.blob import Blob, image_of, is_object_name
 from tintype.model.errors import BlobDamaged, BlobNotFound, StoreError
@@ -46,20 +46,24 @@ async def differences(svc: Service, repair: bool, remove_unknown: bool = False) 
     no-such-store     the ledger names a store that this node does not have
     unused-object     a finished object that no image names; repaired by dooming it
     wrong-count       a project's counter is not the ledger's sum; repaired by setting it
-    unreadable-store  a store could not be listed
+    unreadable-store  an object of a store could not be looked at, or the store could not be listed; then none was
     """
     found: list[Difference] = []
     known = await blobs.everything(svc.db)
     marked = await blobs.damaged(svc.db)
+    unreadable: set[str] = set()
     for store in svc.stores:
-        found += await _unknown(
+        store.expect(await marks.of_store(svc.db, store.id))
+        told = await _unknown(
             svc, store, {blob.name for blob in known if blob.store == store.id}, repair, remove_unknown
         )
+        unreadable |= {each.subject for each in told if each.kind == "unreadable-store"}
+        found += told
     for blob in known:
         if svc.stores.get(blob.store) is None:
             detail = f"the ledger has it in store {blob.store}, which is not configured"
             found.append(Difference("no-such-store", blob.name, detail))
-        if blob.state == "live":
+        if blob.state == "live" and blob.store not in unreadable:
             found += await _finished(svc, blob, blob.id in marked, repair)
     found += await _counts(svc, repair)
     return found

@@ -83,9 +83,17 @@ class Directories:
             raise
         return folder
 
+    def expect(self, marks: Mapping[str, str]) -> None:
+        """Take it that the directories have these marks, and look at none."""
+        self._marks = marks
+
+    def knows(self, directory: Path) -> bool:
+        """Say whether a directory has been settled in, and has a mark by which to know it."""
+        return str(directory) in self._marks
+
     def may_hold(self, directory: Path) -> bool:
         """Say whether objects may lie in a directory: not in one that was never settled in."""
-        return not self._marks or str(directory) in self._marks
+        return not self._marks or self.knows(directory)
 
     def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
         """Make and mark what is new, and return the marks that are; see ``Driver.settle``.

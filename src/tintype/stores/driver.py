@@ -59,6 +59,9 @@ class Driver(Protocol):
         can be away. Return the marks of places that are new; before this nothing is made.
         """
 
+    def expect(self, marks: Mapping[str, str]) -> None:
+        """Hold known places to their marks as ``settle`` does, and make nothing: what follows only looks."""
+
     async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
         """Keep an object and return its URL. When this returns, the bytes are durable.
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from tintype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError
+from tintype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError, StoreUnavailable
 from tintype.offload import Crew, undisturbed
-from tintype.stores.directories import MARK, Directories, translated
+from tintype.stores.directories import HOW_TO_BRING_BACK, MARK, Directories, translated
 from tintype.stores.driver import Batch, Health, LocalFile
 
 #: Bytes after which they are asked to be on the disk, so that the end comes quickly.
@@ -132,6 +132,9 @@ class FileDriver:
     async def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
         return await self._crew.offload(self._directories.settle, marks, fresh)
 
+    def expect(self, marks: Mapping[str, str]) -> None:
+        self._directories.expect(marks)
+
     async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
         directory = await self._threads.offload(self._directories.roomiest, size or 0)
         file = _Writing(self._directories, directory, name, self._mode, self._thin)
@@ -221,10 +224,16 @@ class FileDriver:
             for name in await self._threads.offload(self._list, directory):
                 yield name
 
-    @staticmethod
-    def _list(directory: Path) -> list[str]:
+    def _list(self, directory: Path) -> list[str]:
         with translated(f"list {directory}"):
-            found = [each.name for each in directory.iterdir()] if directory.exists() else []
+            if self._directories.knows(directory):
+                try:
+                    os.close(self._directories.enter(directory))
+                except FileNotFoundError as error:
+                    raise StoreUnavailable(f"cannot list {directory}: it is away. {HOW_TO_BRING_BACK}") from error
+            elif not directory.exists():
+                return []
+            found = [each.name for each in directory.iterdir()]
         return sorted(
             {
                 name[1:].removesuffix(".part") if name.startswith(".") and name.endswith(".part") else name

@@ -89,6 +89,10 @@ class Store:
         with self._translated():
             return settling.result()
 
+    def expect(self, marks: Mapping[str, str]) -> None:
+        """Hold the backend's places to these marks, as ``Driver.expect`` says."""
+        self._driver.expect(marks)
+
     def names(self) -> AsyncIterator[str]:
         """Yield the names of all objects there are."""
         return self._driver.names()
