@@ -191,15 +191,16 @@ def test_a_large_body_is_not_read_packet_by_packet(server: Running) -> None:
     assert server.app.pieces - pieces <= packets // 4 + took / BODY_PATIENCE
 
 
-def test_the_end_of_a_large_body_is_not_waited_for_when_it_is_there(server: Running) -> None:
+@pytest.mark.parametrize(("first", "then"), [(2 * BODY_SLICE, 1000), (0, LARGE_BODY + 1000)])
+def test_the_end_of_a_large_body_is_not_waited_for_when_it_is_there(server: Running, first: int, then: int) -> None:
     def wait_for_the_answer(client: Client) -> float:
-        client.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * BODY_SLICE + 1000))
-        client.send(b"x" * 2 * BODY_SLICE)
+        client.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (first + then))
+        client.send(b"x" * first)
         server.has_read(client)
         began = time.monotonic()
-        client.send(b"x" * 1000)
+        client.send(b"x" * then)
         assert client.response().status == 200
-        assert server.saw() == ("whole", 2 * BODY_SLICE + 1000)
+        assert server.saw() == ("whole", first + then)
         return time.monotonic() - began
 
     with server.client() as client:

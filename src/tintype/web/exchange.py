@@ -215,7 +215,6 @@ class Exchange(RequestResponseCycle):
                 return None
             self.flow.pause_reading()
             self.source = socket.socket(fileno=self.own_descriptor())
-            wake_at(self.source, BODY_READ)
         return self.source
 
     async def read(self, source: socket.socket) -> bytes:
@@ -236,8 +235,6 @@ class Exchange(RequestResponseCycle):
             self.close_source()
             self.protocol.body_was_read()
             self.message_event.clear()
-        elif self.missing() < BODY_READ and not self.disconnected:
-            wake_at(source, self.missing())
         return body
 
     def take(self, source: socket.socket) -> bytes | None:
@@ -251,6 +248,7 @@ class Exchange(RequestResponseCycle):
 
     async def worth_reading(self, source: socket.socket) -> None:
         """Wait until there is enough for a read, or a while has passed, or nothing more will come."""
+        wake_at(source, min(self.missing(), BODY_READ))
         self.waiter = waiter = self.protocol.loop.create_future()
         self.protocol.loop.add_reader(source, wake, waiter)
         timer = self.protocol.loop.call_later(BODY_PATIENCE, wake, waiter)
