@@ -10,12 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tintype.config.model import Policy
-from tintype.model.image import Image
-from tintype.rules import defaults
-from tintype.rules.policy import compiled
-from tintype.service.seeding import seed
-from tintype.testing.client import ADMIN, OWNER, Client, client
+from ferrotype.config.model import Policy
+from ferrotype.model.image import Image
+from ferrotype.rules import defaults
+from ferrotype.rules.policy import compiled
+from ferrotype.service.seeding import seed
+from ferrotype.testing.client import ADMIN, OWNER, Client, client
 
 RULES = {
     "usual": "",

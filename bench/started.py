@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tintype.testing.postgres import postgres
-from tintype.testing.process import served
+from ferrotype.testing.postgres import postgres
+from ferrotype.testing.process import served
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +34,7 @@ class Started:
 def started(revision: str | None, database: str, workers: int, images: int) -> Iterator[Started]:
     """Run a service of ``revision`` (None: of this checkout as it is) with ``images`` seeded ones."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tintype-bench-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ferrotype-bench-")))
         source = ROOT if revision is None else stack.enter_context(_worktree(revision, folder / "tree"))
         url, database_pid = f"sqlite:///{folder / 'bench.sqlite'}", None
         if database == "postgresql":
@@ -49,9 +49,9 @@ def started(revision: str | None, database: str, workers: int, images: int) -> I
         )
         environment = {"PYTHONPATH": str(source / "src")}
         config = ("--config-file", str(file))
-        _tintype(environment, "db", "sync", *config)
+        _ferrotype(environment, "db", "sync", *config)
         if images:
-            _tintype(environment, "seed", *config, str(images))
+            _ferrotype(environment, "seed", *config, str(images))
         words = (*config, "--workers", str(workers))
         try:
             service = stack.enter_context(served(folder / "home", *words, environment=environment))
@@ -81,8 +81,8 @@ def _git(where: Path, *words: str) -> str:
     return _run(["git", "-C", str(where), *words], os.environ)
 
 
-def _tintype(environment: Mapping[str, str], *words: str) -> None:
-    _run([sys.executable, "-m", "tintype", *words], os.environ | dict(environment))
+def _ferrotype(environment: Mapping[str, str], *words: str) -> None:
+    _run([sys.executable, "-m", "ferrotype", *words], os.environ | dict(environment))
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from bench.load import PIECE, Call, Refused, Target
 #: Images that one round makes at most: a service that is in use should not be flooded.
 MOST_MADE = 5000
 SMALL = 4096
-NAME = "tintype-bench"
+NAME = "ferrotype-bench"
 
 _BODY: dict[str, Any] = {
     "name": NAME,
@@ -58,7 +58,7 @@ class Subject:
         """Find images to ask for, and a property that some of them have."""
         page = json.loads(self.target.ask(Call("GET", "/v2/images?limit=1000")).body)["images"]
         if not page:
-            raise Refused(f"{self.target.url} has no images to list and show; give it some, or see tintype seed")
+            raise Refused(f"{self.target.url} has no images to list and show; give it some, or see ferrotype seed")
         self.there = [image["id"] for image in page]
         self.filter = common_property(page)
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import settings
 from needs import PACKAGES, need, wanting
 
-from tintype.testing.postgres import Server, postgres
+from ferrotype.testing.postgres import Server, postgres
 
 # The machines that run this are shared: how long one example takes says nothing about us.
-settings.register_profile("house", deadline=None)
-settings.load_profile("house")
+settings.register_profile("default-no-deadline", deadline=None)
+settings.load_profile("default-no-deadline")
 
 
 @pytest.fixture(scope="session")

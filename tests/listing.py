@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tintype.db.engine import Connection, Row, Statement
-from tintype.model.caller import Caller
-from tintype.model.image import Image
-from tintype.model.query import Filter, ImageQuery
-from tintype.testing.client import person
+from ferrotype.db.engine import Connection, Row, Statement
+from ferrotype.model.caller import Caller
+from ferrotype.model.image import Image
+from ferrotype.model.query import Filter, ImageQuery
+from ferrotype.testing.client import person
 
 #: member project -> status, for each image id
 Shares = Mapping[str, Mapping[str, str]]
@@ -81,7 +81,7 @@ def expected(caller: Caller, images: Sequence[Image], shares: Shares, query: Ima
 def fresh_database(request: pytest.FixtureRequest, kind: str, directory: Path) -> str:
     """Return the URL of a new, empty database, for fixtures that live longer than a test."""
     if kind == "sqlite":
-        return f"sqlite:///{directory}/tintype.sqlite"
+        return f"sqlite:///{directory}/ferrotype.sqlite"
     url: str = request.getfixturevalue("postgres_server").create_database()
     return url
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tintype.testing.client import OCTETS, PATCH
-from tintype.web.routes import ROUTES
+from ferrotype.testing.client import OCTETS, PATCH
+from ferrotype.web.routes import ROUTES
 
 VISIBILITIES = ("private", "shared", "community", "public")
 STATUSES = ("queued", "active", "deactivated", "hidden", "deleted")

@@ -12,7 +12,7 @@ from needs import need
 def mounted(place: Path, size: int) -> Iterator[Path]:
     """Yield a directory with a file system of so many bytes; only root can have that."""
     place.mkdir()
-    words = [str(need("mount")), "-t", "tmpfs", "-o", f"size={size},mode=0750", "tintype-test", str(place)]
+    words = [str(need("mount")), "-t", "tmpfs", "-o", f"size={size},mode=0750", "ferrotype-test", str(place)]
     if subprocess.run(words, capture_output=True, check=False).returncode:
         need("root-for-mount")
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tintype.testing import keystone, postgres
+from ferrotype.testing import keystone, postgres
 
 #: What brings a program, for the sentence at the end.
 PACKAGES = {

@@ -7,8 +7,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tintype.stores.directories import MARK
-from tintype.testing.process import served
+from ferrotype.stores.directories import MARK
+from ferrotype.testing.process import served
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"requests", "failed", "per_second", "p50_ms", "p99_ms", "cpu_ms", "peak_mib", "others"}
@@ -68,7 +68,7 @@ def test_images_that_were_made_to_measure_with_are_removed_again(tmp_path: Path)
         done = bench("--endpoint", service.url, "--seconds", "0.1", "--size", "1")
         assert done.returncode == 0, done.stderr
         assert [image["id"] for image in ask(images)["images"]] == [made["id"]]
-    assert [file.name for file in (tmp_path / "home" / "tintype" / "images").iterdir()] == [MARK]
+    assert [file.name for file in (tmp_path / "home" / "ferrotype" / "images").iterdir()] == [MARK]
 
 
 def test_a_service_that_is_not_there_is_said_to_be_so() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.offload import Budget, Crew, undisturbed
+from ferrotype.offload import Budget, Crew, undisturbed
 
 
 @pytest.fixture

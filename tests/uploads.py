@@ -12,13 +12,13 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tintype.db import blobs
-from tintype.db.engine import Statement
-from tintype.model.blob import Blob
-from tintype.service import upkeep
-from tintype.service.check import differences
-from tintype.stores.directories import MARK
-from tintype.testing.client import OCTETS, Client, Reply
+from ferrotype.db import blobs
+from ferrotype.db.engine import Statement
+from ferrotype.model.blob import Blob
+from ferrotype.service import upkeep
+from ferrotype.service.check import differences
+from ferrotype.stores.directories import MARK
+from ferrotype.testing.client import OCTETS, Client, Reply
 
 STORES = ("fast", "cheap", "os_glance_default")
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tintype.testing.callers_process import Account, Asker, served_to_callers
-from tintype.testing.client import OCTETS, PATCH, Reply
-from tintype.testing.process import Served
+from ferrotype.testing.callers_process import Account, Asker, served_to_callers
+from ferrotype.testing.client import OCTETS, PATCH, Reply
+from ferrotype.testing.process import Served
 
 OWNER, OTHER, ADMIN, MEMBER = (
     "ann.p1.member-reader",

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from tintype.logs import OneLine
-from tintype.testing.callers_process import Asker
-from tintype.testing.client import OCTETS, OWNER, STRANGER, client
-from tintype.testing.process import served
+from ferrotype.logs import OneLine
+from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.client import OCTETS, OWNER, STRANGER, client
+from ferrotype.testing.process import served
 
 CANARY = "canary-5f3a"
 LINE = re.compile(r"(\S+) (\S+) (\S+) (\S+) (\S+) (\d+) (\d+) (\d+\.\d)")
@@ -25,8 +25,8 @@ def api(tmp_path_factory):
 
 @pytest.fixture
 def lines(caplog):
-    caplog.set_level(logging.INFO, "tintype.access")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "tintype.access"]
+    caplog.set_level(logging.INFO, "ferrotype.access")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "ferrotype.access"]
 
 
 def test_a_line_says_who_asked_for_what_and_what_came_of_it(api, lines):
@@ -126,7 +126,7 @@ def test_no_secret_is_logged_and_nobody_writes_lines_of_his_own(tmp_path):
         assert ask("GET", f"{path}/file")[0] == 503
         connection.close()
     log = service.log.read_text()
-    assert log.count(" tintype.access ") >= 9
+    assert log.count(" ferrotype.access ") >= 9
     assert CANARY not in log  # SEC-115
     assert not [line for line in log.splitlines() if line.startswith("2026-01-01") or " CRITICAL " in line]  # SEC-116
 

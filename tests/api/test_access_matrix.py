@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matrix import Matrix, untried
 
-from tintype.model.caller import Caller
-from tintype.testing.client import client, person
+from ferrotype.model.caller import Caller
+from ferrotype.testing.client import client, person
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "access.txt"
 PEOPLE = {

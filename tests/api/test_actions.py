@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tintype.config.model import Api
-from tintype.testing.client import (
+from ferrotype.config.model import Api
+from ferrotype.testing.client import (
     ADMIN,
     MEMBER,
     OCTETS,

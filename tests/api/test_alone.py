@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from tintype.config.model import Auth, Cors, Server
-from tintype.identity.none import PROJECT
-from tintype.testing.client import client
-from tintype.testing.process import served
+from ferrotype.config.model import Auth, Cors, Server
+from ferrotype.identity.none import PROJECT
+from ferrotype.testing.client import client
+from ferrotype.testing.process import served
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "FOO")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tintype.config.model import Auth, Policy
-from tintype.testing.client import ADMIN, OCTETS, OWNER, PATCH, Client, client
+from ferrotype.config.model import Auth, Policy
+from ferrotype.testing.client import ADMIN, OCTETS, OWNER, PATCH, Client, client
 
 NOBODY = {"x-auth-token": "nobody's"}
 

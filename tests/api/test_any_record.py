@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tintype.model.image import BASE_ATTRIBUTES
-from tintype.testing.client import OWNER, PATCH, Client, client
+from ferrotype.model.image import BASE_ATTRIBUTES
+from ferrotype.testing.client import OWNER, PATCH, Client, client
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ID = "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from at_once import ADMIN, MEMBER, OTHER, OWNER, RAW, Crowd, call, change, crowd, put
 
-from tintype.testing.client import Reply
-from tintype.testing.postgres import Server
+from ferrotype.testing.client import Reply
+from ferrotype.testing.postgres import Server
 
 ROUNDS = 3
 LIMITS = {

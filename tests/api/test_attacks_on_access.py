@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from tintype.config.model import Policy, Protections
-from tintype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, client, person
+from ferrotype.config.model import Policy, Protections
+from ferrotype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, client, person
 
 WAYS = [
     ("GET", "", {}),

@@ -5,9 +5,9 @@ import http.client
 import pytest
 from every_route import METHODS, NO_IMAGE, allowed, concrete
 
-from tintype.config.model import Server
-from tintype.testing.client import PATCH, client
-from tintype.testing.process import served
+from ferrotype.config.model import Server
+from ferrotype.testing.client import PATCH, client
+from ferrotype.testing.process import served
 
 #: Requests that read a body, or have always let one pass (BOD-07).
 READS = {

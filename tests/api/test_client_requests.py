@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tintype.testing.client import OCTETS, OWNER, client
+from ferrotype.testing.client import OCTETS, OWNER, client
 
 #: glanceclient's for a request without a body, and its Accept for everything.
 LEFT_OVER = {"content-type": OCTETS, "accept": "*/*", "accept-encoding": "gzip, deflate"}

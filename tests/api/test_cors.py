@@ -3,8 +3,8 @@
 import pytest
 from every_route import NO_IMAGE
 
-from tintype.config.model import Auth, Cors
-from tintype.testing.client import client
+from ferrotype.config.model import Auth, Cors
+from ferrotype.testing.client import client
 
 PAGE, OTHER = "https://dashboard.example.org", "http://10.0.0.5:8080"
 ASKED = [

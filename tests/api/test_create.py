@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tintype.config.model import Api, Formats, Limits, Server
-from tintype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, client, person
+from ferrotype.config.model import Api, Formats, Limits, Server
+from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, client, person
 
 ID = "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11"
 NOT_READER = person("p1", "member")

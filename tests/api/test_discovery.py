@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from every_route import concrete
 
-from tintype.config.model import Api
-from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, SERVICE, STRANGER, client, person
+from ferrotype.config.model import Api
+from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, SERVICE, STRANGER, client, person
 
 FOUR = ("import", "stores", "stores/detail", "usage")
 ODD_ROLE = person("p7", "astronaut")

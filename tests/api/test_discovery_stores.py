@@ -6,10 +6,10 @@ from types import MappingProxyType
 
 import pytest
 
-from tintype.config.model import Server, StoreConfig, Stores
-from tintype.stores import store as store_module
-from tintype.stores.driver import Health
-from tintype.testing.client import OCTETS, OWNER, client
+from ferrotype.config.model import Server, StoreConfig, Stores
+from ferrotype.stores import store as store_module
+from ferrotype.stores.driver import Health
+from ferrotype.testing.client import OCTETS, OWNER, client
 
 DATA = {"content-type": OCTETS}
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from uploads import Held, ask, blob_of, copy, file_of, settled, tell, uploading
 
-from tintype.config.model import Api
-from tintype.service.check import differences
-from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
+from ferrotype.config.model import Api
+from ferrotype.service.check import differences
+from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
 
 NOBODY = "/v2/images/00000000-0000-4000-8000-000000000000/file"
 

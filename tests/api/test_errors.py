@@ -10,10 +10,10 @@ import pytest
 import requests
 from every_route import NO_IMAGE
 
-from tintype.config.model import Auth, Limits, Server, StoreConfig, Stores
-from tintype.stores.driver import Health
-from tintype.stores.store import DRIVERS
-from tintype.testing.client import OCTETS, OWNER, READER, client
+from ferrotype.config.model import Auth, Limits, Server, StoreConfig, Stores
+from ferrotype.stores.driver import Health
+from ferrotype.stores.store import DRIVERS
+from ferrotype.testing.client import OCTETS, OWNER, READER, client
 
 DATA = {"content-type": OCTETS}
 

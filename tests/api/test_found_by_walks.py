@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tintype.testing.client import MEMBER, OWNER, READER, client
+from ferrotype.testing.client import MEMBER, OWNER, READER, client
 
 
 def test_nobody_can_answer_for_a_member_that_there_is_not(tmp_path: Path) -> None:

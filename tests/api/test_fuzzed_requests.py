@@ -5,7 +5,7 @@ from every_route import METHODS, NO_IMAGE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tintype.testing.client import ADMIN, OWNER, PATCH, READER, SERVICE, STRANGER, client, person
+from ferrotype.testing.client import ADMIN, OWNER, PATCH, READER, SERVICE, STRANGER, client, person
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 CALLERS = st.sampled_from([ADMIN, OWNER, READER, SERVICE, STRANGER, person(None), person(None, "member", "reader")])

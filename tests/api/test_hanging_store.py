@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from uploads import files, ledger
 
-from tintype.config.model import StoreConfig, Stores
-from tintype.service import upkeep
-from tintype.stores import store as store_module
-from tintype.stores.driver import Health, LocalFile
-from tintype.stores.file import FileDriver
-from tintype.stores.store import Store
-from tintype.testing.client import OCTETS, Client, client
+from ferrotype.config.model import StoreConfig, Stores
+from ferrotype.service import upkeep
+from ferrotype.stores import store as store_module
+from ferrotype.stores.driver import Health, LocalFile
+from ferrotype.stores.file import FileDriver
+from ferrotype.stores.store import Store
+from ferrotype.testing.client import OCTETS, Client, client
 
 #: Whether calls hang, and the end of those that do.
 stuck, gone = threading.Event(), threading.Event()

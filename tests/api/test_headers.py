@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from every_route import NO_IMAGE
 
-from tintype.config.model import Server
-from tintype.testing.client import OCTETS, OWNER, client
+from ferrotype.config.model import Server
+from ferrotype.testing.client import OCTETS, OWNER, client
 
 ID = "x-openstack-request-id"
 #: A code point beyond the Basic Multilingual Plane, as UTF-8 has it in four bytes.

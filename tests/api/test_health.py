@@ -2,8 +2,8 @@
 
 import pytest
 
-from tintype.config.model import Auth, Server
-from tintype.testing.client import client
+from ferrotype.config.model import Auth, Server
+from ferrotype.testing.client import client
 
 NOBODY = {"x-auth-token": "nobody's"}
 

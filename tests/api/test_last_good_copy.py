@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 from uploads import ask, file_of, tell
 
-from tintype.config.model import Api, StoreConfig, Stores
-from tintype.db.engine import Transaction
-from tintype.model.errors import Conflict
-from tintype.service.check import differences
-from tintype.service.locations import delete_from_store
-from tintype.testing.client import ADMIN, Client, client
+from ferrotype.config.model import Api, StoreConfig, Stores
+from ferrotype.db.engine import Transaction
+from ferrotype.model.errors import Conflict
+from ferrotype.service.check import differences
+from ferrotype.service.locations import delete_from_store
+from ferrotype.testing.client import ADMIN, Client, client
 
 
 class Gate:

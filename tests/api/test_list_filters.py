@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from listing import fresh_database, names, somebody
 
-from tintype.model.caller import Caller
-from tintype.testing.client import ADMIN, Client, client, person
+from ferrotype.model.caller import Caller
+from ferrotype.testing.client import ADMIN, Client, client, person
 
 HERE = somebody()
 INDIA = timezone(timedelta(hours=5, minutes=30))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from listing import fresh_database, names, somebody
 
-from tintype.model.caller import Caller
-from tintype.testing.client import Client, client
+from ferrotype.model.caller import Caller
+from ferrotype.testing.client import Client, client
 
 KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
 

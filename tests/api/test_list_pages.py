@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from listing import Counting, fresh_database, names, somebody
 
-from tintype.config.model import Api
-from tintype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, Client, client, person
+from ferrotype.config.model import Api
+from ferrotype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, Client, client, person
 
 HERE = somebody()
 NAMES = [f"n{n:02}" for n in range(12)]  # as they were made, the oldest first

@@ -7,11 +7,11 @@ import pytest
 from listing import fresh_database, names
 from msgspec.structs import replace
 
-from tintype.config.model import Api
-from tintype.db import images as rows
-from tintype.model.caller import Caller
-from tintype.model.image import Image, Location
-from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client, person
+from ferrotype.config.model import Api
+from ferrotype.db import images as rows
+from ferrotype.model.caller import Caller
+from ferrotype.model.image import Image, Location
+from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client, person
 
 BOSS = person(None, "admin")
 

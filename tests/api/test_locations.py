@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tintype.config.model import Api
-from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, SERVICE, STRANGER, Client, client, person
+from ferrotype.config.model import Api
+from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, SERVICE, STRANGER, Client, client, person
 
 URL = "https://example.org/disk.img"
 SHA = {"os_hash_algo": "sha256", "os_hash_value": "0" * 64}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tintype.config.model import Limits
-from tintype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client, person
+from ferrotype.config.model import Limits
+from ferrotype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client, person
 
 OTHER = person("p8", "member", "reader")
 MEMBER_READS = person("p9", "reader")

@@ -3,8 +3,8 @@
 import pytest
 from every_route import GOT, KNOWN, METHODS, NO_IMAGE, ODD, allowed, concrete
 
-from tintype.testing.client import OWNER, client
-from tintype.web import routes
+from ferrotype.testing.client import OWNER, client
+from ferrotype.web import routes
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tintype.config.model import Auth
-from tintype.testing.client import OWNER, client
+from ferrotype.config.model import Auth
+from ferrotype.testing.client import OWNER, client
 
 NOBODY = {"x-auth-token": "nobody's"}
 BY_ACCEPT = "application/vnd.openstack.images-"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tintype.config.model import Limits
-from tintype.testing.client import (
+from ferrotype.config.model import Limits
+from ferrotype.testing.client import (
     ADMIN,
     MEMBER,
     OCTETS,

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tintype.testing.client import OWNER, PATCH, Client, client
+from ferrotype.testing.client import OWNER, PATCH, Client, client
 
 NOWHERE = "/v2/images/00000000-0000-4000-8000-000000000000"
 OLD = "application/openstack-images-v2.0-json-patch"

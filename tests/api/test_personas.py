@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tintype.testing.client import (
+from ferrotype.testing.client import (
     ADMIN,
     MEMBER,
     OCTETS,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tintype.config.model import Policy, Protections
-from tintype.testing.client import ADMIN, OCTETS, OWNER, READER, client
+from ferrotype.config.model import Policy, Protections
+from ferrotype.testing.client import ADMIN, OCTETS, OWNER, READER, client
 
 FILE = """
 [^secret]
@@ -112,7 +112,7 @@ def test_policies_can_be_named_instead_of_roles(tmp_path):
 
 
 def test_a_file_that_is_wrong_stops_the_start(tmp_path):
-    from tintype.service.policies import BrokenPolicy
+    from ferrotype.service.policies import BrokenPolicy
 
     (tmp_path / "protect.conf").write_text("[a]\ncreate = @\n")
     for file in (tmp_path / "protect.conf", tmp_path / "missing.conf"):

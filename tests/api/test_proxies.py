@@ -2,8 +2,8 @@
 
 import pytest
 
-from tintype.config.model import Server
-from tintype.testing.client import client
+from ferrotype.config.model import Server
+from ferrotype.testing.client import client
 
 TOLD = {"x-forwarded-proto": "https", "x-forwarded-host": "images.example.org", "x-forwarded-prefix": "/image"}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from uploads import Held, ask, settled, upload, uploading
 
-from tintype.config.model import Limits
-from tintype.testing.client import ADMIN, OWNER, STRANGER, Client, client
+from ferrotype.config.model import Limits
+from ferrotype.testing.client import ADMIN, OWNER, STRANGER, Client, client
 
 QUOTA = 1000
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from uploads import Held, ask, files, ledger, queued_again, settled, upload, uploading
 
-from tintype.config.model import Limits
-from tintype.testing.client import ADMIN, OWNER, STRANGER, Client, client
+from ferrotype.config.model import Limits
+from ferrotype.testing.client import ADMIN, OWNER, STRANGER, Client, client
 
 MIB = 1 << 20
 QUOTA = 10 * MIB

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.testing.client import Client, Reply, client
+from ferrotype.testing.client import Client, Reply, client
 
 DATA = b"0123456789"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tintype.config.model import Limits
-from tintype.testing.client import MEMBER, OCTETS, OWNER, Client, Reply, client
+from ferrotype.config.model import Limits
+from ferrotype.testing.client import MEMBER, OCTETS, OWNER, Client, Reply, client
 
 
 @pytest.fixture

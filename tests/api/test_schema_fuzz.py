@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tintype.testing.callers_process import Account, Asker, served_to_callers
-from tintype.testing.client import PATCH, Reply
+from ferrotype.testing.callers_process import Account, Asker, served_to_callers
+from ferrotype.testing.client import PATCH, Reply
 
 OWNER, ADMIN, MEMBER = "ann.p1.member-reader", "al.adm.admin-member-reader", "mia.m1.member-reader"
 MANY = settings(

@@ -6,8 +6,8 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from tintype.config.model import SHIPPED_SCHEMA, Api, Formats
-from tintype.testing.client import ADMIN, OWNER, READER, SERVICE, STRANGER, Client, client, person
+from ferrotype.config.model import SHIPPED_SCHEMA, Api, Formats
+from ferrotype.testing.client import ADMIN, OWNER, READER, SERVICE, STRANGER, Client, client, person
 
 UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 TEXT = {"type": "string"}

@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tintype.config.model import Limits
-from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
+from ferrotype.config.model import Limits
+from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
 
 
 @pytest.fixture(scope="module")

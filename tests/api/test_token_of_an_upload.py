@@ -4,7 +4,7 @@ from pathlib import Path
 
 from uploads import Held, settled, uploading
 
-from tintype.testing.client import OWNER, client
+from ferrotype.testing.client import OWNER, client
 
 
 def test_an_upload_ends_well_although_its_token_ended_before(tmp_path: Path) -> None:

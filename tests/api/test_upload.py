@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from uploads import Held, ask, files, ledger, qcow2, queued_again, settled, tell, upload, uploading
 
-from tintype.config.model import Api, Formats, Limits
-from tintype.stores.driver import Health
-from tintype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client
+from ferrotype.config.model import Api, Formats, Limits
+from ferrotype.stores.driver import Health
+from ferrotype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client
 
 NOBODY = "/v2/images/00000000-0000-4000-8000-000000000000/file"
 

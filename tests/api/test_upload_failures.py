@@ -11,7 +11,7 @@ import pytest
 from mounts import mounted, remount
 from uploads import Held, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
-from tintype.testing.client import Client, client
+from ferrotype.testing.client import Client, client
 
 MIB = 1 << 20
 

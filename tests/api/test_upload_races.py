@@ -17,14 +17,14 @@ from needs import need
 from sqlalchemy import text
 from uploads import Held, ask, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
-from tintype.config.model import Limits
-from tintype.db.engine import DatabaseUnavailable, Statement
-from tintype.service import data, upkeep
-from tintype.stores.driver import Batch
-from tintype.stores.file import FileDriver
-from tintype.stores.store import Store, Stores
-from tintype.testing.client import OWNER, Client, client
-from tintype.testing.postgres import Server, postgres
+from ferrotype.config.model import Limits
+from ferrotype.db.engine import DatabaseUnavailable, Statement
+from ferrotype.service import data, upkeep
+from ferrotype.stores.driver import Batch
+from ferrotype.stores.file import FileDriver
+from ferrotype.stores.store import Store, Stores
+from ferrotype.testing.client import OWNER, Client, client
+from ferrotype.testing.postgres import Server, postgres
 
 MIB = 1 << 20
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tintype.config.model import Auth, Server
-from tintype.testing.client import client
+from ferrotype.config.model import Auth, Server
+from ferrotype.testing.client import client
 
 ALWAYS = {f"v2.{minor}" for minor in (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)}
 WITH_STORES = ALWAYS | {f"v2.{minor}" for minor in (8, 10, 11, 12, 13)}

@@ -13,7 +13,7 @@ from sdk_connection import connected
 from service_settings import CAP, SETTINGS
 from terminal import Terminal
 
-from tintype.testing.process import Served, served
+from ferrotype.testing.process import Served, served
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ SETTINGS = """
 enabled_backends = fast:file, cheap:file
 image_size_cap = {cap}
 [database]
-connection = sqlite:///{home}/tintype.sqlite
+connection = sqlite:///{home}/ferrotype.sqlite
 [glance_store]
 default_backend = fast
 [fast]

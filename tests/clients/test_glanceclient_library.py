@@ -10,7 +10,7 @@ from plain_http import OCTETS, Plain
 from reverse_proxy import Proxy
 from service_settings import CAP
 
-from tintype.testing.process import Served
+from ferrotype.testing.process import Served
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
 DATA = bytes(range(256)) * 4096

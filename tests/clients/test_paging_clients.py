@@ -8,7 +8,7 @@ from plain_http import Plain
 from reverse_proxy import Proxy, proxied
 from sdk_connection import connected
 
-from tintype.testing.process import Served
+from ferrotype.testing.process import Served
 
 COUNT = 7
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from needs import need
 
-from tintype.testing.process import served
+from ferrotype.testing.process import served
 
 README = Path(__file__).parents[2] / "README.md"
 

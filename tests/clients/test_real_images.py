@@ -14,7 +14,7 @@ from plain_http import OCTETS, Plain
 from sdk_connection import connected
 from terminal import Terminal
 
-from tintype.testing.process import Served
+from ferrotype.testing.process import Served
 
 #: A bootable disc that a package holds ready made, and what boots a disc that we make.
 SHIPPED = Path("/usr/lib/ipxe/ipxe.iso")
@@ -48,7 +48,7 @@ def bootable_disc(folder: Path) -> Path:
         (root / "isolinux.cfg").write_text("default nothing\nlabel nothing\n localboot 0\n")
     else:
         (root / "boot.bin").write_bytes(b"\xf4\xeb\xfd".ljust(4 * SECTOR, b"\0"))
-    words = ["-quiet", "-R", "-J", "-V", "TINTYPE", "-b", "boot.bin", "-c", "boot.cat", "-no-emul-boot"]
+    words = ["-quiet", "-R", "-J", "-V", "FERROTYPE", "-b", "boot.bin", "-c", "boot.cat", "-no-emul-boot"]
     words += ["-boot-load-size", "4", "-boot-info-table", "-o", str(folder / "made.iso"), str(root)]
     subprocess.run([str(need("genisoimage")), *words], check=True, capture_output=True, timeout=300)
     return folder / "made.iso"

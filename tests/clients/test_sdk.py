@@ -15,7 +15,7 @@ from sdk_connection import connected
 from service_settings import CAP
 from terminal import Terminal
 
-from tintype.testing.process import Served
+from ferrotype.testing.process import Served
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
 DATA = bytes(range(256)) * 4096

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tintype.config.check import report
-from tintype.config.model import Accounts, Config, ConfigError
-from tintype.config.read import read, reloadable
+from ferrotype.config.check import report
+from ferrotype.config.model import Accounts, Config, ConfigError
+from ferrotype.config.read import read, reloadable
 
 BASIC = "[DEFAULT]\nauth_strategy = HTTP_Basic\n"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tintype.app import obstacles
-from tintype.config.check import Report, report
+from ferrotype.app import obstacles
+from ferrotype.config.check import Report, report
 
 HERE = Path(__file__).parent
 CLOUD = HERE / "glance-api.conf"
@@ -91,7 +91,7 @@ def test_a_configuration_that_would_start_is_ok(tmp_path):
 def test_nothing_at_all_is_a_configuration_too(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     found = report([], [], obstacles)
-    assert found.ok and f"local, file in {tmp_path}/tintype/images (default)" in dict(found.settings)["store"]
+    assert found.ok and f"local, file in {tmp_path}/ferrotype/images (default)" in dict(found.settings)["store"]
 
 
 def test_files_that_cannot_be_read_are_problems(tmp_path):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tintype.config.model import Config, ConfigError
-from tintype.config.read import read
-from tintype.testing.client import serving
+from ferrotype.config.model import Config, ConfigError
+from ferrotype.config.read import read
+from ferrotype.testing.client import serving
 
 
 def config(tmp_path: Path, text: str) -> Config:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tintype.config.database import masked
-from tintype.config.model import ConfigError
-from tintype.config.read import read
+from ferrotype.config.database import masked
+from ferrotype.config.model import ConfigError
+from ferrotype.config.read import read
 
 
 def configured(directory: Path, url: str) -> str:

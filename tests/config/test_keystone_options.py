@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tintype.config.model import Config, ConfigError
-from tintype.config.read import read, reloadable
+from ferrotype.config.model import Config, ConfigError
+from ferrotype.config.read import read, reloadable
 
 BASE = """
 [DEFAULT]

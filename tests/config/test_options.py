@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tintype.config.database import masked
-from tintype.config.model import Config
-from tintype.config.options import BY_NAME, HASHES, TABLE, find, names_in, reference, secret, sections
-from tintype.config.schema import BASE
-from tintype.model.image import BASE_ATTRIBUTES
+from ferrotype.config.database import masked
+from ferrotype.config.model import Config
+from ferrotype.config.options import BY_NAME, HASHES, TABLE, find, names_in, reference, secret, sections
+from ferrotype.config.schema import BASE
+from ferrotype.model.image import BASE_ATTRIBUTES
 
 HERE = Path(__file__).parent
 GLANCE = [

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tintype.config.files import sources
-from tintype.config.model import SHIPPED_SCHEMA, Config, ConfigError, Cors
-from tintype.config.options import TABLE
-from tintype.config.read import read, reloadable
+from ferrotype.config.files import sources
+from ferrotype.config.model import SHIPPED_SCHEMA, Config, ConfigError, Cors
+from ferrotype.config.options import TABLE
+from ferrotype.config.read import read, reloadable
 
 LOCAL = "[database]\nconnection = sqlite:////srv/t.sqlite\n"
 
@@ -32,8 +32,8 @@ def test_without_files_one_local_store_answers_on_loopback(tmp_path, monkeypatch
     assert found.stores.multi and found.stores.default == "local"
     (store,) = found.stores.entries
     assert (store.id, store.type, store.description) == ("local", "file", "Local directory")
-    assert store.options["datadir"] == tmp_path / "tintype" / "images"
-    assert found.database.path == tmp_path / "tintype" / "tintype.sqlite"
+    assert store.options["datadir"] == tmp_path / "ferrotype" / "images"
+    assert found.database.path == tmp_path / "ferrotype" / "ferrotype.sqlite"
     assert found.database.url == f"sqlite:///{found.database.path}"
     assert (found.server.bind_host, found.server.workers, found.auth.strategy) == ("127.0.0.1", 1, "none")
     assert not list(tmp_path.iterdir()), "reading creates nothing"
@@ -43,13 +43,13 @@ def test_without_files_one_local_store_answers_on_loopback(tmp_path, monkeypatch
 def test_without_xdg_data_home_data_is_below_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert read([], [], {}).database.path == tmp_path / ".local/share/tintype/tintype.sqlite"
+    assert read([], [], {}).database.path == tmp_path / ".local/share/ferrotype/ferrotype.sqlite"
 
 
 def test_a_relative_xdg_data_home_is_ignored(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert read([], [], {}).database.path == tmp_path / ".local/share/tintype/tintype.sqlite"
+    assert read([], [], {}).database.path == tmp_path / ".local/share/ferrotype/ferrotype.sqlite"
 
 
 TWO_STORES = """
@@ -124,7 +124,7 @@ def test_a_configuration_with_two_file_stores_starts(tmp_path):
     assert found.database.pool_size == 7
     assert 1 <= found.server.workers <= 8
     assert found.auth.www_authenticate_uri == "https://keystone.example.org/v3"
-    assert found.logging.file == tmp_path / "log/tintype.log"
+    assert found.logging.file == tmp_path / "log/ferrotype.log"
     assert found.files == (tmp_path / "glance-api.conf",)
 
 
@@ -386,7 +386,7 @@ def test_unknown_and_obsolete_options_are_remarks_and_stop_nothing(tmp_path):
     assert f"{where}:2: [DEFAULT] bind_prot is unknown and does nothing." in found.remarks
     assert any(r.startswith(f"{where}:3: [DEFAULT] registry_host is obsolete") for r in found.remarks)
     assert not any("mine is unknown" in remark for remark in found.remarks)
-    assert found.logging.file == Path("/srv/log/tintype.log")
+    assert found.logging.file == Path("/srv/log/ferrotype.log")
 
 
 def test_values_may_go_on_in_the_next_line(tmp_path):
@@ -460,7 +460,7 @@ def test_a_schema_file_that_cannot_hold_stops_the_start(tmp_path, document):
 
 def test_an_environment_variable_can_name_the_files(tmp_path):
     (tmp_path / "d").mkdir()
-    named = {"TINTYPE_CONFIG_FILE": f"{tmp_path}/a.conf:{tmp_path}/d"}
+    named = {"FERROTYPE_CONFIG_FILE": f"{tmp_path}/a.conf:{tmp_path}/d"}
     assert sources([], [], named) == ((tmp_path / "a.conf",), (tmp_path / "d",))
     assert sources([tmp_path / "b.conf"], [], named) == ((tmp_path / "b.conf",), ())
     assert sources([], [], {}) == ((), ())

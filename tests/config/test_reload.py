@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tintype.config.model import Accounts, Config, Keystone, Login, UnifiedLimits
-from tintype.config.read import read, reloadable
-from tintype.testing.client import config
+from ferrotype.config.model import Accounts, Config, Keystone, Login, UnifiedLimits
+from ferrotype.config.read import read, reloadable
+from ferrotype.testing.client import config
 
 HERE = Path("/srv")
 LOGIN = Login("password", {})

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tintype import app
-from tintype.config.read import read
-from tintype.serve import QUICK_DEATH
-from tintype.stores.directories import MARK
-from tintype.testing.process import Served, served
+from ferrotype import app
+from ferrotype.config.read import read
+from ferrotype.serve import QUICK_DEATH
+from ferrotype.stores.directories import MARK
+from ferrotype.testing.process import Served, served
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
@@ -81,7 +81,7 @@ class Running:
         return sorted(path.name for path in self.folder.glob("*") if path.name != MARK)
 
     def differences(self) -> list[str]:
-        """Return what ``tintype check`` prints."""
+        """Return what ``ferrotype check`` prints."""
         found = asyncio.run(app.check(read([self.options], [], {}), repair=False))
         return [each.sentence() for each in found]
 
@@ -108,12 +108,12 @@ def running(
     options: str = "",
     wrapper: tuple[str, ...] = (),
 ) -> Iterator[Running]:
-    """Run ``tintype serve`` on a database (SQLite unless named) with one store in ``directory``."""
+    """Run ``ferrotype serve`` on a database (SQLite unless named) with one store in ``directory``."""
     directory.mkdir(parents=True, exist_ok=True)
-    folder, file = folder or directory / "data" / "objects", directory / "tintype.conf"
+    folder, file = folder or directory / "data" / "objects", directory / "ferrotype.conf"
     write_options(file, database_url or f"sqlite:///{directory}/base/t.sqlite", folder, options)
     if database_url and not database_url.startswith("sqlite"):
-        from tintype.db import schema
+        from ferrotype.db import schema
 
         schema.sync(read([file], [], {}).database)
     with served(directory, "--config-file", str(file), *arguments, wrapper=wrapper) as service:

@@ -8,7 +8,7 @@ from pathlib import Path
 from crash_wire import Running, eventually, running
 from needs import need
 
-from tintype.testing.postgres import postgres
+from ferrotype.testing.postgres import postgres
 
 AWAY = "cannot be written: No such file or directory; until it can, lines go to standard error"
 
@@ -19,7 +19,7 @@ def said(run: Running, text: str) -> None:
 
 
 def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_error(tmp_path: Path) -> None:
-    logs, file = tmp_path / "log", tmp_path / "log" / "tintype.log"
+    logs, file = tmp_path / "log", tmp_path / "log" / "ferrotype.log"
     logs.mkdir()
     with running(tmp_path / "run", options=f"log_dir = {logs}") as run:
         image = run.create()
@@ -28,7 +28,7 @@ def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_e
         logs.rename(tmp_path / "gone")
         for _ in range(2):
             run.service.process.send_signal(signal.SIGHUP)
-            said(run, f" {run.service.pid} INFO tintype.serve the configuration was reloaded")
+            said(run, f" {run.service.pid} INFO ferrotype.serve the configuration was reloaded")
             assert run.show(image)["status"] == "queued"
             said(run, f"GET /v2/images/{image}")
         os.kill(first, signal.SIGKILL)
@@ -37,7 +37,7 @@ def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_e
         run.service.wait_until_it_answers()
         assert run.show(image)["status"] == "queued"
         for pid in (run.service.pid, first):
-            said(run, f" {pid} ERROR tintype.logs {file} {AWAY}")
+            said(run, f" {pid} ERROR ferrotype.logs {file} {AWAY}")
 
         logs.mkdir()
         assert run.create()
@@ -49,7 +49,7 @@ def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_e
 
         logs.rename(tmp_path / "gone again")
         assert run.service.stop() == 0
-        said(run, f" {run.service.pid} INFO tintype.serve stopped")
+        said(run, f" {run.service.pid} INFO ferrotype.serve stopped")
     assert "Traceback" not in run.service.log.read_text()
 
 
@@ -67,11 +67,11 @@ def test_an_outage_of_postgresql_is_told_in_lines_and_not_in_tracebacks(tmp_path
 
 
 def test_a_file_that_is_rotated_away_is_made_anew(tmp_path: Path) -> None:
-    file = tmp_path / "tintype.log"
+    file = tmp_path / "ferrotype.log"
     with running(tmp_path / "run", options=f"log_file = {file}") as run:
-        file.rename(tmp_path / "tintype.log.1")
+        file.rename(tmp_path / "ferrotype.log.1")
         image = run.create()
         eventually(lambda: file.exists() and "POST /v2/images" in file.read_text())
         assert run.show(image)["status"] == "queued"
-        assert "POST" not in (tmp_path / "tintype.log.1").read_text()
+        assert "POST" not in (tmp_path / "ferrotype.log.1").read_text()
     assert run.service.log.read_text().count("\n") == 1, "all but the greeting goes to the file"

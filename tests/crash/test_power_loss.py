@@ -14,11 +14,11 @@ from lossy_disk import Disk
 from needs import need
 from syscalls import Call, calls, order_is_broken, tracing
 
-from tintype.config.read import read
-from tintype.model.errors import TintypeError
-from tintype.service import check
-from tintype.stores.directories import MARK
-from tintype.testing.client import Client, serving
+from ferrotype.config.read import read
+from ferrotype.model.errors import FerrotypeError
+from ferrotype.service import check
+from ferrotype.stores.directories import MARK
+from ferrotype.testing.client import Client, serving
 
 #: What clients may know of an image: its data, b"" while it is queued, and its name.
 Known = dict[str, tuple[bytes, str]]
@@ -196,7 +196,7 @@ def test_a_power_cut_shows_a_flush_that_was_left_out(trace: Trace, name: str, pa
     for call in trace.calls[: fourth + 1]:
         if call.name != name or not call.path.endswith(path):
             disk.take(call)
-    with pytest.raises((AssertionError, TintypeError)):
+    with pytest.raises((AssertionError, FerrotypeError)):
         power_cut(trace, disk, None, 4)
 
 

@@ -1,4 +1,4 @@
-"""Starting, ending and changing one's mind: what ``tintype serve`` does when it is told to."""
+"""Starting, ending and changing one's mind: what ``ferrotype serve`` does when it is told to."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from crash_wire import PATCH, Running, Upload, eventually, grow_up, running, write_options
 
-from tintype.testing.process import free_port, served
+from ferrotype.testing.process import free_port, served
 
 MIB = 1024 * 1024
 
@@ -160,7 +160,7 @@ def test_another_worker_takes_the_place_of_one_that_was_killed(tmp_path: Path) -
 def test_without_options_it_says_where_it_is_and_three_things_to_try(tmp_path: Path) -> None:
     with served(tmp_path) as service:
         lines = service.log.read_text().splitlines()
-        home = tmp_path / "tintype"
+        home = tmp_path / "ferrotype"
         assert f"listens on {service.url}; images lie in {home}/images, records in {home}/" in lines[0]
         start = lines.index("Try:")
         assert start == 1
@@ -183,7 +183,7 @@ def test_it_does_not_listen_beyond_this_machine_without_authentication(
     done = serve(tmp_path, *arguments)
     assert done.returncode == code
     assert re.search(said, done.stderr)
-    assert not (tmp_path / "tintype").exists()
+    assert not (tmp_path / "ferrotype").exists()
 
 
 def test_it_listens_beyond_this_machine_when_told_so_in_so_many_words(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_it_listens_beyond_this_machine_when_told_so_in_so_many_words(tmp_path: 
 
 def serve(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tintype", "serve", "--port", str(free_port()), *arguments],
+        [sys.executable, "-m", "ferrotype", "serve", "--port", str(free_port()), *arguments],
         env=os.environ | {"XDG_DATA_HOME": str(home), "HOME": str(home)},
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from crash_wire import eventually, running, write_options
 
-from tintype.testing.process import served
+from ferrotype.testing.process import served
 
 #: Sends a signal to its own process as soon as a module is looked for, which is when it is imported.
 STOPPER = """
@@ -27,10 +27,10 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def tintype(tmp_path: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def ferrotype(tmp_path: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"XDG_DATA_HOME": str(tmp_path / "home")} | more
     return subprocess.run(
-        [sys.executable, "-m", "tintype", *words],
+        [sys.executable, "-m", "ferrotype", *words],
         env=environment,
         capture_output=True,
         text=True,
@@ -46,18 +46,18 @@ def stopping(tmp_path: Path, module: str, number: int) -> dict[str, str]:
     return {"PYTHONPATH": str(tmp_path / "stopper"), "AT": module, "SIGNAL": str(int(number))}
 
 
-@pytest.mark.parametrize("module", ["tintype.cli", "click", "tintype.config.read", "tintype.app", "uvicorn"])
+@pytest.mark.parametrize("module", ["ferrotype.cli", "click", "ferrotype.config.read", "ferrotype.app", "uvicorn"])
 def test_ctrl_c_while_the_service_starts_ends_it_without_a_word(tmp_path: Path, module: str) -> None:
-    done = tintype(tmp_path, "serve", "--port", "0", **stopping(tmp_path, module, signal.SIGINT))
+    done = ferrotype(tmp_path, "serve", "--port", "0", **stopping(tmp_path, module, signal.SIGINT))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_ctrl_c_while_another_command_is_imported_ends_it_without_a_word(tmp_path: Path) -> None:
-    done = tintype(tmp_path, "config", "check", **stopping(tmp_path, "click", signal.SIGINT))
+    done = ferrotype(tmp_path, "config", "check", **stopping(tmp_path, "click", signal.SIGINT))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-@pytest.mark.parametrize("module", ["tintype.cli", "tintype.app"])
+@pytest.mark.parametrize("module", ["ferrotype.cli", "ferrotype.app"])
 def test_a_sighup_while_the_service_starts_is_followed_when_it_has_started(tmp_path: Path, module: str) -> None:
     with served(tmp_path, environment=stopping(tmp_path, module, signal.SIGHUP)) as service:
         eventually(lambda: "the configuration was reloaded" in service.log.read_text(), say=service.log.read_text)
@@ -68,7 +68,7 @@ def test_a_closed_or_full_standard_output_does_not_keep_the_service_from_serving
     for number, output in enumerate((">&-", ">&- 2>/dev/full <&-", ">/dev/full")):
         log = tmp_path / f"{number}.log"
         (tmp_path / f"{number}.conf").write_text(f"[DEFAULT]\nlog_file = {log}\n")
-        words = f"exec {sys.executable} -m tintype serve --port 0 --config-file {tmp_path}/{number}.conf {output}"
+        words = f"exec {sys.executable} -m ferrotype serve --port 0 --config-file {tmp_path}/{number}.conf {output}"
         process = subprocess.Popen(
             ["sh", "-c", words],
             env=os.environ | {"XDG_DATA_HOME": str(tmp_path)},
@@ -108,11 +108,11 @@ def test_a_log_file_that_cannot_be_is_said_in_a_sentence_by_serve_and_by_config_
     file = tmp_path / "t.conf"
     write_options(file, f"sqlite:///{tmp_path}/t.sqlite", tmp_path / "objects", line)
     before = sorted(tmp_path.iterdir())
-    started = tintype(tmp_path, "serve", "--port", "0", "--config-file", str(file))
+    started = ferrotype(tmp_path, "serve", "--port", "0", "--config-file", str(file))
     assert started.returncode == 1 and started.stdout == ""
     assert started.stderr.startswith("The log cannot be written to ") and started.stderr.count("\n") == 1
     assert reason in started.stderr
-    checked = tintype(tmp_path, "config", "check", "--json", "--config-file", str(file))
+    checked = ferrotype(tmp_path, "config", "check", "--json", "--config-file", str(file))
     assert checked.returncode == 1 and json.loads(checked.stdout)["problems"] == [started.stderr.strip()]
     assert sorted(tmp_path.iterdir()) == before, "nothing is created"
 
@@ -124,11 +124,11 @@ def test_an_empty_database_is_said_in_a_sentence_and_left_as_it_is(
     file = tmp_path / "t.conf"
     write_options(file, database_url, tmp_path / "objects")
     before = sorted(tmp_path.iterdir())
-    done = tintype(tmp_path, *command, "--config-file", str(file))
+    done = ferrotype(tmp_path, *command, "--config-file", str(file))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "The database is empty. Run: tintype db sync\n"
+    assert done.stderr == "The database is empty. Run: ferrotype db sync\n"
     assert sorted(tmp_path.iterdir()) == before
-    assert tintype(tmp_path, "db", "version", "--config-file", str(file)).stdout.startswith("database: empty\n")
+    assert ferrotype(tmp_path, "db", "version", "--config-file", str(file)).stdout.startswith("database: empty\n")
 
 
 @pytest.mark.parametrize("command", [["serve", "--port", "0"], ["check"], ["db", "sync"], ["db", "version"]])
@@ -137,7 +137,7 @@ def test_a_database_that_is_not_there_is_said_with_its_address_and_without_its_p
 ) -> None:
     file = tmp_path / "t.conf"
     write_options(file, "postgresql://glance:secret@127.0.0.1:1/images", tmp_path / "objects")
-    done = tintype(tmp_path, *command, "--config-file", str(file))
+    done = ferrotype(tmp_path, *command, "--config-file", str(file))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("PostgreSQL: ") and done.stderr.count("\n") == 1
     assert "[database] connection says: postgresql://glance:***@127.0.0.1:1/images" in done.stderr
@@ -153,7 +153,7 @@ def test_the_first_line_says_who_may_call(tmp_path: Path) -> None:
 
 
 def test_remove_unknown_is_nothing_without_repair(tmp_path: Path) -> None:
-    done = tintype(tmp_path, "check", "--remove-unknown")
+    done = ferrotype(tmp_path, "check", "--remove-unknown")
     assert done.returncode == 2 and "--repair" in done.stderr
 
 

@@ -10,16 +10,16 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text, update
 
-from tintype.config.model import Database as DatabaseConfig
-from tintype.db import blobs, schema, workers
-from tintype.db import images as rows
-from tintype.db.connect import connect
-from tintype.db.engine import Database, Duplicate, Statement, now
-from tintype.db.tables import workers as leases
-from tintype.model.blob import Blob, Stored, is_object_name, object_name
-from tintype.model.errors import OverLimit
-from tintype.model.image import Image
-from tintype.model.quota import Quota
+from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.db import blobs, schema, workers
+from ferrotype.db import images as rows
+from ferrotype.db.connect import connect
+from ferrotype.db.engine import Database, Duplicate, Statement, now
+from ferrotype.db.tables import workers as leases
+from ferrotype.model.blob import Blob, Stored, is_object_name, object_name
+from ferrotype.model.errors import OverLimit
+from ferrotype.model.image import Image
+from ferrotype.model.quota import Quota
 
 IMAGE = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 #: As a lease: the worker lives, however slow the machine is. The other end is 1.

@@ -9,14 +9,14 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from tintype.config.model import Database as DatabaseConfig
-from tintype.db import images as rows
-from tintype.db import members, schema
-from tintype.db.connect import connect
-from tintype.db.engine import Database, Statement, Transaction
-from tintype.db.tables import image_members, image_properties, image_tags
-from tintype.model.errors import Conflict
-from tintype.model.image import Image, Location
+from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.db import images as rows
+from ferrotype.db import members, schema
+from ferrotype.db.connect import connect
+from ferrotype.db.engine import Database, Statement, Transaction
+from ferrotype.db.tables import image_members, image_properties, image_tags
+from ferrotype.model.errors import Conflict
+from ferrotype.model.image import Image, Location
 
 ID = "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11"
 IMAGE = Image(

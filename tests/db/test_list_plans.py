@@ -8,14 +8,14 @@ import asyncpg
 import msgspec
 from listing import Counting
 
-from tintype.config.model import Database as DatabaseConfig
-from tintype.db import images as rows
-from tintype.db import pages, schema
-from tintype.db.connect import connect
-from tintype.model.caller import Caller
-from tintype.model.image import Image
-from tintype.model.query import ImageQuery
-from tintype.rules.permit import scope
+from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.db import images as rows
+from ferrotype.db import pages, schema
+from ferrotype.db.connect import connect
+from ferrotype.model.caller import Caller
+from ferrotype.model.image import Image
+from ferrotype.model.query import ImageQuery
+from ferrotype.rules.permit import scope
 
 _FILL = (
     """INSERT INTO images (id, name, status, visibility, owner, protected, os_hidden, min_disk, min_ram, size,

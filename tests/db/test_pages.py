@@ -11,17 +11,17 @@ from listing import Counting, Shares, expected
 from msgspec.structs import replace
 from sqlalchemy import BigInteger, Text, bindparam, delete, update
 
-from tintype.config.model import Database as DatabaseConfig
-from tintype.db import images as rows
-from tintype.db import members, pages, schema
-from tintype.db.connect import connect
-from tintype.db.engine import Database, Statement
-from tintype.db.tables import image_members, image_properties, image_tags, images
-from tintype.model.caller import Caller
-from tintype.model.image import VISIBILITIES, Image
-from tintype.model.member import STATUSES
-from tintype.model.query import SORT_KEYS, Filter, ImageQuery
-from tintype.rules.permit import scope, sees
+from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.db import images as rows
+from ferrotype.db import members, pages, schema
+from ferrotype.db.connect import connect
+from ferrotype.db.engine import Database, Statement
+from ferrotype.db.tables import image_members, image_properties, image_tags, images
+from ferrotype.model.caller import Caller
+from ferrotype.model.image import VISIBILITIES, Image
+from ferrotype.model.member import STATUSES
+from ferrotype.model.query import SORT_KEYS, Filter, ImageQuery
+from ferrotype.rules.permit import scope, sees
 
 DIES = ("deleted", "pending_delete")
 _WIPE = [Statement(delete(table)) for table in (image_tags, image_properties, image_members, images)]

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import text
 from uploads import Held, uploading
 
-from tintype.config.model import Database as DatabaseConfig
-from tintype.db.connect import connect
-from tintype.db.engine import Database, DatabaseUnavailable, Locked, Statement
-from tintype.testing.client import OWNER, Reply, client
+from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.db.connect import connect
+from ferrotype.db.engine import Database, DatabaseUnavailable, Locked, Statement
+from ferrotype.testing.client import OWNER, Reply, client
 
 ONE = Statement(text("SELECT 1"))
 
@@ -219,7 +219,7 @@ def test_a_database_that_takes_no_changes_is_no_fault_of_ours(
         await connection.close()
 
     asyncio.run(switch("CREATE ROLE {0} LOGIN", "ALTER DATABASE {0} OWNER TO {0}"))
-    with client(tmp_path, database=configured(url.replace("//tintype@", f"//{name}@"))) as api:
+    with client(tmp_path, database=configured(url.replace("//ferrotype@", f"//{name}@"))) as api:
         image = api.image(caller=OWNER)
 
         def change() -> Reply:

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from tintype.config.model import Database
-from tintype.db import engine, migrate, schema
-from tintype.db.connect import connect
+from ferrotype.config.model import Database
+from ferrotype.db import engine, migrate, schema
+from ferrotype.db.connect import connect
 
 
 def configured(url: str) -> Database:
@@ -74,7 +74,7 @@ def test_a_database_that_is_up_to_date_is_left_alone(database_url: str) -> None:
 
 def test_a_postgresql_of_another_version_stops_the_start_with_what_to_do(postgres_server) -> None:
     config = configured(postgres_server.create_database())
-    with pytest.raises(schema.WrongSchema, match="tintype db sync"):
+    with pytest.raises(schema.WrongSchema, match="ferrotype db sync"):
         schema.check(config)
     schema.sync(config)
     schema.check(config)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tintype.config.model import Database
-from tintype.db.engine import DatabaseUnavailable, Locked
-from tintype.db.sqlite import SQLite
+from ferrotype.config.model import Database
+from ferrotype.db.engine import DatabaseUnavailable, Locked
+from ferrotype.db.sqlite import SQLite
 
 
 def two(tmp_path: Path, patience: float) -> tuple[SQLite, SQLite]:

@@ -9,10 +9,10 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from tintype.config.model import Database as DatabaseConfig
-from tintype.db import blobs, schema, workers
-from tintype.db.connect import connect
-from tintype.db.engine import Database, Statement
+from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.db import blobs, schema, workers
+from ferrotype.db.connect import connect
+from ferrotype.db.engine import Database, Statement
 
 #: Twenty thousand objects at rest, a few that are written or doomed, and workers of long ago.
 _FILL = (

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tintype.config.read import read
-from tintype.testing.keystone import PASSWORD, REGION, Keystone, Person
-from tintype.testing.process import Served, served
+from ferrotype.config.read import read
+from ferrotype.testing.keystone import PASSWORD, REGION, Keystone, Person
+from ferrotype.testing.process import Served, served
 
 SETTINGS = """
 [DEFAULT]

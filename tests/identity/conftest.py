@@ -6,7 +6,7 @@ import pytest
 from cloud import People
 from needs import need
 
-from tintype.testing.keystone import Keystone, keystone
+from ferrotype.testing.keystone import Keystone, keystone
 
 
 @pytest.fixture(scope="session")

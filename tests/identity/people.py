@@ -9,11 +9,11 @@ from typing import Any
 
 import bcrypt
 
-from tintype.config.model import Accounts
-from tintype.identity.accounts import Accounts as KnownAccounts
-from tintype.identity.tokens import hashed
-from tintype.testing.client import Client, Reply, config, serving
-from tintype.testing.process import Served, served
+from ferrotype.config.model import Accounts
+from ferrotype.identity.accounts import Accounts as KnownAccounts
+from ferrotype.identity.tokens import hashed
+from ferrotype.testing.client import Client, Reply, config, serving
+from ferrotype.testing.process import Served, served
 
 #: The cheapest that there is: tests wait for answers, not for bcrypt.
 COST = 4

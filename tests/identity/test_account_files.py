@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from people import ALICE, BOB, RITA, basic, bcrypted, htpasswd, known, rewritten, settings, standing_alone
 
-from tintype.identity.accounts import Account, Accounts, BrokenAccounts
-from tintype.identity.none import PROJECT
-from tintype.testing.process import served
+from ferrotype.identity.accounts import Account, Accounts, BrokenAccounts
+from ferrotype.identity.none import PROJECT
+from ferrotype.testing.process import served
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -91,7 +91,7 @@ def test_a_changed_file_counts_at_once_and_a_broken_one_not_at_all(tmp_path, cap
             broken()
             known(api).refresh()
             known(api).refresh()
-            assert [record.levelno for record in caplog.records if record.name == "tintype.identity"] == [
+            assert [record.levelno for record in caplog.records if record.name == "ferrotype.identity"] == [
                 logging.ERROR
             ]
             assert api.get("/v2/images", headers=basic("bob", "new")).status == 200
@@ -102,7 +102,7 @@ def test_a_changed_file_counts_at_once_and_a_broken_one_not_at_all(tmp_path, cap
 
 
 def test_the_running_service_looks_at_the_file_by_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr("tintype.app.REREAD", 0.05)
+    monkeypatch.setattr("ferrotype.app.REREAD", 0.05)
     with standing_alone(tmp_path, upkeep=True) as api:
         htpasswd(tmp_path / "users", {"zoe": "new"})
         end = time.monotonic() + 60

@@ -10,8 +10,8 @@ import bcrypt
 import pytest
 from people import ALICE, BOB, RITA, basic, htpasswd, known, serving_alone, standing_alone
 
-from tintype.config.model import Auth, Cors
-from tintype.identity.none import PROJECT
+from ferrotype.config.model import Auth, Cors
+from ferrotype.identity.none import PROJECT
 
 
 @pytest.fixture(scope="module")

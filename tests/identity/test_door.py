@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from people import ALICE, BOB, RITA, ROBOT, htpasswd, known, log_in, standing_alone, token_of
 
-from tintype.config.model import Server
-from tintype.db import logins
-from tintype.identity.accounts import Account
-from tintype.identity.none import PROJECT
-from tintype.identity.tokens import Signer, Token
-from tintype.model.times import SECOND
-from tintype.testing.client import config, serving
+from ferrotype.config.model import Server
+from ferrotype.db import logins
+from ferrotype.identity.accounts import Account
+from ferrotype.identity.none import PROJECT
+from ferrotype.identity.tokens import Signer, Token
+from ferrotype.model.times import SECOND
+from ferrotype.testing.client import config, serving
 
 BOBS = "pässwörd ☃"
 PUBLIC = "https://images.example.org:8443/under"

@@ -14,7 +14,7 @@ from keystoneauth1.session import Session
 from openstack.connection import Connection
 from people import LINES, ROBOT, serving_alone
 
-from tintype.testing.process import Served
+from ferrotype.testing.process import Served
 
 BOBS = LINES["bob:demo:member,reader"]
 DOMAINS = ("--os-user-domain-name", "Default", "--os-project-domain-name", "Default")

@@ -11,7 +11,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from openstack.connection import Connection
 
-from tintype.testing.process import Served
+from ferrotype.testing.process import Served
 
 
 @pytest.fixture(scope="module")

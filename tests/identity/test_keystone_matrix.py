@@ -7,7 +7,7 @@ from pathlib import Path
 from cloud import Keystone, People, service
 from matrix import CALLERS, Matrix
 
-from tintype.testing.process import Served
+from ferrotype.testing.process import Served
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "access.txt"
 ROLES = {

@@ -15,12 +15,12 @@ from cloud import PASSWORD, Keystone, People, configured
 from needs import need
 from pymemcache.client.base import Client
 
-from tintype.identity.facts import Facts, key_of
-from tintype.identity.keystone import Tokens
-from tintype.identity.memcached import Shared
-from tintype.model.caller import Caller
-from tintype.model.errors import Unauthenticated
-from tintype.testing.process import free_port
+from ferrotype.identity.facts import Facts, key_of
+from ferrotype.identity.keystone import Tokens
+from ferrotype.identity.memcached import Shared
+from ferrotype.model.caller import Caller
+from ferrotype.model.errors import Unauthenticated
+from ferrotype.testing.process import free_port
 
 
 @pytest.fixture

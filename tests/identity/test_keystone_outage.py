@@ -11,11 +11,11 @@ import pytest
 from cloud import Keystone, People, Person, ask, configured, service
 from needs import need
 
-from tintype.identity.keystone import Tokens
-from tintype.identity.limits import Registered
-from tintype.model.errors import Busy, Unauthenticated
-from tintype.testing.keystone import keystone
-from tintype.testing.process import Served
+from ferrotype.identity.keystone import Tokens
+from ferrotype.identity.limits import Registered
+from ferrotype.model.errors import Busy, Unauthenticated
+from ferrotype.testing.keystone import keystone
+from ferrotype.testing.process import Served
 
 PATIENCE = 2
 
@@ -139,7 +139,7 @@ def test_an_expired_token_passes_only_beside_a_token_of_a_service(
 def test_limits_that_were_known_go_on_and_unknown_ones_are_refused(
     people: People, identity: Keystone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tintype.identity.limits.FRESH", 0.1)
+    monkeypatch.setattr("ferrotype.identity.limits.FRESH", 0.1)
     endpoint = identity.image_endpoint("http://127.0.0.1:1")
     identity.register_limit("image_count_total", 7)
     config = configured(identity, tmp_path, endpoint=endpoint, default="use_keystone_limits = true").unified_limits

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from cloud import LOGIN, PASSWORD, Keystone, People, ask, configured, service
 
-from tintype.identity.facts import MOST_KEPT, MOST_REFUSED, Facts, Kept, could_be_token
-from tintype.identity.keystone import Tokens
-from tintype.model.caller import Caller
-from tintype.model.errors import Unauthenticated
-from tintype.testing.process import Served
+from ferrotype.identity.facts import MOST_KEPT, MOST_REFUSED, Facts, Kept, could_be_token
+from ferrotype.identity.keystone import Tokens
+from ferrotype.model.caller import Caller
+from ferrotype.model.errors import Unauthenticated
+from ferrotype.testing.process import Served
 
 
 @pytest.fixture(scope="module")

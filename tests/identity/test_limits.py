@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cloud import Keystone, People, configured
 
-from tintype.testing.client import OCTETS, Client, config, person, serving
+from ferrotype.testing.client import OCTETS, Client, config, person, serving
 
 MIB = 1 << 20
 AT_ONCE = 64
@@ -46,7 +46,7 @@ def api(
     identity: Keystone, endpoint: str, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Client]:
     """A service on each database that asks Keystone for limits; a change counts almost at once."""
-    monkeypatch.setattr("tintype.identity.limits.FRESH", 0.05)
+    monkeypatch.setattr("ferrotype.identity.limits.FRESH", 0.05)
     settings = configured(identity, tmp_path / "settings", endpoint=endpoint, default="use_keystone_limits = true")
     with serving(config(tmp_path, database_url=database_url, unified_limits=settings.unified_limits)) as api:
         yield api

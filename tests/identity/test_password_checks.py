@@ -8,10 +8,10 @@ import bcrypt
 import pytest
 from people import bcrypted
 
-from tintype.identity import basic as passwords
-from tintype.identity.accounts import Account
-from tintype.model.errors import Busy
-from tintype.offload import Crew
+from ferrotype.identity import basic as passwords
+from ferrotype.identity.accounts import Account
+from ferrotype.model.errors import Busy
+from ferrotype.offload import Crew
 
 
 @pytest.fixture

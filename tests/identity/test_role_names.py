@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tintype.identity.facts import facts_from
-from tintype.testing.client import client
+from ferrotype.identity.facts import facts_from
+from ferrotype.testing.client import client
 
 DOMAIN = {"id": "default"}
 

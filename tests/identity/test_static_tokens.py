@@ -9,10 +9,10 @@ from openstack import exceptions
 from openstack.connection import Connection
 from people import BOB, ROBOT, basic, htpasswd, known, rewritten, serving_alone, settings, standing_alone
 
-from tintype.identity.accounts import Accounts, BrokenAccounts
-from tintype.identity.tokens import hashed
-from tintype.testing.client import client
-from tintype.testing.process import Served
+from ferrotype.identity.accounts import Accounts, BrokenAccounts
+from ferrotype.identity.tokens import hashed
+from ferrotype.testing.client import client
+from ferrotype.testing.process import Served
 
 HASH = hashed(ROBOT)
 

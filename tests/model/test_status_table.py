@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 from msgspec.structs import replace
 
-from tintype.model.errors import Conflict
-from tintype.model.image import NEXT, Image, Location, move
+from ferrotype.model.errors import Conflict
+from ferrotype.model.image import NEXT, Image, Location, move
 
 # IMG-STM-01..14
 MAY = {

@@ -25,8 +25,8 @@ from list_model import Query, page
 from walk_records import ABE, ADMIN, ANN, BOB, EVERYBODY, MAX, MIA, SAM, Record, Sent, Who, ranged
 from walk_service import LIMITS, OPTIONS, Service, now
 
-from tintype.testing.callers_process import Account, served_to_callers
-from tintype.testing.client import OCTETS, PATCH, Reply
+from ferrotype.testing.callers_process import Account, served_to_callers
+from ferrotype.testing.client import OCTETS, PATCH, Reply
 
 OLD_PATCH = PATCH.replace("v2.1", "v2.0")
 STEPS = 40

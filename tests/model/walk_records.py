@@ -25,7 +25,7 @@ RESERVED = ("location", "deleted", "deleted_at")
 
 @dataclass(frozen=True)
 class Who:
-    """A caller. The token is what ``tintype.testing.callers_process`` understands."""
+    """A caller. The token is what ``ferrotype.testing.callers_process`` understands."""
 
     user: str
     project: str | None

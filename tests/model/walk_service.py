@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import note
 from walk_records import ADMIN, BYTES, CAP, IMAGES, MEMBERS, MIB, PROPERTIES, TAGS, Who
 
-from tintype.testing.callers_process import Account, Asker
-from tintype.testing.client import PATCH, Reply
+from ferrotype.testing.callers_process import Account, Asker
+from ferrotype.testing.client import PATCH, Reply
 
 OPTIONS = f"""
 image_tag_quota = {TAGS}

@@ -1,4 +1,4 @@
-"""oslo.policy's own tools know our rules by the namespace ``tintype``."""
+"""oslo.policy's own tools know our rules by the namespace ``ferrotype``."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tintype.rules import defaults
+from ferrotype.rules import defaults
 
 BIN = Path(sys.executable).parent
 
@@ -18,7 +18,7 @@ def said(*command):
 
 
 def test_the_sample_generator_shows_every_rule():
-    sample = said("oslopolicy-sample-generator", "--namespace", "tintype")
+    sample = said("oslopolicy-sample-generator", "--namespace", "ferrotype")
     for name, default in defaults.DEFAULTS.items():
         assert f'#"{name}": "{default.text}"' in sample
     assert "# DELETE  /v2/images/{image_id}" in sample
@@ -33,7 +33,7 @@ def policy(tmp_path):
 
 def test_the_policy_generator_merges_a_deployments_rules(policy):
     merged = said(
-        "oslopolicy-policy-generator", "--namespace", "tintype", "--config-file", f"{policy}/glance-api.conf"
+        "oslopolicy-policy-generator", "--namespace", "ferrotype", "--config-file", f"{policy}/glance-api.conf"
     )
     assert '"delete_image": "!"' in merged
     assert '"modify_image": "role:admin or' in merged
@@ -42,7 +42,7 @@ def test_the_policy_generator_merges_a_deployments_rules(policy):
 def test_the_checker_judges_a_token_by_a_generated_file(policy):
     generated = policy / "all.yaml"
     generated.write_text(
-        said("oslopolicy-policy-generator", "--namespace", "tintype", "--config-file", f"{policy}/glance-api.conf")
+        said("oslopolicy-policy-generator", "--namespace", "ferrotype", "--config-file", f"{policy}/glance-api.conf")
     )
     access = policy / "access.json"
     access.write_text('{"token": {"roles": [{"name": "reader"}], "project": {"id": "p"}, "user": {"id": "u"}}}')

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from oslo_config import cfg
 from oslo_policy import policy
 
-from tintype.model.image import Image
-from tintype.rules import defaults
-from tintype.rules.policy import PolicyError, compiled, nearest
-from tintype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, person
+from ferrotype.model.image import Image
+from ferrotype.rules import defaults
+from ferrotype.rules.policy import PolicyError, compiled, nearest
+from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, person
 
 IMAGE = Image(id="i", owner="p1", visibility="shared", name="n", properties={"team": "a"}, protected=True)
 

@@ -4,8 +4,8 @@ import tracemalloc
 
 import pytest
 
-from tintype.rules.protection import OPERATIONS, ProtectionError, protection
-from tintype.testing.client import ADMIN, OWNER, READER, STRANGER, person
+from ferrotype.rules.protection import OPERATIONS, ProtectionError, protection
+from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, person
 
 FILE = """
 [^secret_]

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tintype.config.model import Api, Formats, Limits
-from tintype.model.caller import Caller
-from tintype.model.errors import Forbidden, Invalid, OverLimit
-from tintype.model.image import BASE_ATTRIBUTES, Image
-from tintype.model.patch import Operation, Patch
-from tintype.rules import limits, review
-from tintype.rules.schemas import Schemas
+from ferrotype.config.model import Api, Formats, Limits
+from ferrotype.model.caller import Caller
+from ferrotype.model.errors import Forbidden, Invalid, OverLimit
+from ferrotype.model.image import BASE_ATTRIBUTES, Image
+from ferrotype.model.patch import Operation, Patch
+from ferrotype.rules import limits, review
+from ferrotype.rules.schemas import Schemas
 
 SCHEMAS = Schemas(Formats(), Api())
 CALLER = Caller(user="u", project="p1", roles=frozenset({"member", "reader"}))

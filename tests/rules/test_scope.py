@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from listing import belongs
 
-from tintype.model.caller import Caller
-from tintype.model.image import VISIBILITIES, Image
-from tintype.model.member import STATUSES
-from tintype.model.query import Branch, ImageQuery
-from tintype.rules.permit import scope, sees
+from ferrotype.model.caller import Caller
+from ferrotype.model.image import VISIBILITIES, Image
+from ferrotype.model.member import STATUSES
+from ferrotype.model.query import Branch, ImageQuery
+from ferrotype.rules.permit import scope, sees
 
 PROJECTS = ("p1", "p2", None)
 CALLERS = [Caller(project=project, is_admin=admin) for project in PROJECTS for admin in (False, True)]

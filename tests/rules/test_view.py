@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tintype.config.model import Api
-from tintype.model.caller import Caller
-from tintype.model.image import Image, Location
-from tintype.rules.view import View
+from ferrotype.config.model import Api
+from ferrotype.model.caller import Caller
+from ferrotype.model.image import Image, Location
+from ferrotype.rules.view import View
 
 ANYBODY = Caller(user="u", project="p1", roles=frozenset({"member", "reader"}))
 ADMIN = replace(ANYBODY, is_admin=True)

@@ -1,4 +1,4 @@
-"""``tintype check``: every kind of difference is found, and mended where that is safe."""
+"""``ferrotype check``: every kind of difference is found, and mended where that is safe."""
 
 import asyncio
 import shutil
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from uploads import Held, ask, blob_of, file_of, ledger, settled, tell, tidy, upload, uploading
 
-from tintype.config.model import Api, Limits
-from tintype.service.check import differences
-from tintype.testing.client import OWNER, Client, client
+from ferrotype.config.model import Api, Limits
+from ferrotype.service.check import differences
+from ferrotype.testing.client import OWNER, Client, client
 
 OBJECT = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff-0123abcd"
 
@@ -165,7 +165,7 @@ def test_a_directory_that_is_away_is_told_once_and_nothing_of_it_is_missing(
     if instead != "nothing":
         (tmp_path / "fast").mkdir()
     if instead == "another's":
-        (tmp_path / "fast" / ".tintype").write_text("5e35d5b1c0a84bb5a35a3d5b2a0f7f00")
+        (tmp_path / "fast" / ".ferrotype").write_text("5e35d5b1c0a84bb5a35a3d5b2a0f7f00")
         (tmp_path / "fast" / f"{images[0]['id']}-0123abcd").write_bytes(b"theirs")
     for repair in (False, True):
         (told,) = api.run(differences(api.application.svc, repair, remove_unknown=repair))

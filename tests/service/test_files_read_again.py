@@ -3,9 +3,9 @@
 import logging
 from dataclasses import replace
 
-from tintype.config.model import Accounts, Auth, Logging, Policy
-from tintype.identity.tokens import hashed
-from tintype.testing.client import client, config, serving
+from ferrotype.config.model import Accounts, Auth, Logging, Policy
+from ferrotype.identity.tokens import hashed
+from ferrotype.testing.client import client, config, serving
 
 
 def test_a_token_is_void_although_the_policies_cannot_be_read(tmp_path):
@@ -32,6 +32,6 @@ def test_after_sighup_the_log_is_as_detailed_as_the_files_say(tmp_path, caplog):
         running = api.application.svc.config
         for level, told in (("INFO", False), ("DEBUG", True)):
             api.application.reload(replace(running, logging=Logging(level)))
-            logging.getLogger("tintype.app").debug("a detail")
+            logging.getLogger("ferrotype.app").debug("a detail")
             assert ("a detail" in caplog.text) is told  # CFA-04
             caplog.clear()

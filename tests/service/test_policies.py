@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from tintype.config.model import Policy, Protections
-from tintype.model.image import Image
-from tintype.service.policies import BrokenPolicy, Policies
-from tintype.testing.client import ADMIN, OWNER, READER, STRANGER, client, person
+from ferrotype.config.model import Policy, Protections
+from ferrotype.model.image import Image
+from ferrotype.service.policies import BrokenPolicy, Policies
+from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, client, person
 
 IMAGE = Image(id="i", owner="p1", visibility="private")
 
@@ -175,7 +175,7 @@ def test_a_rule_that_the_protections_ask_for_cannot_be_taken_away(tmp_path, capl
             assert (shown.status, listed.status) == (200, 200)
             # PROP-10, SEC-76: without the rule those before stay in force
             assert ("a" in shown.json) == ("a" in listed.json["images"][0]) == ("!" not in text)
-            told = [r.getMessage() for r in caplog.records if r.name == "tintype.policy" and r.levelname == "ERROR"]
+            told = [r.getMessage() for r in caplog.records if r.name == "ferrotype.policy" and r.levelname == "ERROR"]
             assert ["'mine'" in line and "stay in force" in line for line in told] == [True] * ("mine" not in text)
 
 

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 import pytest
 from needs import need
 
-from tintype.service.process import identity, is_gone
+from ferrotype.service.process import identity, is_gone
 
 PR_SET_NAME = 15
 
 #: Tells of each process that is named whether it is gone, as nobody, to whom those of others are hidden.
 HIDDEN = """
 import os, sys
-from tintype.service.process import is_gone
+from ferrotype.service.process import is_gone
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from uploads import ask, copy, file_of, settled, tell, tidy
 
-from tintype.config.model import Api, Limits
-from tintype.db import scrub
-from tintype.service.scrub import scrub_deleted
-from tintype.testing.client import OWNER, Client, client
+from ferrotype.config.model import Api, Limits
+from ferrotype.db import scrub
+from ferrotype.service.scrub import scrub_deleted
+from ferrotype.testing.client import OWNER, Client, client
 
 HOUR = 3600
 

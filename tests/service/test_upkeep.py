@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from uploads import Held, ask, copy, file_of, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
-from tintype.config.model import Api, Limits
-from tintype.model.errors import Busy
-from tintype.service import upkeep
-from tintype.service.lease import SLOTS
-from tintype.service.process import identity, is_gone
-from tintype.service.undo import undoing
-from tintype.testing.client import OWNER, Client, client
+from ferrotype.config.model import Api, Limits
+from ferrotype.model.errors import Busy
+from ferrotype.service import upkeep
+from ferrotype.service.lease import SLOTS
+from ferrotype.service.process import identity, is_gone
+from ferrotype.service.undo import undoing
+from ferrotype.testing.client import OWNER, Client, client
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_node_takes_so_many_transfers_and_no_more(tmp_path: Path) -> None:
 
 def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RENEW", "REGAIN"):  # It is found again when the test says so.
-        monkeypatch.setattr(f"tintype.app.{name}", 10**6)
+        monkeypatch.setattr(f"ferrotype.app.{name}", 10**6)
     with client(tmp_path) as api:
         lease, image = api.application.svc.lease, api.image()
         lease.lost = True

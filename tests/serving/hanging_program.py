@@ -1,13 +1,13 @@
-"""``tintype`` with a file system that hangs as long as there is the file that HANG names."""
+"""``ferrotype`` with a file system that hangs as long as there is the file that HANG names."""
 
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from tintype.__main__ import main
-from tintype.stores.file import FileDriver
-from tintype.stores.store import DRIVERS
+from ferrotype.__main__ import main
+from ferrotype.stores.file import FileDriver
+from ferrotype.stores.store import DRIVERS
 
 
 def as_ever() -> None:

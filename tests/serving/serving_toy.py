@@ -1,6 +1,6 @@
 """A small ASGI application, a server for it in a thread, and a client that can send anything.
 
-Run as a program, it is served by ``tintype.serve``: see ``test_processes.py``.
+Run as a program, it is served by ``ferrotype.serve``: see ``test_processes.py``.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ from urllib.parse import parse_qs
 import uvicorn
 import uvloop
 
-from tintype.serve import serve
-from tintype.stores.driver import LocalFile
-from tintype.web.http import SENDFILE
-from tintype.web.protocol import Limits, ShortFile, protocol_class
+from ferrotype.serve import serve
+from ferrotype.stores.driver import LocalFile
+from ferrotype.web.http import SENDFILE
+from ferrotype.web.protocol import Limits, ShortFile, protocol_class
 
 #: Seconds: how long a wait may take that ends at once when all is well, on however slow a machine.
 GENEROUS = 60.0

@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 from serving_toy import PATIENT, Client, Running, eventually, running
 
-from tintype.web.exchange import BODY_PATIENCE, BODY_SLICE, LARGE_BODY
+from ferrotype.web.exchange import BODY_PATIENCE, BODY_SLICE, LARGE_BODY
 
 
 @pytest.fixture(scope="module")

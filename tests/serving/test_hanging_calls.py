@@ -4,8 +4,8 @@ import threading
 import time
 from pathlib import Path
 
-from tintype.testing.callers_process import Asker
-from tintype.testing.process import served
+from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.process import served
 
 
 def test_a_worker_ends_in_order_while_a_read_hangs(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from serving_toy import eventually
 
-from tintype.testing.callers_process import Account, Asker, served_to_callers
-from tintype.testing.client import PATCH
-from tintype.testing.process import Served
+from ferrotype.testing.callers_process import Account, Asker, served_to_callers
+from ferrotype.testing.client import PATCH
+from ferrotype.testing.process import Served
 
 TOKEN = "ann.p1.member-reader"
 MIB = 1 << 20

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tintype.config.read import read
-from tintype.db import schema
-from tintype.testing.callers_process import Asker
-from tintype.testing.process import Served, served
+from ferrotype.config.read import read
+from ferrotype.db import schema
+from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.process import Served, served
 
 SETTINGS = """
 [DEFAULT]
@@ -99,7 +99,7 @@ def test_debug_is_followed_by_workers_that_come_later_too(service: Served, tmp_p
         )
         with socket.create_connection(("127.0.0.1", service.port)) as connection:
             connection.sendall(f"{head}Content-Length: 9\r\n\r\nno".encode())
-        return said(service, " DEBUG tintype.") > 0
+        return said(service, " DEBUG ferrotype.") > 0
 
     assert not break_off()
     configure(tmp_path, "first", "workers = 2\ndebug = true")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tintype.serve import supervisor
+from ferrotype.serve import supervisor
 
 
 def no_processes_left() -> int:

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import pytest
 from mounts import mounted
 
-from tintype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreFull, StoreUnavailable
-from tintype.offload import Crew
-from tintype.stores.directories import MARK
-from tintype.stores.driver import Health
-from tintype.stores.file import FileDriver
-from tintype.testing.store_suite import CHECKS, NAMES, Check, name_of, source
+from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreFull, StoreUnavailable
+from ferrotype.offload import Crew
+from ferrotype.stores.directories import MARK
+from ferrotype.stores.driver import Health
+from ferrotype.stores.file import FileDriver
+from ferrotype.testing.store_suite import CHECKS, NAMES, Check, name_of, source
 
 MIB = 1 << 20
 NAME = NAMES[0]

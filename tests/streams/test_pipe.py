@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uploads import qcow2
 
-from tintype.model.blob import Stored
-from tintype.model.errors import ContentRefused, Invalid, OverLimit, StoreFull
-from tintype.offload import Crew
-from tintype.streams.inspect import Findings, verdict
-from tintype.streams.pipe import BATCH, Batch, Checks, transfer
+from ferrotype.model.blob import Stored
+from ferrotype.model.errors import ContentRefused, Invalid, OverLimit, StoreFull
+from ferrotype.offload import Crew
+from ferrotype.streams.inspect import Findings, verdict
+from ferrotype.streams.pipe import BATCH, Batch, Checks, transfer
 
 MIB = 1 << 20
 
@@ -381,9 +381,9 @@ def test_transfers_that_wait_for_memory_have_read_one_chunk_each_and_no_more() -
 PROGRAM = """
 import asyncio, resource, sys
 from pathlib import Path
-from tintype.offload import Crew
-from tintype.streams.pipe import Checks, transfer
-from tintype.stores.file import FileDriver
+from ferrotype.offload import Crew
+from ferrotype.streams.pipe import Checks, transfer
+from ferrotype.stores.file import FileDriver
 
 async def enough(*_): pass
 

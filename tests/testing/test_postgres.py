@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from needs import need
 
-from tintype.testing.postgres import Server, postgres
+from ferrotype.testing.postgres import Server, postgres
 
 
 def ask(url: str, statement: str) -> str:

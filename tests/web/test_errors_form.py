@@ -2,8 +2,8 @@
 
 import pytest
 
-from tintype.web.errors import refusal
-from tintype.web.http import Request
+from ferrotype.web.errors import refusal
+from ferrotype.web.http import Request
 
 PLAIN, PAGE, DOCUMENT = "text/plain; charset=UTF-8", "text/html; charset=UTF-8", "application/json"
 

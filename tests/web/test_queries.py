@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tintype.config.model import Api
-from tintype.model.errors import Invalid
-from tintype.model.query import SORT_KEYS, Filter, ImageQuery
-from tintype.web import http, queries
+from ferrotype.config.model import Api
+from ferrotype.model.errors import Invalid
+from ferrotype.model.query import SORT_KEYS, Filter, ImageQuery
+from ferrotype.web import http, queries
 
 API = Api()
 DAY = 86_400_000_000

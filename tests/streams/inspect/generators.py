@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-from tintype.streams.inspect import Findings, Inspector
-from tintype.streams.inspect.vhdx import (
+from ferrotype.streams.inspect import Findings, Inspector
+from ferrotype.streams.inspect.vhdx import (
     BLOCKS,
     DISK_SIZE,
     FILE_PARAMETERS,

@@ -6,7 +6,7 @@ from generators import GOOD, MIB, combined, cut, descriptor, inspect, iso, mbr, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tintype.streams.inspect import Inspector
+from ferrotype.streams.inspect import Inspector
 
 IMAGES = {
     **GOOD,

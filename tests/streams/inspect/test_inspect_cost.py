@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 from generators import GOOD, MIB, descriptor, inspect, quick, stream_vmdk, vhdx, vmdk
 
-from tintype.streams.inspect import Inspector
-from tintype.streams.inspect.inspector import examine
-from tintype.streams.inspect.records import Data, Format
+from ferrotype.streams.inspect import Inspector
+from ferrotype.streams.inspect.inspector import examine
+from ferrotype.streams.inspect.records import Data, Format
 
 GIB = 1024
 WORST = {
@@ -55,7 +55,9 @@ def test_the_worst_header_takes_less_than_50_ms_and_8_mib(name: str) -> None:
 
 
 def test_the_gate_needs_nothing_that_is_slow_to_import() -> None:
-    code = "import sys, tintype.streams.inspect; print('oslo_utils' in sys.modules or 'cryptography' in sys.modules)"
+    code = (
+        "import sys, ferrotype.streams.inspect; print('oslo_utils' in sys.modules or 'cryptography' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
@@ -63,6 +65,6 @@ def test_a_reader_that_stumbles_counts_against_the_bytes(monkeypatch: pytest.Mon
     def stumble(data: Data) -> bool:
         raise IndexError("out of range")
 
-    monkeypatch.setattr("tintype.streams.inspect.inspector.FORMATS", (Format("odd", stumble, len),))
+    monkeypatch.setattr("ferrotype.streams.inspect.inspector.FORMATS", (Format("odd", stumble, len),))
     findings = examine(Data(size=3, head=b"abc", tail=b"", regions={}))
     assert [(failure.format, failure.check) for failure in findings.failures] == [("odd", "unreadable")]

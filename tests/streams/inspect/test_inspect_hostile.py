@@ -22,9 +22,9 @@ from generators import (
     vmdk,
 )
 
-from tintype.model.errors import ContentRefused
-from tintype.streams.inspect import Findings, verdict
-from tintype.streams.inspect.records import LARGEST
+from ferrotype.model.errors import ContentRefused
+from ferrotype.streams.inspect import Findings, verdict
+from ferrotype.streams.inspect.records import LARGEST
 
 EMPTY_QCOW2 = qcow2(length=512, refcounts_at=0, refcount_clusters=0, l1_at=0, l1_entries=0)
 

@@ -6,7 +6,7 @@ import pytest
 from generators import GOOD, combined, inspect, iso, mbr, partition, qcow2, qed, quick, stream_vmdk
 from inspect_reference import names, reference, unsafe
 
-from tintype.streams.inspect import Findings
+from ferrotype.streams.inspect import Findings
 
 SUBJECTS = {
     **GOOD,

@@ -11,8 +11,8 @@ from generators import GOOD, combined, in_bytes, inspect, iso, mbr, partition, p
 from inspect_reference import names, reference, unsafe
 from needs import need
 
-from tintype.model.errors import ContentRefused
-from tintype.streams.inspect import verdict
+from ferrotype.model.errors import ContentRefused
+from ferrotype.streams.inspect import verdict
 
 #: name -> (format of qemu-img, options, ours)
 MADE: dict[str, tuple[str, list[str], str]] = {
@@ -141,7 +141,7 @@ def test_a_qed_of_qemu_img_is_refused(tmp_path: Path) -> None:
 def test_an_encrypted_volume_of_qemu_img_is_known_and_passes_as_raw(tmp_path: Path) -> None:
     # IMP-115, SEC-13
     path = tmp_path / "volume"
-    secret = ["--object", "secret,id=key,data=tintype"]
+    secret = ["--object", "secret,id=key,data=ferrotype"]
     command = ["create", "-q", *secret, "-f", "luks", "-o", "key-secret=key,iter-time=10", path, "1M"]
     for _ in range(30):  # It times its own hashing and gives up, one time in ten, where clocks are coarse.
         try:

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from generators import GOOD, MIB, in_bytes, inspect, mbr, partition, qcow2
 
-from tintype.model.errors import ContentRefused
-from tintype.streams.inspect import Failure, Findings, verdict
+from ferrotype.model.errors import ContentRefused
+from ferrotype.streams.inspect import Failure, Findings, verdict
 
 SIZE = 12345
 NULL = None

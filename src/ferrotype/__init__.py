@@ -1,0 +1,3 @@
+"""Ferrotype: an OpenStack Image service."""
+
+__version__ = "0.1.0"

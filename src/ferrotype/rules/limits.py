@@ -1,0 +1,35 @@
+"""Is there room? Asked on numbers that were already fetched."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ferrotype.config.model import Limits
+from ferrotype.model.errors import OverLimit
+
+
+def _within(count: int, limit: int, what: str) -> None:
+    if 0 <= limit < count:
+        raise OverLimit(f"An image may have at most {limit} {what}; this would be {count}.")
+
+
+def tags_fit(before: Collection[str], after: Collection[str], limits: Limits) -> None:
+    """Raise OverLimit when a new tag makes the tags too many; keeping and removing is always fine."""
+    if set(after) - set(before):
+        _within(len(set(after)), limits.image_tag_quota, "tags")
+
+
+def properties_fit(before: Mapping[str, Any], after: Mapping[str, Any], limits: Limits) -> None:
+    """Raise OverLimit when a new name makes the properties too many; changing and removing is always fine."""
+    if after.keys() - before.keys():
+        _within(len(after), limits.image_property_quota, "properties")
+
+
+def members_fit(count: int, limits: Limits) -> None:
+    """Raise OverLimit when there would be too many members."""
+    _within(count, limits.image_member_quota, "members")
+
+
+def size_fits(size: int, limits: Limits) -> None:
+    """Raise OverLimit when an announced size is larger than any image may be."""
+    if size > limits.image_size_cap:
+        raise OverLimit(f"An image may have at most {limits.image_size_cap} bytes; {size} were announced.")

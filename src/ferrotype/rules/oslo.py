@@ -1,0 +1,44 @@
+"""Our rules for oslo.policy's own tools: sample and policy generators, and the checker.
+
+    oslopolicy-sample-generator --namespace ferrotype
+    oslopolicy-policy-generator --namespace ferrotype --config-file glance-api.conf
+
+The service itself does not use oslo.policy; install ``ferrotype[policy-tools]`` to have the tools.
+"""
+
+import sys
+from typing import Any
+
+from ferrotype.rules.defaults import DEFAULTS
+
+
+def list_rules() -> list[Any]:
+    """Return every rule as oslo.policy documents it."""
+    from oslo_policy import policy
+
+    rules: list[Any] = []
+    for name, default in DEFAULTS.items():
+        if not default.calls:
+            rules.append(policy.RuleDefault(name, default.text, description=default.guards))
+            continue
+        operations: list[Any] = [
+            dict(zip(("method", "path"), call.split(" ", 1), strict=True)) for call in default.calls
+        ]
+        rules.append(
+            policy.DocumentedRuleDefault(name, default.text, default.guards, operations, scope_types=["project"])
+        )
+    return rules
+
+
+def enforcer() -> Any:
+    """Return an oslo.policy enforcer of our rules and of the files that the command line names."""
+    from oslo_config import cfg
+    from oslo_policy import policy
+
+    conf = cfg.ConfigOpts()
+    arguments = [part for part in sys.argv[1:] if not part.startswith("--namespace") and part != "ferrotype"]
+    known = [part for at, part in enumerate(arguments) if "--config-" in part or "--config-" in arguments[at - 1]]
+    conf(known, project="ferrotype")
+    made = policy.Enforcer(conf)
+    made.register_defaults(list_rules())
+    return made

@@ -1,0 +1,111 @@
+"""Which additional properties may a caller create, read, update and delete?
+
+A deployment's file has sections whose names are regular expressions, searched in the property's name from the
+top; the first that matches decides, and what none matches nobody may touch. Each section says for each of the
+four operations who may: roles, or the name of one policy rule; ``@`` is everybody, ``!`` nobody.
+"""
+
+import configparser
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Literal, NamedTuple
+
+from ferrotype.model.caller import Caller
+
+Operation = Literal["create", "read", "update", "delete"]
+OPERATIONS: tuple[Operation, ...] = ("create", "read", "update", "delete")
+
+#: Most characters of a property's name.
+NAME_LENGTH = 255
+
+#: Tells whether a caller passes a policy rule, by its name.
+Passes = Callable[[Caller, str], bool]
+
+
+class ProtectionError(Exception):
+    """A protection file cannot be understood. The text names the section and says what is wrong."""
+
+
+class _Section(NamedTuple):
+    pattern: re.Pattern[str]
+    #: operation -> roles or one rule's name; None for everybody
+    allowed: Mapping[Operation, frozenset[str] | None]
+
+
+class Protection:
+    """The sections of one file. ``passes`` is given when they name policy rules instead of roles."""
+
+    def __init__(self, sections: tuple[_Section, ...], passes: Passes | None):
+        self._sections = sections
+        named = (rules for section in sections for rules in section.allowed.values() if rules)
+        #: the policy rules that it asks for
+        self.rules = frozenset[str]().union(*named) if passes else frozenset[str]()
+        self._passes = passes
+        self._found: dict[str, _Section | None] = {}
+
+    def unreadable(self, caller: Caller, names: Collection[str]) -> list[str]:
+        """Return those of the properties that do not exist for the caller."""
+        return [name for name in names if not self.allows(caller, "read", name)]
+
+    def allows(self, caller: Caller, operation: Operation, name: str) -> bool:
+        """Tell whether the caller may do this to the property of this name."""
+        section = self._section(name)
+        if section is None:
+            return False
+        allowed = section.allowed[operation]
+        if allowed is None:
+            return True
+        if self._passes is not None:
+            return any(self._passes(caller, rule) for rule in allowed)
+        return not allowed.isdisjoint(caller.roles) or not allowed.isdisjoint(caller.service_roles)
+
+    def _section(self, name: str) -> _Section | None:
+        if name not in self._found:
+            if len(name) > NAME_LENGTH:  # Only a query has such a name; no image does.
+                return None
+            if len(self._found) > 10_000:  # Names come from users: remember some, never all of them.
+                self._found.clear()
+            self._found[name] = next((each for each in self._sections if each.pattern.search(name)), None)
+        return self._found[name]
+
+
+def protection(text: str, passes: Passes | None, rules: Collection[str] = ()) -> Protection:
+    """Return the protection that a file's text describes; raise ProtectionError where it is wrong.
+
+    With ``passes`` the values are names of policy rules, which must be among ``rules``; else they are roles.
+    """
+    parser = configparser.RawConfigParser(delimiters=("=", ":"), interpolation=None)
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise ProtectionError(f"The property protections cannot be read: {error}") from error
+    sections = []
+    for name in parser.sections():
+        if name.startswith("os_glance"):  # Those are the service's own, whatever the file says.
+            continue
+        try:
+            pattern = re.compile(name)
+        except re.error as error:
+            raise ProtectionError(f"Section [{name}] is not a regular expression: {error}.") from error
+        allowed = {each: _allowed(name, each, parser[name].get(each), passes, rules) for each in OPERATIONS}
+        sections.append(_Section(pattern, allowed))
+    return Protection(tuple(sections), passes)
+
+
+def _allowed(
+    section: str, operation: Operation, value: str | None, passes: Passes | None, rules: Collection[str]
+) -> frozenset[str] | None:
+    if value is None:
+        raise ProtectionError(f"Section [{section}] must say who may {operation}; ! is nobody, @ is everybody.")
+    names = {part.strip().lower() if passes is None else part.strip() for part in value.split(",")} - {""}
+    if names >= {"@", "!"}:
+        raise ProtectionError(f"Section [{section}] says both @ and ! for {operation}.")
+    if "@" in names:
+        return None
+    names -= {"!"}
+    if passes is not None:
+        if len(names) > 1:
+            raise ProtectionError(f"Section [{section}] must name one policy rule for {operation}.")
+        if unknown := names - set(rules):
+            raise ProtectionError(f"Section [{section}] names a policy rule that does not exist: {unknown.pop()}.")
+    return frozenset(names)

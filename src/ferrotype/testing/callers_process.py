@@ -1,0 +1,179 @@
+"""The real service as processes of its own, whose callers are who their tokens say: nobody is asked.
+
+    with served_to_callers(tmp_path, workers=2) as service, Asker(service.port) as ask:
+        made = ask("POST", "/v2/images", "ann.p1.member-reader", json={"name": "first"})
+
+A token is ``user.project.role-role``; without a project ``user..role``. Supervisor, workers, protocol, database and
+stores are those of ``ferrotype serve``; who calls is handed in here, because no option of the product can say it.
+"""
+
+import asyncio
+import http.client
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import click
+import msgspec
+
+from ferrotype import app, serve
+from ferrotype.config.model import Config
+from ferrotype.config.read import read
+from ferrotype.db import schema
+from ferrotype.model.caller import Caller
+from ferrotype.model.errors import Unauthenticated
+from ferrotype.service.check import Difference, differences
+from ferrotype.testing.client import Reply
+from ferrotype.testing.process import Served, served
+
+
+async def identify(headers: Mapping[str, str]) -> Caller:
+    """Return the caller whom the token describes."""
+    user, _, rest = headers.get("x-auth-token", "").partition(".")
+    project, dot, roles = rest.rpartition(".")
+    if not dot:
+        raise Unauthenticated("The token is missing, or nobody has it.")
+    return Caller(user=user, project=project or None, roles=frozenset(roles.split("-")))
+
+
+class FixedLimits:
+    """The limits that every project has, in the place of Keystone's."""
+
+    def __init__(self, limits: Mapping[str, int]):
+        self._limits = MappingProxyType(dict(limits))
+
+    async def of(self, project: str | None) -> Mapping[str, int]:
+        """Return the limits by resource."""
+        return self._limits
+
+
+def _build(limits: Mapping[str, int]) -> Callable[[Config], Awaitable[app.Application]]:
+    async def build(config: Config) -> app.Application:
+        application = await app.build(config, identify)
+        if limits:
+            application.svc.unified_limits = FixedLimits(limits)
+        return application
+
+    return build
+
+
+@click.command()
+@click.option("--config-file", "file", type=click.Path(path_type=Path), required=True)
+@click.option("--port", type=int, required=True)
+@click.option("--workers", type=int, default=1)
+@click.option("--limit", "limits", multiple=True, metavar="RESOURCE=N")
+def main(file: Path, port: int, workers: int, limits: tuple[str, ...]) -> None:
+    """Serve in the foreground."""
+    import logging
+
+    logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
+    overrides = {"bind_port": port, "workers": workers}
+    config = read([file], [], overrides)
+    schema.check(config.database)
+    found = {name: int(value) for name, _, value in (limit.partition("=") for limit in limits)}
+
+    def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
+        return app.following(running, read([file], [], overrides))
+
+    sys.exit(serve.serve(config, reload_config, _build(found), lambda url: None))
+
+
+@contextmanager
+def served_to_callers(
+    directory: Path,
+    database_url: str | None = None,
+    *,
+    workers: int = 1,
+    options: str = "",
+    limits: Mapping[str, int] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Served]:
+    """Run the service with two file stores, ``fast`` (the default) and ``cheap``, on SQLite or the database named.
+
+    ``options`` are lines for the section DEFAULT; with ``limits`` projects are counted as Keystone would have it.
+    """
+    url = database_url or f"sqlite:///{directory}/t.sqlite"
+    file = directory / "ferrotype.conf"
+    file.write_text(
+        f"[DEFAULT]\nenabled_backends = fast:file, cheap:file\n{options}\n[database]\nconnection = {url}\n"
+        f"[glance_store]\ndefault_backend = fast\n[fast]\nfilesystem_store_datadir = {directory}/fast\n"
+        f"[cheap]\nfilesystem_store_datadir = {directory}/cheap\n"
+    )
+    schema.sync(read([file], [], {}).database)
+    words = ["--config-file", str(file), "--workers", str(workers)]
+    for name, value in (limits or {}).items():
+        words += ["--limit", f"{name}={value}"]
+    with served(directory, *words, program=["ferrotype.testing.callers_process"], environment=environment) as service:
+        yield service
+
+
+class Account:
+    """Looks into ledger, stores and counters of a running service, as ``ferrotype check`` does."""
+
+    def __init__(self, directory: Path):
+        self._config = read([directory / "ferrotype.conf"], [], {})
+        self._runner = asyncio.Runner()
+        self._application = self._runner.run(app.build(self._config))
+
+    def differences(self) -> list[Difference]:
+        """Return every difference there is."""
+        return self._runner.run(differences(self._application.svc, repair=False))
+
+    def close(self) -> None:
+        """Leave."""
+        self._runner.run(self._application.svc.db.close())
+        self._application.svc.crew.close()
+        self._runner.close()
+
+
+class Asker:
+    """One keep-alive connection. Each call is a request by the caller whom ``token`` describes."""
+
+    def __init__(self, port: int, timeout: float = 60):
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+
+    def __enter__(self) -> "Asker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def socket(self) -> socket.socket:
+        """The connection's socket, once there was a request."""
+        found: socket.socket = self._connection.sock
+        return found
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        token: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+        json: Any = msgspec.UNSET,
+    ) -> Reply:
+        """Ask. A body that is no bytes is sent chunked."""
+        sent = {"X-Auth-Token": token} if token else {}
+        if json is not msgspec.UNSET:
+            body = msgspec.json.encode(json)
+        chunked = body is not None and not isinstance(body, bytes)
+        if chunked:
+            sent["Transfer-Encoding"] = "chunked"
+        self._connection.request(method, path, body, sent | dict(headers or {}), encode_chunked=chunked)
+        answer = self._connection.getresponse()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return Reply(answer.status, found, answer.read())
+
+
+if __name__ == "__main__":
+    main()

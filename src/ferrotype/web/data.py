@@ -1,0 +1,67 @@
+"""/v2/images/{image_id}/file"""
+
+import re
+
+from ferrotype.model.errors import Invalid
+from ferrotype.service import data
+from ferrotype.web import ranges
+from ferrotype.web.errors import HTTPRefusal
+from ferrotype.web.http import NO_CONTENT, FileResponse, Request, Response
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+
+
+async def upload(request: Request) -> Response:
+    """PUT /v2/images/{image_id}/file"""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/octet-stream":
+        raise HTTPRefusal(415, "The content type of image data must be application/octet-stream.")
+    announced = _announced(request)
+    store_id = request.headers.get("x-image-meta-store")
+    image_id = request.params["image_id"]
+    await data.upload(request.svc, request.caller, image_id, request.stream(), announced, store_id)
+    return Response(NO_CONTENT)
+
+
+def _announced(request: Request) -> int | None:
+    """Return the size that the client announces; None where it is not known."""
+    stated = request.headers.get("x-openstack-image-size")
+    if stated is None:
+        return int(request.headers.get("content-length", "0")) or None
+    if not _INTEGER.fullmatch(stated) or len(stated) > 40:
+        raise Invalid(f"'X-OpenStack-Image-Size' must be an integer; got '{stated[:32]}'.")
+    if int(stated) < 0:  # It would be booked as room that others may use.
+        raise Invalid("'X-OpenStack-Image-Size' must not be negative.")
+    return int(stated) or None
+
+
+async def download(request: Request) -> Response:
+    """GET /v2/images/{image_id}/file"""
+    prefer = dict(request.query()).get("prefer")
+    wanted = data.preferred(request.svc, prefer) if prefer is not None and prefer.strip(", ") else ()
+    image, file = await data.download(request.svc, request.caller, request.params["image_id"], wanted)
+    if file is None:
+        return Response(NO_CONTENT)
+    try:
+        etag = ranges.etag_of(image)
+        headers = [("content-type", "application/octet-stream"), ("accept-ranges", "bytes")]
+        if etag:
+            headers.append(("etag", etag))
+        if image.checksum:
+            headers.append(("content-md5", image.checksum))
+        # Somebody may have put a page into it: a browser keeps it and does not open it.
+        headers += [("x-content-type-options", "nosniff"), ("content-disposition", "attachment")]
+        if ranges.precondition_failed(request, etag):
+            raise HTTPRefusal(412, "The data of the image are not those that If-Match names.")
+        if ranges.not_modified(request, etag):
+            file.close()
+            return Response(304, b"", [("etag", etag or "")])
+        part = ranges.part(request, file.size, etag)
+        if part is None:
+            return FileResponse(200, file, 0, file.size, headers)
+        offset, count = part
+        headers.append(("content-range", f"bytes {offset}-{offset + count - 1}/{file.size}"))
+        return FileResponse(206, file, offset, count, headers)
+    except BaseException:  # Nobody will send it: close it, and let the refusal through.
+        file.close()
+        raise

@@ -1,0 +1,161 @@
+"""Errors -> statuses and bodies. The one place that knows both."""
+
+import html
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from ferrotype.db.engine import DatabaseUnavailable, Locked
+from ferrotype.model import errors
+from ferrotype.web.http import BodyTooLarge, Request, Response
+
+log = logging.getLogger("ferrotype.web")
+
+#: The most specific class that matches decides.
+STATUSES: dict[type[Exception], int] = {
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Gone: 410,
+    errors.Invalid: 400,
+    errors.BadRange: 416,
+    errors.OverLimit: 413,
+    errors.ContentRefused: 415,
+    errors.Busy: 503,
+    errors.BlobNotFound: 503,
+    errors.BlobDamaged: 503,
+    errors.StoreFull: 413,
+    errors.StoreDenied: 503,
+    errors.StoreReadOnly: 410,
+    errors.StoreUnavailable: 503,
+    errors.StoreError: 503,
+    DatabaseUnavailable: 503,
+    BodyTooLarge: 413,
+}
+
+#: What users are told of a store's failure; the log has the rest.
+_STORE_TEXTS: dict[type[Exception], str] = {
+    errors.StoreFull: "The store has no room for the data.",
+    errors.StoreDenied: "The store does not let the service write or read at present.",
+    errors.StoreReadOnly: "Error in store configuration. Adding images to store is disabled.",
+    errors.BlobNotFound: "The data of the image cannot be read at present.",
+    errors.BlobDamaged: "The data of the image cannot be read at present.",
+    errors.StoreUnavailable: "The store cannot be used at present.",
+    errors.StoreError: "The store cannot be used at present.",
+    Locked: "Another change is under way and does not end; please repeat the request.",
+    DatabaseUnavailable: "The service cannot reach its database at present; please repeat the request.",
+}
+
+
+#: Makes an answer of request, status, text and headers.
+Refuse = Callable[[Request, int, str, tuple[tuple[str, str], ...]], Response]
+
+
+class HTTPRefusal(Exception):
+    """A refusal that only HTTP has: wrong method, wrong media type, a head that is too large."""
+
+    def __init__(self, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()):
+        super().__init__(text)
+        self.status, self.text, self.headers = status, text, headers
+
+
+def response_to(error: Exception, request: Request, refuse: Refuse | None = None) -> Response:
+    """Return the answer to a request that failed, and log what an operator has to know.
+
+    ``refuse`` words it, where that is not the Image API's way.
+    """
+    refuse = refuse or refusal
+    if isinstance(error, HTTPRefusal):
+        return refuse(request, error.status, error.text, error.headers)
+    status = _looked_up(STATUSES, error)
+    if status is None:
+        log.error("%s %s failed", request.method, request.scope["raw_path"][:256].decode("latin-1"), exc_info=error)
+        return refuse(request, 500, "The server failed to answer this request. It has been logged.", ())
+    text = _looked_up(_STORE_TEXTS, error) or str(error)
+    headers: list[tuple[str, str]] = []
+    if status == 503:
+        headers.append(("retry-after", str(getattr(error, "retry_after", 5))))
+    if status == 401 and (challenge := getattr(error, "challenge", None)):
+        headers.append(("www-authenticate", challenge))
+    elif status == 401 and (uri := request.svc.config.auth.www_authenticate_uri):
+        headers.append(("www-authenticate", f'Keystone uri="{uri}"'))
+    if isinstance(error, errors.BadRange):
+        headers.append(("content-range", f"bytes */{error.size}"))
+    if isinstance(error, errors.StoreError):
+        log.error("Store %s: %s (request %s)", error.store or "?", error, request.id)
+    if isinstance(error, DatabaseUnavailable):
+        log.error("The database is not available: %s (request %s)", error, request.id)
+    return refuse(request, status, text, tuple(headers))
+
+
+def _looked_up(table: dict[type[Exception], Any], error: Exception) -> Any:
+    return next((table[kind] for kind in type(error).__mro__ if kind in table), None)
+
+
+def refusal(request: Request, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    """Return an error in the form that the client's Accept header asks for."""
+    phrase = reason(status)
+    title = f"{status} {phrase}"
+    match _form(request.headers.get("accept")):
+        case "html":
+            shown = html.escape(text, quote=False)
+            body = (
+                f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n"
+                f"  <h1>{title}</h1>\n  {shown}<br /><br />\n\n\n </body>\n</html>"
+            ).encode()
+            kind = "text/html; charset=UTF-8"
+        case "json":
+            body = msgspec.json.encode({"message": text, "code": title, "title": phrase})
+            kind = "application/json"
+        case _:
+            body = f"{title}\n\n{text}\n".encode()
+            kind = "text/plain; charset=UTF-8"
+    return Response(status, body, [("content-type", kind), ("x-content-type-options", "nosniff"), *headers])
+
+
+def reason(status: int) -> str:
+    """Return what a status is called."""
+    if status == 413:
+        return "Request Entity Too Large"
+    if status == 416:
+        return "Request Range Not Satisfiable"
+    return HTTPStatus(status).phrase
+
+
+def _form(accept: str | None) -> str:
+    """Return html, json or plain: the first that is acceptable with the best quality, in that order."""
+    if accept is None or not accept.strip():
+        return "plain"
+    try:
+        wanted = [_media_range(part) for part in accept.split(",") if part.strip()]
+    except ValueError:
+        return "html"
+    page, document = _quality(wanted, "text/html"), _quality(wanted, "application/json")
+    if page > 0 and page >= document:
+        return "html"
+    return "json" if document > 0 else "plain"
+
+
+def _media_range(part: str) -> tuple[str, float]:
+    name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise ValueError(name)
+    quality = 1.0
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            quality = float(value)
+    return name, quality
+
+
+def _quality(wanted: list[tuple[str, float]], kind: str) -> float:
+    """Return how much a kind is wanted: the most specific range that matches says it."""
+    for pattern in (kind, kind.split("/")[0] + "/*", "*/*"):
+        found = [quality for name, quality in wanted if name == pattern]
+        if found:
+            return max(found)
+    return 0.0

@@ -1,0 +1,24 @@
+"""/healthcheck: whether this node should be given requests"""
+
+import html
+
+import msgspec
+
+from ferrotype.web.http import Request, Response
+
+
+async def check(request: Request) -> Response:
+    """Answer OK, or 503 while the operator's file says that this node is out of service."""
+    disabled = request.svc.config.server.healthcheck_disable_file
+    down = disabled is not None and disabled.exists()
+    reason, status = ("DISABLED BY FILE", 503) if down else ("OK", 200)
+    if request.method == "HEAD":
+        return Response(503 if down else 204)
+    accept = request.headers.get("accept", "")
+    if "application/json" in accept:
+        body = msgspec.json.format(msgspec.json.encode({"detailed": False, "reasons": [reason]}), indent=4)
+        return Response(status, body, [("content-type", "application/json")])
+    if "text/html" in accept:
+        table = f"<html><body><table><tr><td>{html.escape(reason)}</td></tr></table></body></html>"
+        return Response(status, table.encode(), [("content-type", "text/html; charset=UTF-8")])
+    return Response(status, reason.encode(), [("content-type", "text/plain; charset=UTF-8")])

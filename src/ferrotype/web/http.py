@@ -1,0 +1,128 @@
+"""A request as handlers see it, and what they answer."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from ferrotype.model.caller import Caller
+from ferrotype.model.errors import Invalid
+from ferrotype.service.core import Service
+from ferrotype.stores.driver import LocalFile
+
+#: The message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
+SENDFILE = "ferrotype.sendfile"
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class BodyBroken(Invalid):
+    """The client stopped sending before its request was complete."""
+
+
+class BodyTooLarge(Exception):
+    """The body is larger than a document of this API can be. ``limit`` is in bytes."""
+
+    def __init__(self, limit: int):
+        super().__init__(f"The request body must have at most {limit} bytes.")
+        self.limit = limit
+
+
+class Request:
+    """One request. ``params`` are what the route's path holds in place of its names."""
+
+    __slots__ = ("_receive", "base", "caller", "headers", "id", "method", "params", "scope", "svc")
+
+    def __init__(self, svc: Service, scope: Scope, receive: Receive, headers: Mapping[str, str], request_id: str):
+        self.svc = svc
+        self.scope = scope
+        self._receive = receive
+        self.headers = headers
+        self.id = request_id
+        self.method: str = scope["method"]
+        self.caller: Caller = Caller()
+        self.params: dict[str, str] = {}
+        #: scheme, host and mount prefix by which the client reached us
+        self.base = ""
+
+    def query(self) -> list[tuple[str, str]]:
+        """Return the query's pairs in order, decoded; raise Invalid where it is not UTF-8."""
+        raw: bytes = self.scope["query_string"]
+        if not raw:
+            return []
+        try:
+            return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
+        except ValueError:
+            raise Invalid("The query string must be URL-encoded UTF-8 of at most 1000 parameters.") from None
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes; raise BodyBroken when the client goes before its end."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise BodyBroken("The connection ended before the whole body had come.")
+            if body := message.get("body", b""):
+                yield body
+            more = message.get("more_body", False)
+
+    @property
+    def may_have_body(self) -> bool:
+        """Whether the head announces a body; a chunked one may still turn out empty."""
+        return self.headers.get("content-length", "0").strip("0") != "" or "transfer-encoding" in self.headers
+
+    async def has_body(self) -> bool:
+        """Tell whether there is at least one byte of body. Nothing more than that is read."""
+        if not self.may_have_body:
+            return False
+        if "transfer-encoding" not in self.headers:
+            return True
+        async for _ in self.stream():
+            return True
+        return False
+
+    async def body(self, limit: int | None = None) -> bytes:
+        """Return the whole body of a document; raise BodyTooLarge beyond the limit, else the configured one."""
+        limit = limit or self.svc.config.server.max_json_body
+        parts, size = [], 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > limit:
+                raise BodyTooLarge(limit)
+            parts.append(chunk)
+        return b"".join(parts)
+
+
+class Response:
+    """What a handler answers: a status, a body that is ready, headers in lower case."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int = 200, body: bytes = b"", headers: Iterable[tuple[str, str]] = ()):
+        self.status = status
+        self.body = body
+        self.headers: list[tuple[str, str]] = list(headers)
+
+
+class FileResponse(Response):
+    """A part of an open file. It is closed when it was sent, or could not be."""
+
+    __slots__ = ("count", "file", "offset")
+
+    def __init__(self, status: int, file: LocalFile, offset: int, count: int, headers: Iterable[tuple[str, str]]):
+        super().__init__(status, b"", headers)
+        self.file, self.offset, self.count = file, offset, count
+
+
+def json_response(document: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """Return a document as JSON."""
+    return Response(status, _encode(document), [("content-type", "application/json"), *headers])
+
+
+NO_CONTENT = 204
+Handler = Callable[[Request], Awaitable[Response]]

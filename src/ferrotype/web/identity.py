@@ -1,0 +1,374 @@
+"""The door for clients that insist on an Identity service: /identity/v3 and /v3, where there is no Keystone.
+
+As much of Identity v3 as it takes to log in, to find the Image service in a catalog, and to look up a project or a
+user by name. Nothing can be changed here: the accounts are the operator's files.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from ferrotype.identity.accounts import DEFAULT_PROJECT, DOMAIN, Account, project_name
+from ferrotype.identity.none import PROJECT
+from ferrotype.identity.tokens import Token
+from ferrotype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from ferrotype.model.times import SECOND
+from ferrotype.service.login import Login
+from ferrotype.web.errors import HTTPRefusal, reason, response_to
+from ferrotype.web.http import NO_CONTENT, Request, Response, json_response
+
+T = TypeVar("T")
+
+#: Bytes of the largest request to log in.
+LARGEST = 64 * 1024
+#: What the catalog calls the one region there is.
+REGION = "RegionOne"
+
+_DOMAIN = {"id": DOMAIN, "name": "Default"}
+_MEDIA_TYPE = {"base": "application/json", "type": "application/vnd.openstack.identity-v3+json"}
+_METHODS = frozenset({"password", "token"})
+
+
+class _Domain(Struct):
+    id: str | None = None
+    name: str | None = None
+
+
+class _User(Struct):
+    id: str | None = None
+    name: str | None = None
+    domain: _Domain | None = None
+    password: str = ""
+
+
+class _Password(Struct):
+    user: _User
+
+
+class _EarlierToken(Struct):
+    id: str
+
+
+class _Identity(Struct):
+    methods: list[str]
+    password: _Password | None = None
+    token: _EarlierToken | None = None
+
+
+class _Project(Struct):
+    id: str | None = None
+    name: str | None = None
+    domain: _Domain | None = None
+
+
+class _Auth(Struct):
+    identity: _Identity
+    scope: Any = None
+
+
+class _LogIn(Struct):
+    auth: _Auth
+
+
+class Door:
+    """Answers what is asked below /identity and /v3."""
+
+    def __init__(self, login: Login):
+        self._login = login
+        self._routes: Mapping[str, Mapping[str, Callable[[Request], Awaitable[Response]]]] = {
+            "auth/tokens": {"POST": self._log_in, "GET": self._show_token, "DELETE": self._revoke_token},
+            "auth/catalog": {"GET": self._catalog},
+            "auth/projects": {"GET": self._own_projects},
+            "auth/domains": {"GET": self._domains},
+            "users/{id}/projects": {"GET": self._own_projects},
+            "projects": {"GET": self._projects},
+            "projects/{id}": {"GET": self._project},
+            "users": {"GET": self._users},
+            "users/{id}": {"GET": self._user},
+            "domains": {"GET": self._domains},
+            "domains/{id}": {"GET": self._domain},
+        }
+
+    async def answer(
+        self, request: Request, segments: list[str], known: Callable[[Request], Awaitable[None]]
+    ) -> Response:
+        """Answer a request in Identity's own form, errors too. ``known`` puts the caller into the request."""
+        try:
+            return await self._answer(request, [each for each in segments if each], known)
+        except Unauthenticated as error:
+            challenge = f'Keystone uri="{_base(request)}/identity/v3"'
+            return _refusal(request, 401, str(error), (("www-authenticate", challenge),))
+        except Exception as error:
+            return response_to(error, request, _refusal)
+
+    async def _answer(
+        self, request: Request, segments: list[str], known: Callable[[Request], Awaitable[None]]
+    ) -> Response:
+        mount = "/v3" if segments[0] == "v3" else "/identity/v3"
+        if segments == ["identity"]:
+            return json_response({"versions": {"values": [_version(request, mount)]}}, 300)
+        below = segments[1:] if mount == "/v3" else segments[2:]
+        if mount == "/identity/v3" and segments[1] != "v3":
+            raise NotFound("There is nothing at this path.")
+        if not below:
+            return json_response({"version": _version(request, mount)})
+        if below[0] in ("projects", "users", "domains") and len(below) > 1:
+            request.params = {"id": below[1]}
+            below[1] = "{id}"
+        methods = self._routes.get("/".join(below))
+        if methods is None:
+            raise NotFound("There is nothing at this path.")
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            raise HTTPRefusal(405, "This path does not know the method.", (("allow", ", ".join(methods)),))
+        if handler != self._log_in:
+            await known(request)
+            if request.caller.anonymous:
+                raise Unauthenticated("A token is needed.")
+        return await handler(request)
+
+    async def _log_in(self, request: Request) -> Response:
+        """POST /v3/auth/tokens"""
+        asked = _read(await request.body(LARGEST), _LogIn).auth
+        account, before = await self._proved(asked.identity)
+        scoped = _scoped(asked.scope, account)
+        request.caller = account.caller(scoped)
+        text, token = self._login.issue(account, scoped, tuple(asked.identity.methods), before)
+        document = _token(request, account, token)
+        return json_response({"token": document}, 201, [("x-subject-token", text), ("vary", "X-Auth-Token")])
+
+    async def _proved(self, identity: _Identity) -> tuple[Account, Token | None]:
+        """Return the account that every named method proves, and the token where one was shown."""
+        if not identity.methods or not _METHODS.issuperset(identity.methods):
+            raise Unauthenticated("The methods of this service are password and token.")
+        account, before = None, None
+        if "password" in identity.methods:
+            if identity.password is None:
+                raise Invalid("The method password needs 'password' beside 'methods'.")
+            account = await self._by_password(identity.password.user)
+        if "token" in identity.methods:
+            if identity.token is None:
+                raise Invalid("The method token needs 'token' beside 'methods'.")
+            holder, before = await self._login.by_token(identity.token.id)
+            if account and account != holder:
+                raise Unauthenticated("The password and the token belong to different users.")
+            account = holder
+        if account is None:
+            raise RuntimeError("a method of logging in proved nobody")
+        return account, before
+
+    async def _by_password(self, user: _User) -> Account:
+        name = user.id or user.name
+        if not name:
+            raise Invalid("'user' must have an id, or a name and a domain.")
+        # A user of another domain takes as long as one who does not exist.
+        return await self._login.by_password(name if _ours(user.domain) else "", user.password)
+
+    async def _show_token(self, request: Request) -> Response:
+        """GET /v3/auth/tokens"""
+        account, token = await self._subject(request)
+        document = _token(request, account, token)
+        if any(name == "nocatalog" for name, _ in request.query()):
+            document.pop("catalog", None)
+        headers = [("x-subject-token", request.headers["x-subject-token"]), ("vary", "X-Auth-Token")]
+        return json_response({"token": document}, headers=headers)
+
+    async def _revoke_token(self, request: Request) -> Response:
+        """DELETE /v3/auth/tokens"""
+        _, token = await self._subject(request)
+        await self._login.revoke(token)
+        return Response(NO_CONTENT)
+
+    async def _subject(self, request: Request) -> tuple[Account, Token]:
+        """Return whom a request asks about, who must be the caller unless that is an administrator."""
+        try:
+            account, token = await self._login.by_token(request.headers.get("x-subject-token", ""))
+        except Unauthenticated:
+            raise NotFound("There is no such token.") from None
+        if token is None:
+            raise NotFound("This token was handed out by the operator, not by a log-in.")
+        if account.name != request.caller.user and not request.caller.is_admin:
+            raise Forbidden("This token is somebody else's.")
+        return account, token
+
+    async def _catalog(self, request: Request) -> Response:
+        """GET /v3/auth/catalog"""
+        if request.caller.project is None:
+            raise Forbidden("A token without a project has no catalog.")
+        return _listed(request, "catalog", _catalog(request))
+
+    async def _own_projects(self, request: Request) -> Response:
+        """GET /v3/auth/projects, GET /v3/users/{id}/projects"""
+        account = self._account(request.params.get("id", request.caller.user or ""), request)
+        return _listed(request, "projects", [_project(account.project)])
+
+    async def _projects(self, request: Request) -> Response:
+        """GET /v3/projects"""
+        _administrators_only(request)
+        found = [_project(id_) for id_ in self._login.accounts.projects()]
+        return _listed(request, "projects", _filtered(request, found))
+
+    async def _project(self, request: Request) -> Response:
+        """GET /v3/projects/{id}"""
+        wanted, caller = request.params["id"], request.caller
+        if wanted != caller.project and not caller.is_admin:
+            raise Forbidden("This is not your project.")
+        if wanted not in self._login.accounts.projects():
+            raise NotFound(f"No project found with ID {wanted[:64]}.")
+        return json_response({"project": _project(wanted)})
+
+    async def _users(self, request: Request) -> Response:
+        """GET /v3/users"""
+        _administrators_only(request)
+        found = [_user(account) for account in self._login.accounts.everybody()]
+        return _listed(request, "users", _filtered(request, found))
+
+    async def _user(self, request: Request) -> Response:
+        """GET /v3/users/{id}"""
+        return json_response({"user": _user(self._account(request.params["id"], request))})
+
+    def _account(self, name: str, request: Request) -> Account:
+        """Return an account that the caller may see: their own, or any for an administrator."""
+        if name != request.caller.user and not request.caller.is_admin:
+            raise Forbidden("This is somebody else.")
+        account = self._login.accounts.named(name)
+        if account is None:
+            raise NotFound(f"No user found with ID {name[:64]}.")
+        return account
+
+    async def _domains(self, request: Request) -> Response:
+        """GET /v3/domains, GET /v3/auth/domains"""
+        return _listed(request, "domains", _filtered(request, [{**_DOMAIN, "enabled": True}]))
+
+    async def _domain(self, request: Request) -> Response:
+        """GET /v3/domains/{id}"""
+        if request.params["id"] != DOMAIN:
+            raise NotFound(f"No domain found with ID {request.params['id'][:64]}.")
+        return json_response({"domain": {**_DOMAIN, "enabled": True}})
+
+
+def _administrators_only(request: Request) -> None:
+    """Raise Forbidden: a client that may not look a name up takes it for an id then, and a list would tell it no."""
+    if not request.caller.is_admin:
+        raise Forbidden("Only an administrator may see all of them; show one by its id.")
+
+
+def _refusal(request: Request, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    """Return an error as Identity words it."""
+    error = {"code": status, "message": text, "title": reason(status)}
+    return json_response({"error": error}, status, headers)
+
+
+def _read(raw: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"The body is no request to log in: {error}") from None
+
+
+def _ours(domain: _Domain | None) -> bool:
+    """Tell whether this is the only domain there is. A client that names none means that one."""
+    return domain is None or (domain.id in (None, DOMAIN) and (domain.name or "default").lower() == "default")
+
+
+def _scoped(scope: Any, account: Account) -> bool:
+    """Tell whether the new token is for the account's project; raise Unauthenticated when it is for another."""
+    if scope is None:  # Identity takes the user's own project then.
+        return True
+    if scope == "unscoped" or (isinstance(scope, dict) and list(scope) == ["unscoped"]):
+        return False
+    if isinstance(scope, dict) and list(scope) == ["project"]:
+        try:
+            project = msgspec.convert(scope["project"], _Project)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"The scope's project cannot be read: {error}") from None
+        wanted = PROJECT if project.name == DEFAULT_PROJECT and project.id is None else project.id or project.name
+        if wanted == account.project and _ours(project.domain):
+            return True
+    raise Unauthenticated("The user has no role there.")
+
+
+def _base(request: Request) -> str:
+    return (request.svc.config.server.public_endpoint or request.base).rstrip("/")
+
+
+def _version(request: Request, mount: str) -> dict[str, Any]:
+    return {
+        "id": "v3.14",
+        "status": "stable",
+        "updated": "2020-04-07T00:00:00Z",
+        "links": [{"rel": "self", "href": f"{_base(request)}{mount}/"}],
+        "media-types": [_MEDIA_TYPE],
+    }
+
+
+def _token(request: Request, account: Account, token: Token) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "methods": token.methods,
+        "user": {"id": account.name, "name": account.name, "domain": _DOMAIN, "password_expires_at": None},
+        "audit_ids": [token.id],
+        "issued_at": _moment(token.issued_at),
+        "expires_at": _moment(token.expires_at),
+    }
+    if token.project is not None:
+        document |= {
+            "project": {"id": token.project, "name": project_name(token.project), "domain": _DOMAIN},
+            "is_domain": False,
+            "roles": [{"id": role, "name": role} for role in account.roles],
+            "catalog": _catalog(request),
+        }
+    return document
+
+
+def _moment(micros: int) -> str:
+    return datetime.fromtimestamp(micros / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _catalog(request: Request) -> list[dict[str, Any]]:
+    """Return the two services. Clients put the version behind the address themselves."""
+    base = _base(request)
+    return [_service("image", "glance", base), _service("identity", "keystone", f"{base}/identity")]
+
+
+def _service(kind: str, name: str, url: str) -> dict[str, Any]:
+    place = {"url": url, "region": REGION, "region_id": REGION}
+    endpoints = [
+        {"id": _id(f"{kind} {interface}"), "interface": interface, **place}
+        for interface in ("public", "internal", "admin")
+    ]
+    return {"id": _id(kind), "type": kind, "name": name, "endpoints": endpoints}
+
+
+def _id(of: str) -> str:
+    """Return an id that is the same wherever it is made."""
+    return hashlib.sha256(of.encode()).hexdigest()[:32]
+
+
+def _project(id_: str) -> dict[str, Any]:
+    return {
+        "id": id_, "name": project_name(id_), "domain_id": DOMAIN, "parent_id": DOMAIN, "enabled": True,
+        "is_domain": False, "description": "", "tags": [], "options": {},
+    }  # fmt: skip
+
+
+def _user(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.name, "name": account.name, "domain_id": DOMAIN, "enabled": True,
+        "default_project_id": account.project, "password_expires_at": None, "options": {},
+    }  # fmt: skip
+
+
+def _filtered(request: Request, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what has the name and the domain that the query asks for."""
+    wanted = {name: value for name, value in request.query() if name in ("name", "domain_id")}
+    return [each for each in found if all(each.get(name, value) == value for name, value in wanted.items())]
+
+
+def _listed(request: Request, name: str, found: list[dict[str, Any]]) -> Response:
+    path = request.scope["raw_path"].decode("latin-1")
+    links = {"self": f"{_base(request)}{path}", "next": None, "previous": None}
+    return json_response({name: found, "links": links})

@@ -1,0 +1,23 @@
+"""/v2/schemas: the documents that describe documents"""
+
+from ferrotype.web.http import Request, Response, json_response
+
+
+async def image(request: Request) -> Response:
+    """GET /v2/schemas/image"""
+    return json_response(request.svc.schemas.image)
+
+
+async def images(request: Request) -> Response:
+    """GET /v2/schemas/images"""
+    return json_response(request.svc.schemas.images)
+
+
+async def member(request: Request) -> Response:
+    """GET /v2/schemas/member"""
+    return json_response(request.svc.schemas.member)
+
+
+async def members(request: Request) -> Response:
+    """GET /v2/schemas/members"""
+    return json_response(request.svc.schemas.members)

@@ -1,3 +1,0 @@
-"""Tintype: an OpenStack Image service."""
-
-__version__ = "0.1.0"

@@ -1,0 +1,106 @@
+"""Tests cite the rules they prove; whoever follows a citation finds the rule in docs/spec."""
+
+from repository import ROOT, SPEC, files
+from rulebook import (
+    COMPATIBILITY,
+    OPEN,
+    Rule,
+    State,
+    cited,
+    comments,
+    inside,
+    main,
+    rows,
+    rules,
+    share,
+    state,
+    unknown,
+)
+
+
+def test_the_spec_is_text_and_not_empty() -> None:
+    assert len(list(SPEC.glob("*.md"))) >= 15
+    for path in SPEC.iterdir():
+        assert path.read_bytes().decode("utf-8").startswith("# "), path.name
+
+
+def test_the_spec_defines_each_rule_once() -> None:
+    ids = [rule.id for rule in rules()]
+    assert len(ids) == len(set(ids)) > 1500
+
+
+def test_every_rule_that_a_test_cites_is_in_the_spec() -> None:
+    sources = [path for path in files() if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")]
+    found = {str(path.relative_to(ROOT)): unknown(comments(path.read_text())) for path in sources}
+    assert {path: ids for path, ids in found.items() if ids} == {}
+
+
+def test_every_rule_that_the_documents_cite_is_in_the_spec() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "changes").rglob("*.md")]
+    found = {str(path.relative_to(ROOT)): unknown(path.read_text()) for path in pages}
+    assert {path: ids for path, ids in found.items() if ids} == {}
+
+
+def test_a_wrong_citation_is_seen() -> None:
+    assert unknown("# IMG-UP-30/9999, SEC-144, SHA-256, MD-9999") == ["IMG-UP-9999", "MD-9999"]
+
+
+def test_ids_are_read_in_every_way_that_they_are_written() -> None:
+    assert list(cited("SEC-01/03 and IMG-UP-20, 22")) == ["SEC-01", "SEC-03", "IMG-UP-20", "IMG-UP-22"]
+    assert list(cited("CFG-12..15")) == ["CFG-12", "CFG-13", "CFG-14", "CFG-15"]
+    assert list(cited("IMG-UP-20 to IMG-UP-22, 24.")) == ["IMG-UP-20", "IMG-UP-21", "IMG-UP-22", "IMG-UP-24"]
+    assert list(cited("SCH-10t..w, SCH-11")) == ["SCH-10t", "SCH-10u", "SCH-10v", "SCH-10w", "SCH-11"]
+    # Numbers that were never given are leapt over; other numbers are no ids.
+    assert list(cited("MIN-00..04")) == ["MIN-00", "MIN-03", "MIN-04"]
+    assert list(cited("IMG-UP-20: 413, 2 times, HDR-03, 431.5")) == ["IMG-UP-20", "HDR-03"]
+
+
+def test_rules_are_read_with_their_marks() -> None:
+    found = {rule.id: rule for rule in rules()}
+    assert (found["IMG-UP-01"].reached, found["IMG-UP-01"].wart) == (True, False)
+    assert all(
+        (found[each].reached, found[each].wart) == (True, True) for each in ("IMG-UP-07", "IMG-UP-49", "SCH-24")
+    )
+    assert not found["SEC-01"].reached
+    assert found["SCH-10b"].section.startswith("## 2")
+
+
+def test_a_rule_is_counted_once_and_with_its_reason() -> None:
+    mine = [Rule(f"X-0{n}", "x.md", "", True, True) for n in range(5)]
+    found = State(mine, {"X-00": {"a.py"}, "X-01": {"a.py"}}, {"X-01": "ours", "X-02": "ours"}, {"X-03": "later"})
+    assert [found.of(rule) for rule in mine] == ["tested", "tested", "different", "waiting", "missing"]
+    assert [found.reason(rule) for rule in mine] == ["a.py", "a.py", "ours", "later", "no test cites it"]
+    assert share(found, mine) == (2, 4, 5)
+
+
+def test_the_core_api_leaves_staging_out() -> None:
+    ids = {rule.id for rule in inside("exact")}
+    assert {"VER-01", "IMG-UP-01", "SCH-01", "DISC-01", "CFG-01"} <= ids
+    assert not {"IMG-STG-01", "MD-01", "IMP-01"} & ids
+
+
+def test_the_tool_says_how_far_the_rules_are_proved(capsys) -> None:
+    assert main(["--scope", "exact", "--check", "97"]) == 0
+    shown = capsys.readouterr().out
+    assert "images.md" in shown and "metadefs.md" not in shown and "W undecided: none" in shown
+    assert main(["--check", "100.1"]) == 1
+    assert main(["--list", "images", "--tested"]) == 0
+    assert "tests/api/test_upload.py" in capsys.readouterr().out
+
+
+def test_every_difference_names_tests_that_exist() -> None:
+    lines = [line for line in COMPATIBILITY.read_text().splitlines() if line.startswith("|") and "---" not in line]
+    named = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in lines if "| test |" not in line}
+    missing = {
+        rule: tests
+        for rule, tests in named.items()
+        if not all((ROOT / "tests" / f"{test}.py").is_file() for test in tests.split(", "))
+    }
+    assert missing == {} and len(named) > 40
+
+
+def test_what_is_listed_as_open_is_still_open() -> None:
+    found = state()
+    for heading, ids, reason in rows(OPEN.read_text()):
+        assert heading in ("Waiting", "Nothing to test", "Not done") and reason
+        assert not set(ids) <= found.tested.keys(), f"tests cite all of {ids}: remove their row from {OPEN.name}"
