@@ -10,11 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from ferrotype.admin.seeding import seed
 from ferrotype.config.model import Policy
 from ferrotype.model.image import Image
 from ferrotype.rules import defaults
 from ferrotype.rules.policy import compiled
-from ferrotype.service.seeding import seed
 from ferrotype.testing.client import ADMIN, OWNER, Client, client
 
 RULES = {

@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy import text
 
+from ferrotype.admin.consistency import differences
+from ferrotype.background import cleanup as upkeep
 from ferrotype.db import blobs
 from ferrotype.db.engine import Statement
 from ferrotype.model.blob import Blob
-from ferrotype.service import upkeep
-from ferrotype.service.check import differences
 from ferrotype.stores.directories import MARK
 from ferrotype.testing.client import OCTETS, Client, Reply
 

@@ -7,10 +7,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ferrotype import logs
+from ferrotype.admin import seeding
+from ferrotype.admin.consistency import Difference, differences
+from ferrotype.background import cleanup
 from ferrotype.config.model import Config
 from ferrotype.config.read import reloadable
 from ferrotype.db import logins
-from ferrotype.db.connect import connect
+from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import DatabaseUnavailable
 from ferrotype.identity import none
 from ferrotype.identity.accounts import Accounts
@@ -18,9 +21,7 @@ from ferrotype.model.errors import FerrotypeError
 from ferrotype.offload import Crew
 from ferrotype.rules.schemas import Schemas
 from ferrotype.rules.view import View
-from ferrotype.service import seeding, upkeep
-from ferrotype.service.check import Difference, differences
-from ferrotype.service.core import Service, UnifiedLimits
+from ferrotype.service.context import Service, UnifiedLimits
 from ferrotype.service.lease import Lease
 from ferrotype.service.policies import Policies
 from ferrotype.stores.store import open_stores
@@ -78,15 +79,15 @@ class Application:
         await self._web(scope, receive, send)
 
     async def start(self) -> None:
-        """Take a place among the workers and begin the upkeep."""
+        """Take a place among the workers and begin the cleanup."""
         await self.svc.lease.begin()
-        await upkeep.look_at_stores(self.svc)
-        await upkeep.tidy(self.svc)
+        await cleanup.look_at_stores(self.svc)
+        await cleanup.tidy(self.svc)
         self._loops = [
             asyncio.create_task(_every(RENEW, self.svc.lease.renew)),
             asyncio.create_task(_every(REGAIN, self.svc.lease.regain)),
-            asyncio.create_task(_every(TIDY, lambda: upkeep.tidy(self.svc))),
-            asyncio.create_task(_every(PROBE, lambda: upkeep.look_at_stores(self.svc))),
+            asyncio.create_task(_every(TIDY, lambda: cleanup.tidy(self.svc))),
+            asyncio.create_task(_every(PROBE, lambda: cleanup.look_at_stores(self.svc))),
             asyncio.create_task(_every(REREAD, self._refresh_files)),
         ]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ferrotype import app
 from ferrotype.config.read import read
-from ferrotype.serve import QUICK_DEATH
+from ferrotype.server import QUICK_DEATH
 from ferrotype.stores.directories import MARK
 from ferrotype.testing.process import Served, served
 

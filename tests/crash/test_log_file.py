@@ -28,7 +28,7 @@ def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_e
         logs.rename(tmp_path / "gone")
         for _ in range(2):
             run.service.process.send_signal(signal.SIGHUP)
-            said(run, f" {run.service.pid} INFO ferrotype.serve the configuration was reloaded")
+            said(run, f" {run.service.pid} INFO ferrotype.server the configuration was reloaded")
             assert run.show(image)["status"] == "queued"
             said(run, f"GET /v2/images/{image}")
         os.kill(first, signal.SIGKILL)
@@ -49,7 +49,7 @@ def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_e
 
         logs.rename(tmp_path / "gone again")
         assert run.service.stop() == 0
-        said(run, f" {run.service.pid} INFO ferrotype.serve stopped")
+        said(run, f" {run.service.pid} INFO ferrotype.server stopped")
     assert "Traceback" not in run.service.log.read_text()
 
 

@@ -14,9 +14,9 @@ from lossy_disk import Disk
 from needs import need
 from syscalls import Call, calls, order_is_broken, tracing
 
+from ferrotype.admin import consistency as check
 from ferrotype.config.read import read
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.service import check
 from ferrotype.stores.directories import MARK
 from ferrotype.testing.client import Client, serving
 

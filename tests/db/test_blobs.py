@@ -13,7 +13,7 @@ from sqlalchemy import text, update
 from ferrotype.config.model import Database as DatabaseConfig
 from ferrotype.db import blobs, schema, workers
 from ferrotype.db import images as rows
-from ferrotype.db.connect import connect
+from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Duplicate, Statement, now
 from ferrotype.db.tables import workers as leases
 from ferrotype.model.blob import Blob, Stored, is_object_name, object_name

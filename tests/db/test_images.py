@@ -12,7 +12,7 @@ from sqlalchemy import text
 from ferrotype.config.model import Database as DatabaseConfig
 from ferrotype.db import images as rows
 from ferrotype.db import members, schema
-from ferrotype.db.connect import connect
+from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Statement, Transaction
 from ferrotype.db.tables import image_members, image_properties, image_tags
 from ferrotype.model.errors import Conflict

@@ -11,7 +11,7 @@ from listing import Counting
 from ferrotype.config.model import Database as DatabaseConfig
 from ferrotype.db import images as rows
 from ferrotype.db import pages, schema
-from ferrotype.db.connect import connect
+from ferrotype.db.backends.connect import connect
 from ferrotype.model.caller import Caller
 from ferrotype.model.image import Image
 from ferrotype.model.query import ImageQuery

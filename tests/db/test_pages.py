@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Text, bindparam, delete, update
 from ferrotype.config.model import Database as DatabaseConfig
 from ferrotype.db import images as rows
 from ferrotype.db import members, pages, schema
-from ferrotype.db.connect import connect
+from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Statement
 from ferrotype.db.tables import image_members, image_properties, image_tags, images
 from ferrotype.model.caller import Caller

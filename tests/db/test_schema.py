@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from ferrotype.config.model import Database
 from ferrotype.db import engine, migrate, schema
-from ferrotype.db.connect import connect
+from ferrotype.db.backends.connect import connect
 
 
 def configured(url: str) -> Database:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ferrotype.config.model import Database
+from ferrotype.db.backends.sqlite import SQLite
 from ferrotype.db.engine import DatabaseUnavailable, Locked
-from ferrotype.db.sqlite import SQLite
 
 
 def two(tmp_path: Path, patience: float) -> tuple[SQLite, SQLite]:

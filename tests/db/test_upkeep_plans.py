@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from ferrotype.config.model import Database as DatabaseConfig
 from ferrotype.db import blobs, schema, workers
-from ferrotype.db.connect import connect
+from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Statement
 
 #: Twenty thousand objects at rest, a few that are written or doomed, and workers of long ago.

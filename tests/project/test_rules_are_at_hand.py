@@ -85,7 +85,7 @@ def test_the_tool_says_how_far_the_rules_are_proved(capsys) -> None:
     assert "images.md" in shown and "metadefs.md" not in shown and "W undecided: none" in shown
     assert main(["--check", "100.1"]) == 1
     assert main(["--list", "images", "--tested"]) == 0
-    assert "tests/api/test_upload.py" in capsys.readouterr().out
+    assert "tests/web/test_upload.py" in capsys.readouterr().out
 
 
 def test_every_difference_names_tests_that_exist() -> None:

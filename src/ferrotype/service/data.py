@@ -25,9 +25,9 @@ from ferrotype.model.image import Image, Location, move
 from ferrotype.model.quota import Quota
 from ferrotype.rules import limits, review
 from ferrotype.service import quotas
-from ferrotype.service.core import Service, fetch
-from ferrotype.service.undo import undoing
-from ferrotype.service.upkeep import give_up
+from ferrotype.service.context import Service, fetch
+from ferrotype.service.objects import give_up
+from ferrotype.service.rollback import undoing
 from ferrotype.stores.driver import LocalFile
 from ferrotype.stores.store import Store
 from ferrotype.streams import inspect

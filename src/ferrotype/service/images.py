@@ -18,8 +18,8 @@ from ferrotype.model.query import ImageQuery
 from ferrotype.rules import limits, review
 from ferrotype.rules.permit import scope, sees
 from ferrotype.service import quotas
-from ferrotype.service.core import Service, fetch
-from ferrotype.service.upkeep import remove_bytes
+from ferrotype.service.context import Service, fetch
+from ferrotype.service.objects import remove_bytes
 
 
 async def create_image(svc: Service, caller: Caller, document: Mapping[str, Any]) -> Image:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import NotFound
-from ferrotype.service.core import Service
+from ferrotype.service.context import Service
 from ferrotype.stores.store import Store
 
 

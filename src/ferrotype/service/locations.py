@@ -10,8 +10,8 @@ from ferrotype.db.engine import Connection
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Conflict, Forbidden, NotFound, StoreError
 from ferrotype.model.image import Image, Location
-from ferrotype.service.core import Service, fetch
-from ferrotype.service.upkeep import remove_bytes
+from ferrotype.service.context import Service, fetch
+from ferrotype.service.objects import remove_bytes
 
 log = logging.getLogger("ferrotype.locations")
 

@@ -6,7 +6,7 @@ from ferrotype.model.errors import Conflict, Forbidden, Invalid, NotFound
 from ferrotype.model.image import Image
 from ferrotype.model.member import STATUSES, Member
 from ferrotype.rules import limits, review
-from ferrotype.service.core import Service, fetch
+from ferrotype.service.context import Service, fetch
 
 
 def _must_be_shared(image: Image) -> None:

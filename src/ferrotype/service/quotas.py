@@ -5,7 +5,7 @@ from typing import Any
 from ferrotype.db import usage
 from ferrotype.model.caller import Caller
 from ferrotype.model.quota import MIB, Quota, Quotas
-from ferrotype.service.core import Service
+from ferrotype.service.context import Service
 
 SIZE, STAGE, COUNT, UPLOADING = "image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"
 

@@ -20,13 +20,13 @@ from typing import Any
 import click
 import msgspec
 
-from ferrotype import app, serve
+from ferrotype import app, server
+from ferrotype.admin.consistency import Difference, differences
 from ferrotype.config.model import Config
 from ferrotype.config.read import read
 from ferrotype.db import schema
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Unauthenticated
-from ferrotype.service.check import Difference, differences
 from ferrotype.testing.client import Reply
 from ferrotype.testing.process import Served, served
 
@@ -79,7 +79,7 @@ def main(file: Path, port: int, workers: int, limits: tuple[str, ...]) -> None:
     def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
         return app.following(running, read([file], [], overrides))
 
-    sys.exit(serve.serve(config, reload_config, _build(found), lambda url: None))
+    sys.exit(server.serve(config, reload_config, _build(found), lambda url: None))
 
 
 @contextmanager

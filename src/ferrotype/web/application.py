@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from ferrotype.service.core import Service
+from ferrotype.service.context import Service
 from ferrotype.web import cors, health, routes, versions
 from ferrotype.web.errors import HTTPRefusal, response_to
 from ferrotype.web.http import SENDFILE, FileResponse, Receive, Request, Response, Scope, Send

@@ -8,7 +8,7 @@ import msgspec
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Invalid
-from ferrotype.service.core import Service
+from ferrotype.service.context import Service
 from ferrotype.stores.driver import LocalFile
 
 #: The message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.

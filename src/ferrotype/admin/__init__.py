@@ -1,0 +1,1 @@
+"""What operators run beside the service: the consistency check, and seeding for measurements."""

@@ -1,0 +1,93 @@
+"""What keeps the ledger and the stores the same, every few seconds, on every node: crash recovery included.
+
+Each step is safe to repeat and safe to be done by several nodes at once.
+"""
+
+import logging
+
+from ferrotype.background.scrub import scrub_deleted
+from ferrotype.db import blobs, marks, workers
+from ferrotype.db import images as rows
+from ferrotype.db.engine import DatabaseUnavailable
+from ferrotype.model.errors import FerrotypeError
+from ferrotype.model.image import move
+from ferrotype.service.context import Service
+from ferrotype.service.objects import give_up, remove_bytes
+from ferrotype.service.process import is_gone
+
+log = logging.getLogger("ferrotype.upkeep")
+
+
+async def expire_the_dead(svc: Service) -> None:
+    """End the leases of processes of this machine that are gone: their work need not wait."""
+    for worker, process in await workers.recent(svc.db):
+        if worker != svc.lease.worker and is_gone(process):
+            async with svc.db.begin() as tx:
+                await workers.expire(tx, worker)
+
+
+async def look_after_ours(svc: Service) -> None:
+    """Take back what we broke off without a proper end, and have transfers to deleted images end."""
+    for blob in await blobs.written_by(svc.db, svc.lease.worker):
+        if blob.id not in svc.lease.writing:  # Its undo failed, perhaps because the database was away.
+            try:
+                await give_up(svc, blob)
+            except DatabaseUnavailable as error:
+                log.warning("The upload of image %s is taken back in the next round: %s", blob.image_id, error)
+        elif blob.state == "doomed":
+            svc.lease.unwanted.add(blob.id)
+
+
+async def take_over_abandoned(svc: Service) -> None:
+    """Doom objects whose writers fell silent and give their images back."""
+    for blob in await blobs.abandoned(svc.db):
+        try:
+            async with svc.db.begin() as tx:
+                found = await rows.get(tx, blob.image_id, None, lock=True)
+                if not await blobs.abandon(tx, blob):
+                    continue
+                if found and found[0].status == "saving":
+                    await rows.save(tx, found[0], move(found[0], "queued"))
+        except DatabaseUnavailable as error:  # Somebody holds its image: the others must not wait for that.
+            log.warning("The broken-off upload of image %s stays for the next round: %s", blob.image_id, error)
+        else:
+            log.warning("The upload of image %s was broken off with its worker; it can be repeated.", blob.image_id)
+
+
+async def remove_doomed(svc: Service) -> None:
+    """Remove the bytes of doomed objects whose time has come, in the stores that this node has."""
+    for blob, attempts in await blobs.due(svc.db, [store.id for store in svc.stores]):
+        await remove_bytes(svc, blob, attempts)
+
+
+async def forget_old_workers(svc: Service) -> None:
+    """Forget workers that nothing in the ledger speaks of any more."""
+    async with svc.db.begin() as tx:
+        await workers.forget_old(tx)
+
+
+#: One round, in this order.
+_STEPS = (expire_the_dead, look_after_ours, take_over_abandoned, scrub_deleted, remove_doomed, forget_old_workers)
+
+
+async def tidy(svc: Service) -> None:
+    """One round of upkeep. A step that cannot be done is left for the next one, and the others are done."""
+    for step in _STEPS:
+        try:
+            await step(svc)
+        except FerrotypeError as error:
+            what = step.__name__.replace("_", " ")
+            log.error("The upkeep could not %s and tries it again in the next round: %s", what, error)
+
+
+async def look_at_stores(svc: Service) -> None:
+    """Have the stores settle in what is new to them, and find out how they are."""
+    for store in svc.stores:
+        try:
+            known, fresh = await marks.of_store(svc.db, store.id), not await blobs.any_in(svc.db, store.id)
+            if new := await store.settle(known, fresh):
+                async with svc.db.begin() as tx:
+                    await marks.remember(tx, store.id, new)
+        except FerrotypeError as error:
+            log.warning("Store %s could not settle in and tries it again: %s", store.id, error)
+    await svc.stores.probe()

@@ -1,0 +1,54 @@
+"""What several commands share: their options, reading the configuration, and how errors end a command."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ferrotype.config.files import sources
+from ferrotype.config.model import Config, ConfigError
+from ferrotype.config.read import read
+from ferrotype.model.errors import FerrotypeError
+
+config_files = click.option(
+    "--config-file", "files", multiple=True, type=click.Path(path_type=Path), metavar="F", help="Read this file."
+)
+config_dirs = click.option(
+    "--config-dir", "dirs", multiple=True, type=click.Path(path_type=Path), metavar="D", help="Read *.conf in it."
+)
+json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def read_config(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> Config:
+    """Return the configuration, or end the command with everything that is impossible in it."""
+    found_files, found_dirs = sources(files, dirs, os.environ)
+    try:
+        return read(found_files, found_dirs, overrides or {})
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(f"configuration: {problem}", err=True)
+        sys.exit(2)
+
+
+@contextmanager
+def errors_exit(config: Config | None = None) -> Iterator[None]:
+    """Turn an error of ours into one line and exit code 1; one of a server says which one ``config`` names."""
+    try:
+        yield
+    except (FerrotypeError, OSError) as error:
+        from ferrotype.db.engine import DatabaseUnavailable  # Not where every command would have to import it.
+
+        remote = config is not None and config.database.path is None and isinstance(error, DatabaseUnavailable)
+        where = f" (as [database] connection says: {database_name(config)})" if config and remote else ""
+        click.echo(f"{error}{where}", err=True)
+        sys.exit(1)
+
+
+def database_name(config: Config) -> str:
+    from ferrotype.config.database import masked
+
+    return str(config.database.path) if config.database.path else masked(config.database.url)

@@ -1,0 +1,30 @@
+"""``ferrotype config``: validate a configuration."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ferrotype.cli.common import config_dirs, config_files, json_output
+from ferrotype.config.files import sources
+
+
+@click.group()
+def config() -> None:
+    """The configuration."""
+
+
+@config.command("check")
+@config_files
+@config_dirs
+@json_output
+def config_check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -> None:
+    """Say what a configuration would do, and what in it is unknown, obsolete or impossible (then 1)."""
+    from ferrotype import app
+    from ferrotype.config.check import report
+
+    found = report(*sources(files, dirs, os.environ), app.obstacles)
+    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else "\n".join(found.lines()))
+    sys.exit(0 if found.ok else 1)

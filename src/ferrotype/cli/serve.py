@@ -1,0 +1,98 @@
+"""``ferrotype serve``: the service in the foreground."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ferrotype import __version__, logs
+from ferrotype.cli.common import config_dirs, config_files, database_name, errors_exit, read_config
+from ferrotype.config.files import sources
+from ferrotype.config.model import Config
+from ferrotype.config.options import MOST_WORKERS
+from ferrotype.config.read import loopback, read
+
+
+@click.command()
+@config_files
+@config_dirs
+@click.option("--host", help="Address to listen on; 127.0.0.1 without authentication.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 9292.")
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Processes that answer requests.")
+@click.option(
+    "--allow-unauthenticated-listen",
+    is_flag=True,
+    help="Listen beyond this machine although nobody is asked who they are: whoever reaches the port can"
+    " read, change and delete every image.",
+)
+def serve(
+    files: tuple[Path, ...],
+    dirs: tuple[Path, ...],
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    allow_unauthenticated_listen: bool,
+) -> None:
+    """Serve images in the foreground. SIGTERM ends it gracefully, SIGHUP reads the configuration again."""
+    overrides = {
+        "bind_host": host,
+        "bind_port": port,
+        "workers": workers,
+        "allow_open": allow_unauthenticated_listen or None,
+    }
+    config = read_config(files, dirs, overrides)
+    with errors_exit():
+        logs.start(config.logging)
+    from ferrotype import app, server
+    from ferrotype.db import schema
+
+    for remark in config.remarks:
+        logging.getLogger("ferrotype.config").warning("%s", remark)
+    with errors_exit(config):
+        schema.check(config.database)
+    at_home = not files and not dirs and not os.environ.get("FERROTYPE_CONFIG_FILE")
+
+    def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
+        config, waiting = app.following(running, read(*sources(files, dirs, os.environ), overrides))
+        logs.follow(config.logging)  # of the supervisor, and of the workers that it starts from now on
+        return config, waiting
+
+    sys.exit(server.serve(config, reload_config, app.build, lambda url: _say_hello(config, url, at_home)))
+
+
+def _say_hello(config: Config, url: str, at_home: bool) -> None:
+    """Tell where the service listens, where its data lie, who may call, and what to try.
+
+    Whoever would have read it may be gone, or have no room left: the service serves all the same.
+    """
+    data = ", ".join(str(entry.options.get("datadir", entry.id)) for entry in config.stores.entries)
+    hello = (
+        f"Ferrotype {__version__} listens on {url}; images lie in {data}, records in {database_name(config)}."
+        f"{_open(config)}\n"
+    )
+    if at_home:
+        hello += (
+            "Try:\n"
+            f"  curl {url}/v2/images\n"
+            f"  openstack --os-auth-type none --os-endpoint {url} image create --file disk.qcow2"
+            " --disk-format qcow2 --container-format bare first\n"
+            f"  glance --os-image-url {url} --os-auth-token any image-list\n"
+        )
+    try:
+        # Python's own stream would keep what it cannot write, and fail with it again later.
+        os.write(1, hello.encode(errors="backslashreplace"))
+    except OSError as error:
+        logging.getLogger("ferrotype").warning("standard output takes no greeting: %s", error.strerror)
+
+
+def _open(config: Config) -> str:
+    if config.auth.strategy != "none":
+        return ""
+    who = (
+        "so only this machine can reach it"
+        if loopback(config.server.bind_host)
+        else "whoever reaches it may do anything"
+    )
+    return f" Nobody is asked who they are, {who}."

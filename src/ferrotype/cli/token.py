@@ -1,0 +1,35 @@
+"""``ferrotype token``: API tokens, where there is no Keystone."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ferrotype.cli.common import config_dirs, config_files, errors_exit, read_config
+
+
+@click.group()
+def token() -> None:
+    """Tokens of programs, where there is no Keystone."""
+
+
+@token.command("new")
+@config_files
+@config_dirs
+@click.argument("name")
+@click.option("--project", default="default", show_default=True, help="Project that the program works in.")
+@click.option("--role", "roles", multiple=True, required=True, help="A role that it has there.")
+def token_new(
+    files: tuple[Path, ...], dirs: tuple[Path, ...], name: str, project: str, roles: tuple[str, ...]
+) -> None:
+    """Make a token for the program NAME and print it, this once: the file keeps only its hash."""
+    from ferrotype.identity import accounts, tokens
+
+    found = read_config(files, dirs).accounts
+    if found is None or found.tokens is None:
+        click.echo("[identity] tokens_file must name a file, and auth_strategy must be http_basic.", err=True)
+        sys.exit(2)
+    fresh = tokens.new()
+    with errors_exit():
+        accounts.add(found.tokens, [name, tokens.hashed(fresh), project, ",".join(roles)])
+    click.echo(fresh)

@@ -1,0 +1,109 @@
+"""Images that were deleted with delay: their data stay for ``scrub_time``, and then go for good."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uploads import ask, copy, file_of, settled, tell, tidy
+
+from ferrotype.background.scrub import scrub_deleted
+from ferrotype.config.model import Api, Limits
+from ferrotype.db import scrub
+from ferrotype.testing.client import OWNER, Client, client
+
+HOUR = 3600
+
+
+@pytest.fixture
+def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
+    kept = Api(delayed_delete=True, scrub_time=HOUR, show_locations=True)
+    limits = Limits(user_storage_quota=1000)
+    with client(tmp_path, upkeep=False, database_url=database_url, api=kept, limits=limits) as api:
+        yield api
+
+
+def deleted(api: Client, seconds_ago: int = 0) -> Any:
+    """Return an image as it was before somebody deleted it, so long ago."""
+    image = api.image(bytes(900), caller=OWNER, tags=["t"], a="x")
+    assert api.delete(image["self"], caller=OWNER).status == 204
+    tell(api, f"UPDATE images SET deleted_at = deleted_at - {seconds_ago * 1_000_000} WHERE id = '{image['id']}'")
+    return image
+
+
+def status(api: Client, image: Any) -> Any:
+    return ask(api, f"SELECT status FROM images WHERE id = '{image['id']}'")
+
+
+def sweep(api: Client) -> None:
+    """Sweep, and remove the bytes that are due."""
+    api.run(scrub_deleted(api.application.svc))
+    tidy(api)
+
+
+def test_the_data_go_when_their_time_is_over(api: Client, tmp_path: Path) -> None:
+    old, young = deleted(api, HOUR), deleted(api, HOUR - 600)
+    sweep(api)
+    # IMG-DEL-06, IMG-STM-13, SCRUB-04, SCRUB-05, CFG-22, CFG-23
+    assert [status(api, each) for each in (old, young)] == ["deleted", "pending_delete"]
+    assert [file_of(each).exists() for each in (old, young)] == [False, True]
+    for table in ("image_tags", "image_properties"):
+        assert ask(api, f"SELECT count(*) FROM {table} WHERE image_id = '{old['id']}'") == 0
+    assert ask(api, f"SELECT locations FROM images WHERE id = '{old['id']}'") == "[]"
+    assert api.post("/v2/images", json={"id": old["id"]}).status == 409
+    assert api.get(f"/v2/images?marker={old['id']}", caller=OWNER).status == 200
+    settled(api, tmp_path)
+
+
+def test_however_much_is_deleted_nothing_is_left_and_nothing_counted(api: Client, tmp_path: Path) -> None:
+    for _ in range(5):
+        deleted(api, HOUR)
+    assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0  # SCRUB-12
+    sweep(api)
+    assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0
+    settled(api, tmp_path)
+
+
+def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
+    images = [deleted(api, HOUR) for _ in range(5)]
+
+    async def together() -> None:
+        await asyncio.gather(*(scrub_deleted(api.application.svc) for _ in range(6)))
+
+    api.run(together())
+    assert {status(api, each) for each in images} == {"deleted"}
+    tidy(api)
+    settled(api, tmp_path)
+
+
+def test_every_copy_goes(api: Client, tmp_path: Path) -> None:
+    image = api.image(b"data", caller=OWNER)
+    copies = [file_of(image), copy(api, image)]
+    assert api.delete(image["self"], caller=OWNER).status == 204
+    tell(api, "UPDATE images SET deleted_at = 0")
+    sweep(api)
+    assert [each.exists() for each in copies] == [False, False]
+    settled(api, tmp_path)
+
+
+def test_a_shorter_time_counts_for_what_is_kept_already_also_when_nothing_new_is_kept(
+    api: Client, tmp_path: Path
+) -> None:
+    image = deleted(api)
+    sweep(api)
+    assert status(api, image) == "pending_delete"
+    running = api.application.svc.config
+    api.application.svc.config = replace(running, api=replace(running.api, scrub_time=0, delayed_delete=False))
+    sweep(api)
+    assert status(api, image) == "deleted"
+    settled(api, tmp_path)
+
+
+def test_the_oldest_are_found_first_a_page_at_a_time(api: Client) -> None:
+    images = [deleted(api, age) for age in (10, 30, 20)]
+    db = api.application.svc.db
+    found = api.run(scrub.kept(db, 5_000_000, 2))
+    assert [each.id for each in found] == [images[1]["id"], images[2]["id"]]
+    assert api.run(scrub.kept(db, HOUR * 1_000_000)) == []

@@ -1,0 +1,33 @@
+"""What the supervisor does when the machine lets it down."""
+
+import errno
+import os
+import socket
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ferrotype.server import supervisor
+
+
+def no_processes_left() -> int:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config: Any = SimpleNamespace(server=SimpleNamespace(workers=1))
+    unused: Any = None
+    with socket.socket() as listener:
+        crew = supervisor.Crew(config, unused, unused, listener, started=True)
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+        monkeypatch.setattr(os, "fork", no_processes_left)
+        assert supervisor.lacks_a_worker(crew)
+        supervisor.add_a_worker(crew)
+        assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert crew.workers == {} and crew.not_before > time.monotonic() and not supervisor.lacks_a_worker(crew)
+    assert "no worker can be started: Resource temporarily unavailable; tried again in 2 s" in caplog.text

@@ -1,0 +1,146 @@
+"""A store whose backend hangs, as a network file system does whose server is gone: only what needs it suffers."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uploads import files, ledger
+
+from ferrotype.background import cleanup as upkeep
+from ferrotype.config.model import StoreConfig, Stores
+from ferrotype.stores import store as store_module
+from ferrotype.stores.driver import Health, LocalFile
+from ferrotype.stores.file import FileDriver
+from ferrotype.stores.store import Store
+from ferrotype.testing.client import OCTETS, Client, client
+
+#: Whether calls hang, and the end of those that do.
+stuck, gone = threading.Event(), threading.Event()
+#: What was opened, whoever waited for it.
+opened: list[Any] = []
+
+
+def as_ever() -> None:
+    if stuck.is_set():
+        gone.wait()
+
+
+class Hanging(FileDriver):
+    """Files whose file system may hang."""
+
+    async def get(self, url: str, size: int | None) -> LocalFile | None:
+        await self._threads.offload(as_ever)
+        file = await super().get(url, size)
+        opened.append(file)
+        return file
+
+    async def delete(self, name: str) -> None:
+        await self._threads.offload(as_ever)
+        await super().delete(name)
+
+    async def probe(self) -> Health:
+        await self._crew.offload(as_ever)
+        return await super().probe()
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """A service with a store that may hang. It ends while calls still hang."""
+    monkeypatch.setitem(store_module.DRIVERS, "hanging", Hanging)  # type: ignore[arg-type]
+    entries = tuple(
+        StoreConfig(each, kind, "", 0, {"datadir": tmp_path / each})
+        for each, kind in (("cheap", "hanging"), ("fast", "file"))
+    )
+    stuck.clear()
+    gone.clear()
+    try:
+        with client(tmp_path, stores=Stores(True, "fast", entries)) as api:
+            yield api
+    finally:
+        gone.set()
+
+
+def stored_in(api: Client, store: str) -> Any:
+    image = api.image()
+    headers = {"content-type": OCTETS, "x-image-meta-store": store}
+    assert api.put(f"{image['self']}/file", body=b"data", headers=headers).status == 204
+    return image
+
+
+def cheap(api: Client) -> Store:
+    store = api.application.svc.stores.get("cheap")
+    assert store is not None
+    return store
+
+
+def until_hanging(api: Client) -> None:
+    cheap(api).patience = 0.05
+    stuck.set()
+
+
+def until_answering(api: Client) -> None:
+    stuck.clear()
+    gone.set()
+    cheap(api).patience = 60
+    api.run(cheap(api).probe())
+
+
+def test_other_stores_are_read_and_written_while_one_hangs(api: Client) -> None:
+    there, here = stored_in(api, "cheap"), stored_in(api, "fast")
+    until_hanging(api)
+    with ThreadPoolExecutor(48) as pool:
+        waiting = [pool.submit(api.get, f"{there['self']}/file") for _ in range(48)]
+        assert api.get(f"{here['self']}/file").body == b"data"
+        stored_in(api, "fast")
+        assert {answer.result(60).status for answer in waiting} == {503}  # They are answered too.
+    until_answering(api)
+    assert api.get(f"{there['self']}/file").body == b"data"
+
+
+def test_an_image_whose_store_hangs_is_deleted_and_its_bytes_go_later(api: Client, tmp_path: Path) -> None:
+    there = stored_in(api, "cheap")
+    until_hanging(api)
+    assert api.delete(there["self"]).status == 204  # RUL-05
+    assert api.get(there["self"]).status == 404
+    assert [blob.state for blob in ledger(api)] == ["doomed"]
+    api.run(upkeep.tidy(api.application.svc))  # It goes on to its end.
+    until_answering(api)
+    end = time.monotonic() + 60
+    while ledger(api) or files(tmp_path):
+        assert time.monotonic() < end
+        api.run(upkeep.tidy(api.application.svc))
+        time.sleep(0.1)
+
+
+def test_a_file_that_is_opened_after_all_is_closed(api: Client) -> None:
+    there = stored_in(api, "cheap")
+    until_hanging(api)
+    assert api.get(f"{there['self']}/file").status == 503
+    opened.clear()
+    stuck.clear()
+    gone.set()
+    end = time.monotonic() + 60
+    while [file.fd for file in opened] != [-1]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_store_is_used_again_as_soon_as_it_answers(api: Client) -> None:
+    there = stored_in(api, "cheap")
+    until_hanging(api)
+    api.run(cheap(api).probe())
+    assert api.get(f"{there['self']}/file").status == 503
+    headers = {"content-type": OCTETS, "x-image-meta-store": "cheap"}
+    assert api.put(f"{api.image()['self']}/file", body=b"data", headers=headers).status == 503
+    cheap(api).patience = 60
+    stuck.clear()
+    gone.set()  # From here on nobody asks it again: what it still owes an answer to is enough.
+    end = time.monotonic() + 60
+    while api.get(f"{there['self']}/file").status != 200:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    stored_in(api, "cheap")

@@ -1,0 +1,88 @@
+"""Deletes of an image's copies that have all found another good copy before any of them is done."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from uploads import ask, file_of, tell
+
+from ferrotype.admin.consistency import differences
+from ferrotype.config.model import Api, StoreConfig, Stores
+from ferrotype.db.engine import Transaction
+from ferrotype.model.errors import Conflict
+from ferrotype.service.locations import delete_from_store
+from ferrotype.testing.client import ADMIN, Client, client
+
+
+class Gate:
+    """A database whose first transactions begin when so many wait for one; everything else is the database's."""
+
+    def __init__(self, database: Any, count: int):
+        self._database, self._barrier, self._count = database, asyncio.Barrier(count), count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        if self._count:
+            self._count -= 1
+            await self._barrier.wait()
+        async with self._database.begin() as tx:
+            yield tx
+
+
+def image_with_copies(api: Client, directory: Path, *stores: str) -> Any:
+    """Return an image whose data are in the first store and in these."""
+    image = api.image(b"the data")
+    first, of = file_of(image), image["id"]
+    locations = msgspec.json.decode(ask(api, f"SELECT locations FROM images WHERE id = '{image['id']}'"))
+    for number, store in enumerate(stores, 1):
+        path = directory / store / f"{first.name[:-8]}{number:08}"
+        shutil.copy(first, path)
+        locations.append({"url": f"file://{path}", "metadata": {"store": store}, "blob": f"{store}-{image['id']}"})
+        tell(
+            api,
+            "INSERT INTO blobs (id, store, name, image_id, purpose, state, charged, size, created_at, attempts)"
+            f" VALUES ('{store}-{of}', '{store}', '{path.name}', '{of}', 'data', 'live', 0, 8, 0, 0)",
+        )
+    written = msgspec.json.encode(locations).decode()
+    tell(api, f"UPDATE images SET locations = '{written}' WHERE id = '{image['id']}'".replace(":", "\\:"))
+    return api.get(image["self"]).json
+
+
+def test_what_each_delete_relied_on_is_still_there_when_it_is_done(tmp_path: Path, database_url: str) -> None:
+    names = ("fast", "cheap", "third")
+    stores = tuple(
+        StoreConfig(each, "file", options=MappingProxyType({"datadir": tmp_path / each})) for each in names
+    )
+    many, shown = Stores(True, "fast", stores), Api(show_locations=True)
+    with client(tmp_path, upkeep=False, database_url=database_url, stores=many, api=shown) as api:
+        svc = api.application.svc
+
+        async def at_once(image: Any, *of: str) -> list[Any]:
+            gated = replace(svc, db=Gate(svc.db, len(of)))
+            deletes = (delete_from_store(gated, ADMIN, store, image["id"]) for store in of)
+            return await asyncio.gather(*deletes, return_exceptions=True)
+
+        image = image_with_copies(api, tmp_path, "cheap", "third")
+        damaged = Path(image["locations"][2]["url"].removeprefix("file://"))
+        damaged.write_bytes(b"cut")
+        # IMG-DFS-03, SEC-58
+        outcomes = api.run(at_once(image, "fast", "cheap"))
+        assert [type(each) for each in outcomes if each] == [Conflict]
+        assert api.get(f"{image['self']}/file").body == b"the data"
+        kept = {each["metadata"]["store"] for each in api.get(image["self"]).json["locations"]}
+        assert len(kept) == 2 and "third" in kept
+
+        image = image_with_copies(api, tmp_path, "cheap", "third")
+        assert api.run(at_once(image, "cheap", "third")) == [None, None]  # both relied on the same copy
+        assert api.get(f"{image['self']}/file").body == b"the data"
+        damaged.write_bytes(b"the data")
+        assert api.run(differences(svc, False)) == []

@@ -1,0 +1,273 @@
+"""Uploads that something comes in between: deletes, other uploads, lost leases, a database that goes away."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from needs import need
+from sqlalchemy import text
+from uploads import Held, ask, files, ledger, queued_again, settled, tell, tidy, upload, uploading
+
+from ferrotype.background import cleanup as upkeep
+from ferrotype.config.model import Limits
+from ferrotype.db.engine import DatabaseUnavailable, Statement
+from ferrotype.service import data
+from ferrotype.stores.driver import Batch
+from ferrotype.stores.file import FileDriver
+from ferrotype.stores.store import Store, Stores
+from ferrotype.testing.client import OWNER, Client, client
+from ferrotype.testing.postgres import Server, postgres
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
+    limits = Limits(user_storage_quota=64 * MIB)
+    with client(tmp_path, upkeep=False, database_url=database_url, limits=limits) as api:
+        yield api
+
+
+def stored(api: Client) -> int:
+    """What the owner's project is charged now."""
+    return int(ask(api, "SELECT coalesce(sum(stored), 0) FROM usage WHERE project = 'p1'"))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_image_that_is_deleted_during_its_upload(api: Client, tmp_path: Path, known: bool) -> None:
+    image = api.image(caller=OWNER)
+    headers = {"x-openstack-image-size": str(3 * MIB)} if known else {}
+    with uploading(api, image, Held(bytes(2 * MIB), bytes(MIB)), headers=headers, caller=OWNER) as answer:
+        assert api.delete(image["self"], caller=OWNER).status == 204
+        assert api.get(image["self"], caller=OWNER).status == 404
+        # SEC-86: it counts until it is really freed.
+        assert stored(api) >= 2 * MIB
+        tidy(api)
+        assert [row.state for row in ledger(api)] == ["doomed"]
+    reply = answer.result()
+    assert (reply.status, "deleted" in reply.text) == (410, True)  # IMG-UP-22, IMG-DEL-09
+    assert (stored(api), files(tmp_path)) == (0, set())
+    settled(api, tmp_path)
+
+
+def test_an_upload_to_a_deleted_image_ends_before_its_last_byte(tmp_path: Path) -> None:
+    with client(tmp_path) as api:
+        image = api.image()
+        taken = []
+
+        async def endless() -> Any:
+            while True:
+                taken.append(True)
+                yield bytes(MIB)
+                await asyncio.sleep(0.01)
+
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(upload, api, image, endless())
+            while not taken:
+                time.sleep(0.01)
+            assert api.delete(image["self"]).status == 204
+            tidy(api)
+            assert answer.result(60).status == 410  # IMG-UP-22
+        settled(api, tmp_path)
+
+
+def test_a_hundred_deletes_during_uploads(api: Client, tmp_path: Path) -> None:
+    images = [api.image(caller=OWNER) for _ in range(100)]
+    statuses: list[tuple[int, int]] = []
+
+    def both(number: int) -> None:
+        async def body() -> Any:
+            for _ in range(number % 4):
+                yield bytes(1000)
+                await asyncio.sleep(0.001 * (number % 7))
+
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(upload, api, images[number], body(), caller=OWNER)
+            time.sleep(0.001 * (number % 13))
+            deleted = api.delete(images[number]["self"], caller=OWNER)
+            statuses.append((answer.result().status, deleted.status))
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(both, range(100)))
+    # SEC-86, IMG-UP-22
+    assert {deleted for _, deleted in statuses} == {204}
+    assert {uploaded for uploaded, _ in statuses} <= {204, 404, 410}
+    assert (stored(api), ledger(api), files(tmp_path)) == (0, [], set())
+    settled(api, tmp_path)
+
+
+def test_of_two_uploads_at_once_one_wins(api: Client, tmp_path: Path) -> None:
+    for _ in range(10):
+        image = api.image(caller=OWNER)
+        bodies = [bytes([number]) * 100_000 for number in range(4)]
+        send = partial(upload, api, image, caller=OWNER)
+        with ThreadPoolExecutor(4) as pool:
+            replies = list(pool.map(lambda body, send=send: send([body[:9], body[9:]]), bodies))
+        # SEC-88, IMG-CONC-03
+        assert sorted(reply.status for reply in replies) == [204, 409, 409, 409]
+        winner = next(body for body, reply in zip(bodies, replies, strict=True) if reply.status == 204)
+        assert api.get(f"{image['self']}/file", caller=OWNER).body == winner
+    settled(api, tmp_path)
+
+
+def test_an_upload_whose_lease_was_lost_ends_with_503(api: Client, tmp_path: Path) -> None:
+    image = api.image(caller=OWNER)
+    with uploading(api, image, Held(b"one", b" two"), caller=OWNER) as answer:
+        tell(api, "UPDATE workers SET lease_until = 1")
+    reply = answer.result()
+    assert (reply.status, "retry-after" in reply.headers) == (503, True)
+    queued_again(api, tmp_path, image)
+    assert stored(api) == 0
+    assert upload(api, image, b"again", caller=OWNER).status == 204  # under a new lease
+
+
+def test_what_another_node_took_over_stays_taken(api: Client, tmp_path: Path) -> None:
+    """The other node is this one's own upkeep: it takes what no living worker writes, whoever that was."""
+    image = api.image(caller=OWNER)
+    late = Held(bytes(MIB), bytes(MIB))
+    with uploading(api, image, late, caller=OWNER) as answer:
+        old = ledger(api)[0]
+        tell(api, "UPDATE workers SET lease_until = 1")
+        api.run(api.application.svc.lease.renew())
+        tidy(api)
+        assert api.get(image["self"], caller=OWNER).json["status"] == "queued"
+        assert stored(api) == 0
+        assert ledger(api) == [] or ledger(api)[0].state == "doomed"
+        # Somebody else fills the image meanwhile; the zombie must not touch that.
+        with uploading(api, image, Held(b"new ", b"data"), caller=OWNER) as fresh:
+            late.go.set()
+            assert answer.result().status == 503
+            assert api.get(image["self"], caller=OWNER).json["status"] == "saving"
+            assert old.name not in files(tmp_path)
+        assert fresh.result().status == 204
+    assert api.get(f"{image['self']}/file", caller=OWNER).body == b"new data"
+    assert stored(api) == 8
+    tidy(api)
+    settled(api, tmp_path)
+
+
+class LateDriver(FileDriver):
+    """Directories on disks so slow that the lease lapses, and is seen to have lapsed, before they are done."""
+
+    async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
+        url = await super().put(name, batches, size)
+        await self.meanwhile()
+        return url
+
+    meanwhile: Callable[[], Awaitable[None]]
+
+
+def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_path: Path) -> None:
+    image, svc = api.image(caller=OWNER), api.application.svc
+
+    async def taken_over() -> None:
+        async with svc.db.begin() as tx:
+            await tx.run(Statement(text("UPDATE workers SET lease_until = 1")))
+        await upkeep.take_over_abandoned(svc)
+
+    quick, entry = svc.stores, svc.config.stores.entries[0]
+    driver = LateDriver(entry.options, svc.crew)
+    driver.meanwhile = taken_over
+    svc.stores = Stores({entry.id: Store(entry, driver)}, entry.id, multi=True)
+    assert upload(api, image, b"too late", caller=OWNER).status == 503
+    svc.stores = quick
+    queued_again(api, tmp_path, image)
+    assert stored(api) == 0
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 40, 200])
+def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: int) -> None:
+    image = api.image(caller=OWNER)
+    svc = api.application.svc
+    taken = 0
+
+    async def endless() -> Any:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield bytes(65536)
+            await asyncio.sleep(0)
+
+    async def cancelled() -> None:
+        before = asyncio.all_tasks()
+        task = asyncio.ensure_future(data.upload(svc, OWNER, image["id"], endless(), None, None))
+        await asyncio.sleep(0)
+        while taken < chunks:
+            assert not task.done()
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        read = taken
+        left = asyncio.all_tasks() - before
+        if left:  # The lease may be renewed just now.
+            await asyncio.wait(left, timeout=60)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert all(each.done() for each in left)
+        assert taken == read  # nobody is left reading
+
+    api.run(cancelled())
+    queued_again(api, tmp_path, image)
+    assert svc.crew.budget.used == 0
+
+
+@contextmanager
+def restarted(server: Server) -> Iterator[None]:
+    """The same PostgreSQL again, on the data that its sudden end left."""
+    data = server.directory / "data"
+    options = f"-p {server.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={server.directory}"
+    pg_ctl = [str(server.programs / "pg_ctl"), "-D", str(data)]
+    user = data.stat().st_uid if os.geteuid() == 0 else None
+    with (server.directory / "log").open("ab") as log:
+        subprocess.run([*pg_ctl, "-w", "-o", options, "start"], user=user, check=True, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            subprocess.run([*pg_ctl, "-m", "immediate", "stop"], user=user, check=True, stdout=log, stderr=log)
+
+
+def test_a_database_that_goes_away_during_an_upload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    need("postgresql")
+    with postgres(durable=True) as server, client(tmp_path, database_url=server.create_database()) as api:
+        image, other = api.image(caller=OWNER), api.image(b"other")
+        with uploading(api, image, Held(bytes(MIB), b"rest"), caller=OWNER) as answer:
+            os.kill(server.pid, signal.SIGQUIT)  # an immediate shutdown
+            eventually(lambda: not (server.directory / "data" / "postmaster.pid").exists())
+        assert answer.result().status == 503
+        assert api.get(image["self"]).status == 503
+        assert upload(api, other, b"x").status == 503
+        assert "give_up could not be done and is left to the upkeep" in caplog.text
+        assert [name for name in files(tmp_path) if image["id"] in name] == []
+        with restarted(server):
+            eventually(lambda: api.run(renewed(api)))
+            tidy(api)
+            queued_again(api, tmp_path, image)
+            assert upload(api, image, b"again", caller=OWNER).status == 204
+            assert api.get(f"{other['self']}/file").body == b"other"
+            settled(api, tmp_path)
+
+
+async def renewed(api: Client) -> bool:
+    """Renew the lease as the service's own loop does; say whether that worked."""
+    try:
+        await api.application.svc.lease.renew()
+    except DatabaseUnavailable:
+        return False
+    return not api.application.svc.lease.lost
+
+
+def eventually(holds: Any) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
