@@ -70,14 +70,14 @@ def files(directory: Path) -> set[str]:
 
 def ledger(api: Client) -> list[Blob]:
     """Return the rows of all objects."""
-    return api.run(blobs.everything(api.application.svc.db))
+    return api.run(blobs.everything(api.application.ctx.db))
 
 
 def tell(api: Client, statement: str) -> int:
     """Change the database behind the service's back, and return how many rows that touched."""
 
     async def change() -> int:
-        async with api.application.svc.db.begin() as tx:
+        async with api.application.ctx.db.begin() as tx:
             return await tx.run(Statement(text(statement)))
 
     return api.run(change())
@@ -85,7 +85,7 @@ def tell(api: Client, statement: str) -> int:
 
 def ask(api: Client, statement: str) -> Any:
     """Return the one value that a statement answers."""
-    return api.run(api.application.svc.db.row(Statement(text(statement))))[0]
+    return api.run(api.application.ctx.db.row(Statement(text(statement))))[0]
 
 
 def settled(api: Client, directory: Path) -> None:
@@ -93,8 +93,8 @@ def settled(api: Client, directory: Path) -> None:
     rows = ledger(api)
     assert {row.state for row in rows} <= {"live"}
     assert files(directory) == {row.name for row in rows}
-    assert api.run(differences(api.application.svc, False)) == []
-    assert api.application.svc.lease.writing == set()
+    assert api.run(differences(api.application.ctx, False)) == []
+    assert api.application.ctx.lease.writing == set()
 
 
 def file_of(image: Any) -> Path:
@@ -128,7 +128,7 @@ def blob_of(api: Client, image: Any) -> str:
 
 def tidy(api: Client) -> None:
     """Do one round of upkeep now."""
-    api.run(upkeep.tidy(api.application.svc))
+    api.run(upkeep.tidy(api.application.ctx))
 
 
 def queued_again(api: Client, directory: Path, image: Mapping[str, Any]) -> None:

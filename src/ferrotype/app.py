@@ -21,7 +21,7 @@ from ferrotype.model.errors import FerrotypeError
 from ferrotype.offload import Crew
 from ferrotype.rules.schemas import Schemas
 from ferrotype.rules.view import View
-from ferrotype.service.context import Service, UnifiedLimits
+from ferrotype.service.context import ServiceContext, UnifiedLimits
 from ferrotype.service.lease import Lease
 from ferrotype.service.policies import Policies
 from ferrotype.stores.store import open_stores
@@ -66,8 +66,8 @@ def _unified_limits(config: Config, closing: ExitStack) -> UnifiedLimits | None:
 class Application:
     """A service in one process: opened by ``start``, closed by ``stop``, called by the server in between."""
 
-    def __init__(self, svc: Service, policies: Policies, web: Web, login: "Login | None", closing: ExitStack):
-        self.svc = svc
+    def __init__(self, ctx: ServiceContext, policies: Policies, web: Web, login: "Login | None", closing: ExitStack):
+        self.ctx = ctx
         self._policies = policies
         self._closing = closing
         self._web = web
@@ -80,20 +80,20 @@ class Application:
 
     async def start(self) -> None:
         """Take a place among the workers and begin the cleanup."""
-        await self.svc.lease.begin()
-        await cleanup.look_at_stores(self.svc)
-        await cleanup.tidy(self.svc)
+        await self.ctx.lease.begin()
+        await cleanup.look_at_stores(self.ctx)
+        await cleanup.tidy(self.ctx)
         self._loops = [
-            asyncio.create_task(_every(RENEW, self.svc.lease.renew)),
-            asyncio.create_task(_every(REGAIN, self.svc.lease.regain)),
-            asyncio.create_task(_every(TIDY, lambda: cleanup.tidy(self.svc))),
-            asyncio.create_task(_every(PROBE, lambda: cleanup.look_at_stores(self.svc))),
+            asyncio.create_task(_every(RENEW, self.ctx.lease.renew)),
+            asyncio.create_task(_every(REGAIN, self.ctx.lease.regain)),
+            asyncio.create_task(_every(TIDY, lambda: cleanup.tidy(self.ctx))),
+            asyncio.create_task(_every(PROBE, lambda: cleanup.look_at_stores(self.ctx))),
             asyncio.create_task(_every(REREAD, self._refresh_files)),
         ]
 
     async def _refresh_files(self) -> None:
         try:
-            self.svc.authoriser = self._policies.refresh()
+            self.ctx.authoriser = self._policies.refresh()
         finally:  # Whatever becomes of the policies: a token that was taken out of its file is void.
             if self._login:
                 self._login.accounts.refresh()
@@ -104,25 +104,25 @@ class Application:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         try:
-            await self.svc.lease.end()
+            await self.ctx.lease.end()
         except DatabaseUnavailable as error:
             log.warning("The lease of this worker could not be ended, it will lapse by itself: %s", error)
         await self.close()
 
     async def close(self) -> None:
         """Close what ``build`` opened."""
-        await self.svc.db.close()
-        self.svc.crew.close()
+        await self.ctx.db.close()
+        self.ctx.crew.close()
         self._closing.close()
 
     def reload(self, config: Config) -> None:
         """Go on with a configuration that differs only in what may change while the service runs."""
-        self.svc.config = config
+        self.ctx.config = config
         logs.follow(config.logging)
         self._policies.configure(config.policy)
-        self.svc.authoriser = self._policies.authoriser
-        self.svc.schemas = Schemas(config.formats, config.api)
-        self.svc.view = View(config.api, config.stores.multi, self.svc.stores.weight, self.svc.protection)
+        self.ctx.authoriser = self._policies.authoriser
+        self.ctx.schemas = Schemas(config.formats, config.api)
+        self.ctx.view = View(config.api, config.stores.multi, self.ctx.stores.weight, self.ctx.protection)
 
 
 async def build(config: Config, identify: Identify | None = None) -> Application:
@@ -134,7 +134,7 @@ async def build(config: Config, identify: Identify | None = None) -> Application
     crew = Crew()
     db = await connect(config.database)
     stores = open_stores(config.stores, crew)
-    svc = Service(
+    ctx = ServiceContext(
         config=config,
         db=db,
         stores=stores,
@@ -146,19 +146,19 @@ async def build(config: Config, identify: Identify | None = None) -> Application
         protection=protection,
         unified_limits=_unified_limits(config, closing),
     )
-    login = await _login(accounts, svc) if accounts else None
+    login = await _login(accounts, ctx) if accounts else None
     identify = identify or (login.identify if login else _identity(config, closing))
     door = _door(login) if login and config.accounts and config.accounts.door else None
-    return Application(svc, policies, Web(svc, identify, door), login, closing)
+    return Application(ctx, policies, Web(ctx, identify, door), login, closing)
 
 
-async def _login(accounts: Accounts, svc: Service) -> "Login":
+async def _login(accounts: Accounts, ctx: ServiceContext) -> "Login":
     from ferrotype.identity.basic import Passwords  # bcrypt is imported only where there are passwords.
     from ferrotype.identity.tokens import Signer
     from ferrotype.service.login import Login
 
-    signer = Signer(await logins.secret(svc.db, "tokens"))
-    return Login(accounts, Passwords(svc.crew, svc.config.server.workers), signer, svc.db)
+    signer = Signer(await logins.secret(ctx.db, "tokens"))
+    return Login(accounts, Passwords(ctx.crew, ctx.config.server.workers), signer, ctx.db)
 
 
 def _door(login: "Login") -> "Door":
@@ -214,7 +214,7 @@ async def check(config: Config, repair: bool, remove_unknown: bool = False) -> l
     """Compare ledger, stores and counters of a configuration, and mend what can be mended when told to."""
     application = await build(config)
     try:
-        return await differences(application.svc, repair, remove_unknown)
+        return await differences(application.ctx, repair, remove_unknown)
     finally:
         await application.close()
 

@@ -26,7 +26,7 @@ def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
 
 
 def found(api: Client, repair: bool = False, remove_unknown: bool = False) -> list[tuple[str, str, bool]]:
-    told = api.run(differences(api.application.svc, repair, remove_unknown))
+    told = api.run(differences(api.application.ctx, repair, remove_unknown))
     return [(each.kind, each.subject, each.repaired) for each in told]
 
 
@@ -69,7 +69,7 @@ def test_with_another_database_no_object_is_removed_unless_that_is_asked_for(api
     for table in ("image_tags", "image_properties", "image_members", "blobs", "images", "usage"):
         tell(api, f"DELETE FROM {table}")
     few = api.image(b"all that the other database knows")
-    told = api.run(differences(api.application.svc, True))
+    told = api.run(differences(api.application.ctx, True))
     assert {each.subject for each in told if each.kind == "unknown-object"} == {*objects, later.name}
     assert all("so it stays" in each.sentence() and "--remove-unknown" in each.sentence() for each in told)
     assert all((tmp_path / "fast" / name).exists() for name in objects)
@@ -101,7 +101,7 @@ def test_no_object_is_removed_that_may_be_the_only_copy_of_a_known_image(
 
 def test_an_unknown_object_that_cannot_be_removed_is_said_so(api: Client, tmp_path: Path) -> None:
     (tmp_path / "fast" / OBJECT).mkdir()
-    (difference,) = api.run(differences(api.application.svc, True, True))
+    (difference,) = api.run(differences(api.application.ctx, True, True))
     assert not difference.repaired
     assert "cannot be removed" in difference.sentence()
     assert difference.to_dict()["kind"] == "unknown-object"
@@ -168,7 +168,7 @@ def test_a_directory_that_is_away_is_told_once_and_nothing_of_it_is_missing(
         (tmp_path / "fast" / ".ferrotype").write_text("5e35d5b1c0a84bb5a35a3d5b2a0f7f00")
         (tmp_path / "fast" / f"{images[0]['id']}-0123abcd").write_bytes(b"theirs")
     for repair in (False, True):
-        (told,) = api.run(differences(api.application.svc, repair, remove_unknown=repair))
+        (told,) = api.run(differences(api.application.ctx, repair, remove_unknown=repair))
         assert (told.kind, told.subject, told.repaired) == ("unreadable-store", "fast", False)
         assert "it is away" in told.detail and "mount its file system" in told.detail
     if instead != "nothing":

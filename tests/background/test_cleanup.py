@@ -85,8 +85,8 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
     tell(api, "UPDATE workers SET lease_until = 1 WHERE id = 'dead'")
 
     async def together() -> None:
-        svc = api.application.svc
-        await asyncio.gather(*(upkeep.tidy(svc) for _ in range(6)))
+        ctx = api.application.ctx
+        await asyncio.gather(*(upkeep.tidy(ctx) for _ in range(6)))
 
     api.run(together())
     for image in images:
@@ -120,7 +120,7 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
 def test_an_undo_that_failed_is_repeated(api: Client, tmp_path: Path) -> None:
     """As after a database that was away: the rows are ours, and nobody here is writing any more."""
     image = of_a_dead_worker(api, tmp_path)
-    worker = api.application.svc.lease.worker
+    worker = api.application.ctx.lease.worker
     tell(api, f"UPDATE blobs SET writer = '{worker}' WHERE writer = 'dead'")
     tidy(api)
     queued_again(api, tmp_path, image)
@@ -161,7 +161,7 @@ def test_objects_in_stores_of_other_nodes_are_left_to_them(api: Client, tmp_path
 
 def test_a_node_takes_so_many_transfers_and_no_more(tmp_path: Path) -> None:
     with client(tmp_path) as api:
-        lease, image = api.application.svc.lease, api.image()
+        lease, image = api.application.ctx.lease, api.image()
         others = {str(number) for number in range(SLOTS)}
         lease.writing |= others
         reply = upload(api, image, b"x")
@@ -176,7 +176,7 @@ def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatc
     for name in ("RENEW", "REGAIN"):  # It is found again when the test says so.
         monkeypatch.setattr(f"ferrotype.app.{name}", 10**6)
     with client(tmp_path) as api:
-        lease, image = api.application.svc.lease, api.image()
+        lease, image = api.application.ctx.lease, api.image()
         lease.lost = True
         read = []
 
@@ -190,7 +190,7 @@ def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatc
 
 
 def test_many_that_find_a_lapsed_lease_begin_one_new_one(api: Client) -> None:
-    lease = api.application.svc.lease
+    lease = api.application.ctx.lease
     old = lease.worker
     tell(api, "UPDATE workers SET lease_until = 1")
 

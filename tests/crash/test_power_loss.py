@@ -216,7 +216,7 @@ def power_cut(trace: Trace, disk: Disk, luck: random.Random | None, answers: int
         for image in images:
             assert found.get(image) in [each.get(image) for each in known], (answers, image)
         assert found.keys() <= images
-        assert api.run(check.differences(api.application.svc, False)) == []
+        assert api.run(check.differences(api.application.ctx, False)) == []
         folder = trace.root / "data" / "objects"
         files = sorted(path.name for path in folder.glob("*") if path.name != MARK)
         assert len(files) == sum(data != b"" for data, _ in found.values()), files

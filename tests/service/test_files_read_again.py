@@ -29,7 +29,7 @@ def test_a_token_is_void_although_the_policies_cannot_be_read(tmp_path):
 def test_after_sighup_the_log_is_as_detailed_as_the_files_say(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)  # The end of the test takes the level back.
     with client(tmp_path) as api:
-        running = api.application.svc.config
+        running = api.application.ctx.config
         for level, told in (("INFO", False), ("DEBUG", True)):
             api.application.reload(replace(running, logging=Logging(level)))
             logging.getLogger("ferrotype.app").debug("a detail")

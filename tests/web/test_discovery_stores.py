@@ -48,7 +48,7 @@ def test_users_see_ids_descriptions_the_default_and_what_is_read_only(api):
         ]
     }
     assert list(answer.json["stores"][0]) == ["id", "description"]
-    for hidden in ("weight", "properties", str(api.application.svc.config.database.path.parent), "os_glance"):
+    for hidden in ("weight", "properties", str(api.application.ctx.config.database.path.parent), "os_glance"):
         assert hidden not in answer.text  # DISC-31, DISC-37
 
 
@@ -88,7 +88,7 @@ def test_what_discovery_says_is_what_an_upload_meets(api, store_id, status):
 
 
 def test_a_store_that_loses_its_directory_turns_read_only_and_back(api, directory):
-    alpha = api.application.svc.stores.get("alpha")
+    alpha = api.application.ctx.stores.get("alpha")
 
     def seen():
         api.run(alpha.probe())
@@ -144,7 +144,7 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
     entries = (entry("dead", "dead"), entry("fast", datadir=tmp_path / "fast"))
     try:
         with client(tmp_path, stores=Stores(True, "fast", entries)) as api:
-            stores = api.application.svc.stores
+            stores = api.application.ctx.stores
             with ThreadPoolExecutor(1) as pool:
                 try:
                     for _ in range(3):

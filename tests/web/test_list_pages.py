@@ -211,17 +211,17 @@ def test_whoever_an_image_is_shared_with_may_use_it_as_marker(api: Client) -> No
 
 def test_a_request_costs_as_many_statements_for_eight_images_as_for_one(api: Client) -> None:
     marker = api.get("/v2/images?limit=1", caller=HERE).json["images"][0]["id"]
-    svc = api.application.svc
-    usual = svc.db
+    ctx = api.application.ctx
+    usual = ctx.db
     counts = {}
     try:
         for query in ("limit=1", "limit=8", "limit=1&tag=t&os=x+y:z,", "limit=8&tag=t&os=x+y:z,"):
             for at in ("", f"&marker={marker}"):
-                svc.db = counting = Counting(usual)
+                ctx.db = counting = Counting(usual)
                 assert names(api.get(f"/v2/images?{query}{at}", caller=HERE))
                 counts[query, at != ""] = len(counting.asked)
     finally:
-        svc.db = usual
+        ctx.db = usual
     assert {count for (_, behind), count in counts.items() if not behind} == {1}
     assert {count for (_, behind), count in counts.items() if behind} == {2}
 

@@ -66,7 +66,7 @@ def test_a_disk_that_the_probe_found_full_is_full_and_not_switched_off(
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(65536)):
             pass
-    api.run(api.application.svc.stores.probe())
+    api.run(api.application.ctx.stores.probe())
     assert f"Store fast is full: cannot write to {small}: No space left on device." in caplog.text
     assert [each.get("read-only") for each in api.get("/v2/info/stores").json["stores"]] == ["true", None]
     assert upload(api, image, [b"x" * 65536]).status == 413  # IMG-UP-20
@@ -87,7 +87,7 @@ def test_a_store_that_turns_read_only_is_503_and_then_410(
         assert str(small) not in reply.text
         assert f"Store fast: cannot use {small}: Read-only file system" in caplog.text
         queued_again(api, tmp_path, image)
-        api.run(api.application.svc.stores.probe())
+        api.run(api.application.ctx.stores.probe())
         assert f"Store fast is read-only now: cannot write to {small}: Read-only file system." in caplog.text
         assert upload(api, image, b"x").status == 410  # STOR-09, STOR-22
         queued_again(api, tmp_path, image)
@@ -99,7 +99,7 @@ def test_a_store_that_turns_read_only_is_503_and_then_410(
         assert len(files(tmp_path)) == 2
     finally:
         remount(small, "rw")
-    api.run(api.application.svc.stores.probe())
+    api.run(api.application.ctx.stores.probe())
     assert "Store fast takes images again." in caplog.text
     eventually_settled(api, tmp_path)
     assert upload(api, api.image(), b"x").status == 204

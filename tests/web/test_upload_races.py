@@ -137,7 +137,7 @@ def test_what_another_node_took_over_stays_taken(api: Client, tmp_path: Path) ->
     with uploading(api, image, late, caller=OWNER) as answer:
         old = ledger(api)[0]
         tell(api, "UPDATE workers SET lease_until = 1")
-        api.run(api.application.svc.lease.renew())
+        api.run(api.application.ctx.lease.renew())
         tidy(api)
         assert api.get(image["self"], caller=OWNER).json["status"] == "queued"
         assert stored(api) == 0
@@ -167,19 +167,19 @@ class LateDriver(FileDriver):
 
 
 def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_path: Path) -> None:
-    image, svc = api.image(caller=OWNER), api.application.svc
+    image, ctx = api.image(caller=OWNER), api.application.ctx
 
     async def taken_over() -> None:
-        async with svc.db.begin() as tx:
+        async with ctx.db.begin() as tx:
             await tx.run(Statement(text("UPDATE workers SET lease_until = 1")))
-        await upkeep.take_over_abandoned(svc)
+        await upkeep.take_over_abandoned(ctx)
 
-    quick, entry = svc.stores, svc.config.stores.entries[0]
-    driver = LateDriver(entry.options, svc.crew)
+    quick, entry = ctx.stores, ctx.config.stores.entries[0]
+    driver = LateDriver(entry.options, ctx.crew)
     driver.meanwhile = taken_over
-    svc.stores = Stores({entry.id: Store(entry, driver)}, entry.id, multi=True)
+    ctx.stores = Stores({entry.id: Store(entry, driver)}, entry.id, multi=True)
     assert upload(api, image, b"too late", caller=OWNER).status == 503
-    svc.stores = quick
+    ctx.stores = quick
     queued_again(api, tmp_path, image)
     assert stored(api) == 0
 
@@ -187,7 +187,7 @@ def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_pa
 @pytest.mark.parametrize("chunks", [0, 1, 40, 200])
 def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: int) -> None:
     image = api.image(caller=OWNER)
-    svc = api.application.svc
+    ctx = api.application.ctx
     taken = 0
 
     async def endless() -> Any:
@@ -199,7 +199,7 @@ def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: 
 
     async def cancelled() -> None:
         before = asyncio.all_tasks()
-        task = asyncio.ensure_future(data.upload(svc, OWNER, image["id"], endless(), None, None))
+        task = asyncio.ensure_future(data.upload(ctx, OWNER, image["id"], endless(), None, None))
         await asyncio.sleep(0)
         while taken < chunks:
             assert not task.done()
@@ -218,7 +218,7 @@ def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: 
 
     api.run(cancelled())
     queued_again(api, tmp_path, image)
-    assert svc.crew.budget.used == 0
+    assert ctx.crew.budget.used == 0
 
 
 @contextmanager
@@ -260,10 +260,10 @@ def test_a_database_that_goes_away_during_an_upload(tmp_path: Path, caplog: pyte
 async def renewed(api: Client) -> bool:
     """Renew the lease as the service's own loop does; say whether that worked."""
     try:
-        await api.application.svc.lease.renew()
+        await api.application.ctx.lease.renew()
     except DatabaseUnavailable:
         return False
-    return not api.application.svc.lease.lost
+    return not api.application.ctx.lease.lost
 
 
 def eventually(holds: Any) -> None:

@@ -8,7 +8,7 @@ from ferrotype.db import images as rows
 from ferrotype.model.blob import Blob, image_of, is_object_name
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreError
 from ferrotype.model.image import Location
-from ferrotype.service.context import Service
+from ferrotype.service.context import ServiceContext
 from ferrotype.stores.store import Store
 
 MAY_BE_NEEDED = (
@@ -35,7 +35,7 @@ class Difference:
         return asdict(self)
 
 
-async def differences(svc: Service, repair: bool, remove_unknown: bool = False) -> list[Difference]:
+async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = False) -> list[Difference]:
     """Return every difference there is. The service may run meanwhile: what only looks like one is looked at again.
 
     unknown-object    a store holds what the ledger does not know; removed by repair when its name is one of ours and
@@ -49,33 +49,33 @@ async def differences(svc: Service, repair: bool, remove_unknown: bool = False) 
     unreadable-store  an object of a store could not be looked at, or the store could not be listed; then none was
     """
     found: list[Difference] = []
-    known = await blobs.everything(svc.db)
-    marked = await blobs.damaged(svc.db)
+    known = await blobs.everything(ctx.db)
+    marked = await blobs.damaged(ctx.db)
     unreadable: set[str] = set()
-    for store in svc.stores:
-        store.expect(await marks.of_store(svc.db, store.id))
+    for store in ctx.stores:
+        store.expect(await marks.of_store(ctx.db, store.id))
         told = await _unknown(
-            svc, store, {blob.name for blob in known if blob.store == store.id}, repair, remove_unknown
+            ctx, store, {blob.name for blob in known if blob.store == store.id}, repair, remove_unknown
         )
         unreadable |= {each.subject for each in told if each.kind == "unreadable-store"}
         found += told
     for blob in known:
-        if svc.stores.get(blob.store) is None:
+        if ctx.stores.get(blob.store) is None:
             detail = f"the ledger has it in store {blob.store}, which is not configured"
             found.append(Difference("no-such-store", blob.name, detail))
         if blob.state == "live" and blob.store not in unreadable:
-            found += await _finished(svc, blob, blob.id in marked, repair)
-    found += await _counts(svc, repair)
+            found += await _finished(ctx, blob, blob.id in marked, repair)
+    found += await _counts(ctx, repair)
     return found
 
 
 async def _unknown(
-    svc: Service, store: Store, known: set[str], repair: bool, remove_unknown: bool
+    ctx: ServiceContext, store: Store, known: set[str], repair: bool, remove_unknown: bool
 ) -> list[Difference]:
     try:
         unknown = {name async for name in store.names()} - known
         if unknown:  # What came meanwhile is in the ledger by now, and what went is in the store no more.
-            later = {blob.name for blob in await blobs.everything(svc.db)}
+            later = {blob.name for blob in await blobs.everything(ctx.db)}
             unknown = {name async for name in store.names()} & unknown - later
     except StoreError as error:
         return [Difference("unreadable-store", store.id, str(error))]
@@ -84,7 +84,7 @@ async def _unknown(
         detail, repaired = f"store {store.id} holds it, the ledger does not", False
         if repair and not is_object_name(name):
             detail += "; its name was not made here, so it stays"
-        elif repair and not remove_unknown and not await _is_left_over(svc, image_of(name)):
+        elif repair and not remove_unknown and not await _is_left_over(ctx, image_of(name)):
             # It may be the only copy that an image of another service has, or that this one got after the backup from
             # which the database was restored.
             detail += MAY_BE_NEEDED
@@ -98,20 +98,20 @@ async def _unknown(
     return found
 
 
-async def _is_left_over(svc: Service, image_id: str) -> bool:
+async def _is_left_over(ctx: ServiceContext, image_id: str) -> bool:
     """Say whether an image can do without objects that the ledger does not know."""
-    known = await rows.marker(svc.db, image_id, None)
+    known = await rows.marker(ctx.db, image_id, None)
     if known is None:
         return False
     locations = known[0].locations
     if not locations:
-        return await rows.get(svc.db, image_id, None) is None  # Deleted for good; else it waits for its data.
-    return any([await _is_whole(svc, each) for each in locations])
+        return await rows.get(ctx.db, image_id, None) is None  # Deleted for good; else it waits for its data.
+    return any([await _is_whole(ctx, each) for each in locations])
 
 
-async def _is_whole(svc: Service, location: Location) -> bool:
-    blob = await blobs.by_id(svc.db, location.blob) if location.blob else None
-    store = svc.stores.get(blob.store) if blob else None
+async def _is_whole(ctx: ServiceContext, location: Location) -> bool:
+    blob = await blobs.by_id(ctx.db, location.blob) if location.blob else None
+    store = ctx.stores.get(blob.store) if blob else None
     if blob is None or store is None:
         return False
     try:
@@ -123,24 +123,24 @@ async def _is_whole(svc: Service, location: Location) -> bool:
     return True
 
 
-async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> list[Difference]:
+async def _finished(ctx: ServiceContext, blob: Blob, marked: bool, repair: bool) -> list[Difference]:
     """Return what is wrong with an object that an image should have. A deleted image that is kept counts."""
-    image = await rows.marker(svc.db, blob.image_id, None)
+    image = await rows.marker(ctx.db, blob.image_id, None)
     locations = [each for each in image[0].locations if each.blob == blob.id] if image else []
-    if not await _is_live(svc, blob):  # It went while we were looking.
+    if not await _is_live(ctx, blob):  # It went while we were looking.
         return []
     if not locations:
         if repair:
-            async with svc.db.begin() as tx:
+            async with ctx.db.begin() as tx:
                 await blobs.doom(tx, {blob.id}, blob.image_id)
         return [Difference("unused-object", blob.name, f"image {blob.image_id} does not name it", repair)]
-    store = svc.stores.get(blob.store)
+    store = ctx.stores.get(blob.store)
     if store is None:
         return []
     try:
         file = await store.get(locations[0], blob.size)
     except (BlobNotFound, BlobDamaged) as error:
-        if not await _is_live(svc, blob):  # It went before we opened it.
+        if not await _is_live(ctx, blob):  # It went before we opened it.
             return []
         if isinstance(error, BlobDamaged):
             return [Difference("damaged-object", blob.name, f"image {blob.image_id} needs it: {error}")]
@@ -153,25 +153,25 @@ async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> lis
     if not marked:
         return []
     if repair:
-        async with svc.db.begin() as tx:
+        async with ctx.db.begin() as tx:
             await blobs.unmark_damaged(tx, blob.id)
     return [Difference("marked-damaged", blob.name, f"image {blob.image_id} can be read again", repair)]
 
 
-async def _is_live(svc: Service, blob: Blob) -> bool:
-    now = await blobs.by_id(svc.db, blob.id)
+async def _is_live(ctx: ServiceContext, blob: Blob) -> bool:
+    now = await blobs.by_id(ctx.db, blob.id)
     return now is not None and now.state == "live"
 
 
-async def _counts(svc: Service, repair: bool) -> list[Difference]:
-    counted, summed = await blobs.accounts(svc.db)
+async def _counts(ctx: ServiceContext, repair: bool) -> list[Difference]:
+    counted, summed = await blobs.accounts(ctx.db)
     found = []
     for project in sorted(counted.keys() | summed.keys()):
         says, is_ = counted.get(project, 0), summed.get(project, 0)
         if says == is_:
             continue
         if repair:
-            async with svc.db.begin() as tx:
+            async with ctx.db.begin() as tx:
                 await blobs.correct_account(tx, project)
         detail = f"the counter says {says} bytes, the ledger adds up to {is_}"
         found.append(Difference("wrong-count", f"project {project or '(none)'}", detail, repair))

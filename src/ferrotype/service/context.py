@@ -28,7 +28,7 @@ class UnifiedLimits(Protocol):
 
 
 @dataclass
-class Service:
+class ServiceContext:
     """One process's service. ``config`` and what is made from it are swapped whole on a reload."""
 
     config: Config
@@ -45,16 +45,16 @@ class Service:
 
 
 async def fetch(
-    svc: Service, connection: Connection, caller: Caller, image_id: str, action: str, lock: bool = False
+    ctx: ServiceContext, connection: Connection, caller: Caller, image_id: str, action: str, lock: bool = False
 ) -> tuple[Image, bool]:
     """Return an image that the caller may do ``action`` to, and whether it is shared with the caller.
 
     There is no other way to get an image. With ``lock`` it stays as it is until the transaction ends.
     """
-    svc.authoriser.admit(caller, action)
+    ctx.authoriser.admit(caller, action)
     found = await rows.get(connection, image_id, caller.project, lock) if could_be_image_id(image_id) else None
     if found is None:
         raise NotFound(f"No image found with ID {image_id[:64]}.")
     image, shared = found
-    svc.authoriser.permit(caller, action, image, shared)
+    ctx.authoriser.permit(caller, action, image, shared)
     return image, shared

@@ -55,7 +55,7 @@ def _build(limits: Mapping[str, int]) -> Callable[[Config], Awaitable[app.Applic
     async def build(config: Config) -> app.Application:
         application = await app.build(config, identify)
         if limits:
-            application.svc.unified_limits = FixedLimits(limits)
+            application.ctx.unified_limits = FixedLimits(limits)
         return application
 
     return build
@@ -121,12 +121,12 @@ class Account:
 
     def differences(self) -> list[Difference]:
         """Return every difference there is."""
-        return self._runner.run(differences(self._application.svc, repair=False))
+        return self._runner.run(differences(self._application.ctx, repair=False))
 
     def close(self) -> None:
         """Leave."""
-        self._runner.run(self._application.svc.db.close())
-        self._application.svc.crew.close()
+        self._runner.run(self._application.ctx.db.close())
+        self._application.ctx.crew.close()
         self._runner.close()
 
 

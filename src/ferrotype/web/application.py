@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from ferrotype.service.context import Service
+from ferrotype.service.context import ServiceContext
 from ferrotype.web import cors, health, routes, versions
 from ferrotype.web.errors import HTTPRefusal, response_to
 from ferrotype.web.http import SENDFILE, FileResponse, Receive, Request, Response, Scope, Send
@@ -40,15 +40,15 @@ class Web:
     ``door`` answers those who look for an Identity service here.
     """
 
-    def __init__(self, svc: Service, identify: Identify, door: "Door | None" = None):
-        self._svc = svc
+    def __init__(self, ctx: ServiceContext, identify: Identify, door: "Door | None" = None):
+        self._ctx = ctx
         self._identify = identify
         self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.monotonic()
-        request = Request(self._svc, scope, receive, _headers(scope), f"req-{uuid.uuid4()}")
+        request = Request(self._ctx, scope, receive, _headers(scope), f"req-{uuid.uuid4()}")
         try:
             response = await self._answer(request)
         except Exception as error:
@@ -72,7 +72,7 @@ class Web:
         self._adopt_request_id(request)
         request.base = _base(request)
         path = _decoded(request.scope["raw_path"])
-        strategy = self._svc.config.auth.strategy
+        strategy = self._ctx.config.auth.strategy
         if strategy == "none":
             _not_from_a_foreign_name(request)
         if strategy == "none" or (strategy == "http_basic" and "authorization" in request.headers):
@@ -97,29 +97,29 @@ class Web:
     async def _know(self, request: Request) -> None:
         """Put into the request who is calling."""
         caller = await self._caller(request)
-        request.caller = replace(caller, is_admin=self._svc.authoriser.is_admin(caller))
+        request.caller = replace(caller, is_admin=self._ctx.authoriser.is_admin(caller))
 
     async def _caller(self, request: Request) -> Caller:
         """Return who is calling; nobody, where nobody is identified and the deployment allows that."""
         try:
             return await self._identify(request.headers)
         except Unauthenticated:
-            if not self._svc.config.auth.allow_anonymous:
+            if not self._ctx.config.auth.allow_anonymous:
                 raise
             return Caller(anonymous=True)
 
     def _versioned(self, request: Request, first: str, rest: list[str]) -> list[str] | None:
         """Return the path below the version, empty for the version itself; None where no version is chosen."""
-        if first in versions.prefixes(self._svc.config):
+        if first in versions.prefixes(self._ctx.config):
             while rest and not rest[0]:  # Slashes directly behind the version may be doubled.
                 rest.pop(0)
             return rest
         accept = request.headers.get("accept", "")
         if accept.startswith(_VERSION_BY_ACCEPT):
             wanted = accept.removeprefix(_VERSION_BY_ACCEPT).partition(",")[0].partition(";")[0].strip()
-            return [first, *rest] if wanted in versions.prefixes(self._svc.config) else None
+            return [first, *rest] if wanted in versions.prefixes(self._ctx.config) else None
         # Clients that do not discover versions ask at the root; with an identity service nobody does.
-        if self._svc.config.auth.strategy != "keystone" and first in routes.ROOTS:
+        if self._ctx.config.auth.strategy != "keystone" and first in routes.ROOTS:
             return [first, *rest]
         return None
 
@@ -141,7 +141,7 @@ class Web:
 
     def _adopt_request_id(self, request: Request) -> None:
         given = request.headers.get("x-openstack-request-id", "")
-        most = self._svc.config.server.max_request_id_length
+        most = self._ctx.config.server.max_request_id_length
         if most and len(given) > most:
             raise HTTPRefusal(431, f"'X-OpenStack-Request-ID' must have at most {most} characters.")
         if _REQUEST_ID.fullmatch(given):
@@ -199,7 +199,7 @@ def _decoded(raw_path: bytes) -> str:
 def _base(request: Request) -> str:
     """Return scheme, host and mount prefix by which the client reached us, as far as it may be believed."""
     scheme, host, prefix = request.scope["scheme"], request.headers.get("host") or _address(request.scope), ""
-    if request.svc.config.server.proxy_headers:
+    if request.ctx.config.server.proxy_headers:
         told = _forwarded(request.headers)
         scheme = told["proto"].lower() if told["proto"].lower() in ("http", "https") else scheme
         host = told["host"] if _HOST.fullmatch(told["host"]) else host
@@ -226,7 +226,7 @@ def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _not_from_a_foreign_name(request: Request) -> None:
     """Without authentication, refuse a request for a name that is not this machine's, though it resolves to it."""
-    server, auth = request.svc.config.server, request.svc.config.auth
+    server, auth = request.ctx.config.server, request.ctx.config.auth
     host = _name_of(request.headers.get("host", ""))
     if not auth.allow_open and host not in _LOOPBACK and host != server.bind_host:
         raise Forbidden(
@@ -239,7 +239,7 @@ def _not_behind_somebodys_back(request: Request) -> None:
 
     It does so where nobody is asked, and where it remembers a name and a password for us.
     """
-    config, origin = request.svc.config, request.headers.get("origin")
+    config, origin = request.ctx.config, request.headers.get("origin")
     if origin is None or request.method in ("GET", "HEAD", "OPTIONS") or cors.allows(config.cors, origin):
         return
     own = {request.headers.get("host", "").lower(), request.base.partition("://")[2].partition("/")[0].lower()}

@@ -24,7 +24,7 @@ def headers(request: Request) -> Headers:
 
     An OPTIONS request asks what another one would be allowed; all that it names must be, or nothing is said.
     """
-    cors, origin = request.svc.config.cors, request.headers.get("origin")
+    cors, origin = request.ctx.config.cors, request.headers.get("origin")
     if origin is None or not allows(cors, origin):
         return []
     if request.method == "OPTIONS":

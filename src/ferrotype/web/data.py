@@ -19,7 +19,7 @@ async def upload(request: Request) -> Response:
     announced = _announced(request)
     store_id = request.headers.get("x-image-meta-store")
     image_id = request.params["image_id"]
-    await data.upload(request.svc, request.caller, image_id, request.stream(), announced, store_id)
+    await data.upload(request.ctx, request.caller, image_id, request.stream(), announced, store_id)
     return Response(NO_CONTENT)
 
 
@@ -38,8 +38,8 @@ def _announced(request: Request) -> int | None:
 async def download(request: Request) -> Response:
     """GET /v2/images/{image_id}/file"""
     prefer = dict(request.query()).get("prefer")
-    wanted = data.preferred(request.svc, prefer) if prefer is not None and prefer.strip(", ") else ()
-    image, file = await data.download(request.svc, request.caller, request.params["image_id"], wanted)
+    wanted = data.preferred(request.ctx, prefer) if prefer is not None and prefer.strip(", ") else ()
+    image, file = await data.download(request.ctx, request.caller, request.params["image_id"], wanted)
     if file is None:
         return Response(NO_CONTENT)
     try:

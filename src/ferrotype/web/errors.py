@@ -81,7 +81,7 @@ def response_to(error: Exception, request: Request, refuse: Refuse | None = None
         headers.append(("retry-after", str(getattr(error, "retry_after", 5))))
     if status == 401 and (challenge := getattr(error, "challenge", None)):
         headers.append(("www-authenticate", challenge))
-    elif status == 401 and (uri := request.svc.config.auth.www_authenticate_uri):
+    elif status == 401 and (uri := request.ctx.config.auth.www_authenticate_uri):
         headers.append(("www-authenticate", f'Keystone uri="{uri}"'))
     if isinstance(error, errors.BadRange):
         headers.append(("content-range", f"bytes */{error.size}"))

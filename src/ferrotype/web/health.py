@@ -9,7 +9,7 @@ from ferrotype.web.http import Request, Response
 
 async def check(request: Request) -> Response:
     """Answer OK, or 503 while the operator's file says that this node is out of service."""
-    disabled = request.svc.config.server.healthcheck_disable_file
+    disabled = request.ctx.config.server.healthcheck_disable_file
     down = disabled is not None and disabled.exists()
     reason, status = ("DISABLED BY FILE", 503) if down else ("OK", 200)
     if request.method == "HEAD":

@@ -8,7 +8,7 @@ import msgspec
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Invalid
-from ferrotype.service.context import Service
+from ferrotype.service.context import ServiceContext
 from ferrotype.stores.driver import LocalFile
 
 #: The message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
@@ -36,10 +36,12 @@ class BodyTooLarge(Exception):
 class Request:
     """One request. ``params`` are what the route's path holds in place of its names."""
 
-    __slots__ = ("_receive", "base", "caller", "headers", "id", "method", "params", "scope", "svc")
+    __slots__ = ("_receive", "base", "caller", "ctx", "headers", "id", "method", "params", "scope")
 
-    def __init__(self, svc: Service, scope: Scope, receive: Receive, headers: Mapping[str, str], request_id: str):
-        self.svc = svc
+    def __init__(
+        self, ctx: ServiceContext, scope: Scope, receive: Receive, headers: Mapping[str, str], request_id: str
+    ):
+        self.ctx = ctx
         self.scope = scope
         self._receive = receive
         self.headers = headers
@@ -88,7 +90,7 @@ class Request:
 
     async def body(self, limit: int | None = None) -> bytes:
         """Return the whole body of a document; raise BodyTooLarge beyond the limit, else the configured one."""
-        limit = limit or self.svc.config.server.max_json_body
+        limit = limit or self.ctx.config.server.max_json_body
         parts, size = [], 0
         async for chunk in self.stream():
             size += len(chunk)

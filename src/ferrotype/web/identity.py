@@ -293,7 +293,7 @@ def _scoped(scope: Any, account: Account) -> bool:
 
 
 def _base(request: Request) -> str:
-    return (request.svc.config.server.public_endpoint or request.base).rstrip("/")
+    return (request.ctx.config.server.public_endpoint or request.base).rstrip("/")
 
 
 def _version(request: Request, mount: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ async def import_image(request: Request) -> Response:
     for key in ("all_stores", "all_stores_must_succeed"):
         if not isinstance(document.get(key, False), bool):
             raise Invalid(f"'{key}' must be true or false.")
-    enabled = ", ".join(info.import_methods(request.svc)) or "none"
+    enabled = ", ".join(info.import_methods(request.ctx)) or "none"
     raise Invalid(f"Import method '{method['name'][:64]}' is not enabled; enabled: {enabled}.")
 
 

@@ -13,7 +13,7 @@ _DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 
 async def list_locations(request: Request) -> Response:
     """GET /v2/images/{image_id}/locations"""
-    found = await locations.list_locations(request.svc, request.caller, request.params["image_id"])
+    found = await locations.list_locations(request.ctx, request.caller, request.params["image_id"])
     return json_response([{"url": each.url, "metadata": each.metadata} for each in found])
 
 
@@ -24,7 +24,7 @@ async def add_location(request: Request) -> Response:
     if not isinstance(url, str):
         raise Invalid("'url' must be a text.")
     _check_validation(document.get("validation_data", {}))
-    await locations.add_location(request.svc, request.caller, request.params["image_id"], url)
+    await locations.add_location(request.ctx, request.caller, request.params["image_id"], url)
     return Response(202)
 
 
@@ -43,5 +43,5 @@ def _check_validation(given: Any) -> None:
 async def delete_from_store(request: Request) -> Response:
     """DELETE /v2/stores/{store_id}/{image_id}"""
     params = request.params
-    await locations.delete_from_store(request.svc, request.caller, params["store_id"], params["image_id"])
+    await locations.delete_from_store(request.ctx, request.caller, params["store_id"], params["image_id"])
     return Response(NO_CONTENT)

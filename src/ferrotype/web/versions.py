@@ -23,7 +23,7 @@ def prefixes(config: Config) -> frozenset[str]:
 
 def document(request: Request, status: int) -> Response:
     """Return the version document, for 300 (choose one) or 200 (as asked)."""
-    config = request.svc.config
+    config = request.ctx.config
     base = (config.server.public_endpoint or request.base).rstrip("/")
     return Response(status, _document(config.stores.multi, base), [("content-type", "application/json")])
 
