@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from ferrotype.stores.directories import MARK
+from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.process import served
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +68,7 @@ def test_images_that_were_made_to_measure_with_are_removed_again(tmp_path: Path)
         done = bench("--endpoint", service.url, "--seconds", "0.1", "--size", "1")
         assert done.returncode == 0, done.stderr
         assert [image["id"] for image in ask(images)["images"]] == [made["id"]]
-    assert [file.name for file in (tmp_path / "home" / "ferrotype" / "images").iterdir()] == [MARK]
+    assert [file.name for file in (tmp_path / "home" / "ferrotype" / "images").iterdir()] == [ID_FILE]
 
 
 def test_a_service_that_is_not_there_is_said_to_be_so() -> None:

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import text
 
 from ferrotype.admin.consistency import differences
-from ferrotype.background import cleanup as upkeep
+from ferrotype.background import cleanup
 from ferrotype.db import blobs
 from ferrotype.db.engine import Statement
 from ferrotype.model.blob import Blob
-from ferrotype.stores.directories import MARK
+from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.client import OCTETS, Client, Reply
 
 STORES = ("fast", "cheap", "os_glance_default")
@@ -65,12 +65,12 @@ def upload(
 
 def files(directory: Path) -> set[str]:
     """Return the names of everything in the stores, unfinished files included, but not their marks."""
-    return {path.name for store in STORES for path in (directory / store).glob("*")} - {MARK}
+    return {path.name for store in STORES for path in (directory / store).glob("*")} - {ID_FILE}
 
 
 def ledger(api: Client) -> list[Blob]:
     """Return the rows of all objects."""
-    return api.run(blobs.everything(api.application.ctx.db))
+    return api.run(blobs.all_blobs(api.application.ctx.db))
 
 
 def tell(api: Client, statement: str) -> int:
@@ -128,7 +128,7 @@ def blob_of(api: Client, image: Any) -> str:
 
 def tidy(api: Client) -> None:
     """Do one round of upkeep now."""
-    api.run(upkeep.tidy(api.application.ctx))
+    api.run(cleanup.run_cleanup(api.application.ctx))
 
 
 def queued_again(api: Client, directory: Path, image: Mapping[str, Any]) -> None:

@@ -81,13 +81,13 @@ class Application:
     async def start(self) -> None:
         """Take a place among the workers and begin the cleanup."""
         await self.ctx.lease.begin()
-        await cleanup.look_at_stores(self.ctx)
-        await cleanup.tidy(self.ctx)
+        await cleanup.probe_stores(self.ctx)
+        await cleanup.run_cleanup(self.ctx)
         self._loops = [
             asyncio.create_task(_every(RENEW, self.ctx.lease.renew)),
-            asyncio.create_task(_every(REGAIN, self.ctx.lease.regain)),
-            asyncio.create_task(_every(TIDY, lambda: cleanup.tidy(self.ctx))),
-            asyncio.create_task(_every(PROBE, lambda: cleanup.look_at_stores(self.ctx))),
+            asyncio.create_task(_every(REGAIN, self.ctx.lease.retry)),
+            asyncio.create_task(_every(TIDY, lambda: cleanup.run_cleanup(self.ctx))),
+            asyncio.create_task(_every(PROBE, lambda: cleanup.probe_stores(self.ctx))),
             asyncio.create_task(_every(REREAD, self._refresh_files)),
         ]
 

@@ -71,7 +71,7 @@ def test_with_another_database_no_object_is_removed_unless_that_is_asked_for(api
     few = api.image(b"all that the other database knows")
     told = api.run(differences(api.application.ctx, True))
     assert {each.subject for each in told if each.kind == "unknown-object"} == {*objects, later.name}
-    assert all("so it stays" in each.sentence() and "--remove-unknown" in each.sentence() for each in told)
+    assert all("it is kept" in each.sentence() and "--remove-unknown" in each.sentence() for each in told)
     assert all((tmp_path / "fast" / name).exists() for name in objects)
     done = found(api, repair=True, remove_unknown=True)
     assert sorted(done) == [("unknown-object", name, True) for name in sorted([*objects, later.name])]
@@ -170,7 +170,7 @@ def test_a_directory_that_is_away_is_told_once_and_nothing_of_it_is_missing(
     for repair in (False, True):
         (told,) = api.run(differences(api.application.ctx, repair, remove_unknown=repair))
         assert (told.kind, told.subject, told.repaired) == ("unreadable-store", "fast", False)
-        assert "it is away" in told.detail and "mount its file system" in told.detail
+        assert "it is offline" in told.detail and "mount its file system" in told.detail
     if instead != "nothing":
         shutil.rmtree(tmp_path / "fast")
     (tmp_path / "away").rename(tmp_path / "fast")

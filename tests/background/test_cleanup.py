@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from uploads import Held, ask, copy, file_of, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
-from ferrotype.background import cleanup as upkeep
+from ferrotype.background import cleanup
 from ferrotype.config.model import Api, Limits
 from ferrotype.model.errors import Busy
-from ferrotype.service.lease import SLOTS
+from ferrotype.service.lease import MAX_UPLOADS
 from ferrotype.service.process import identity, is_gone
-from ferrotype.service.rollback import undoing
+from ferrotype.service.rollback import rollback_on_error
 from ferrotype.testing.client import OWNER, Client, client
 
 
@@ -86,7 +86,7 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
 
     async def together() -> None:
         ctx = api.application.ctx
-        await asyncio.gather(*(upkeep.tidy(ctx) for _ in range(6)))
+        await asyncio.gather(*(cleanup.run_cleanup(ctx) for _ in range(6)))
 
     api.run(together())
     for image in images:
@@ -139,8 +139,8 @@ def test_bytes_that_cannot_be_removed_are_tried_again_with_growing_pauses(
         tidy(api)
         tidy(api)  # not due: nothing happens
     assert int(ask(api, "SELECT attempts FROM blobs")) >= 15
-    said = [record.args for record in caplog.records if "next try in" in record.getMessage()]
-    pauses = [args[2] for args in said if isinstance(args, tuple)]
+    said = [record.args for record in caplog.records if "will retry in" in record.getMessage()]
+    pauses = [args[0] for args in said if isinstance(args, tuple)]
     assert list(dict.fromkeys(pauses)) == [2**number for number in range(12)] + [3600]
     path.rmdir()
     tell(api, "UPDATE blobs SET remove_at = 0")
@@ -155,14 +155,14 @@ def test_objects_in_stores_of_other_nodes_are_left_to_them(api: Client, tmp_path
     assert api.delete(image["self"], caller=OWNER).status == 204
     tell(api, "UPDATE blobs SET remove_at = 0")
     tidy(api)
-    assert [(row.store, row.state) for row in ledger(api)] == [("far", "doomed")]
+    assert [(row.store, row.state) for row in ledger(api)] == [("far", "deleting")]
     assert int(ask(api, "SELECT attempts FROM blobs")) == 0
 
 
 def test_a_node_takes_so_many_transfers_and_no_more(tmp_path: Path) -> None:
     with client(tmp_path) as api:
         lease, image = api.application.ctx.lease, api.image()
-        others = {str(number) for number in range(SLOTS)}
+        others = {str(number) for number in range(MAX_UPLOADS)}
         lease.writing |= others
         reply = upload(api, image, b"x")
         assert (reply.status, reply.headers["retry-after"]) == (503, "5")
@@ -177,7 +177,7 @@ def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatc
         monkeypatch.setattr(f"ferrotype.app.{name}", 10**6)
     with client(tmp_path) as api:
         lease, image = api.application.ctx.lease, api.image()
-        lease.lost = True
+        lease.held = False
         read = []
 
         async def body() -> Any:
@@ -195,13 +195,13 @@ def test_many_that_find_a_lapsed_lease_begin_one_new_one(api: Client) -> None:
     tell(api, "UPDATE workers SET lease_until = 1")
 
     async def together() -> list[Any]:
-        work = [lease.assure(old) for _ in range(5)] + [lease.renew() for _ in range(5)]
+        work = [lease.ensure_held(old) for _ in range(5)] + [lease.renew() for _ in range(5)]
         return await asyncio.gather(*work, return_exceptions=True)
 
     outcomes = api.run(together())
     assert [isinstance(each, Busy) for each in outcomes] == [True] * 5 + [False] * 5
     assert lease.worker != old
-    assert not lease.lost
+    assert lease.held
     assert int(ask(api, "SELECT count(*) FROM workers WHERE lease_until > 1")) == 1
 
 
@@ -217,7 +217,7 @@ def test_undo_runs_newest_first_to_its_end_whatever_stops_it(caplog: pytest.LogC
             raise RuntimeError("this one fails")
 
     async def fails(error: BaseException) -> None:
-        async with undoing() as undo:
+        async with rollback_on_error() as undo:
             for number in range(4):
                 undo(step, number)
             raise error
@@ -237,13 +237,13 @@ def test_undo_runs_newest_first_to_its_end_whatever_stops_it(caplog: pytest.LogC
         go.set()
         await asyncio.wait([task])
         assert task.cancelled()
-        async with undoing() as undo:
+        async with rollback_on_error() as undo:
             undo(step, 9)
 
     caplog.set_level(logging.ERROR)
     asyncio.run(work())
     assert log == [3, 2, 1, 0] * 3
-    assert caplog.text.count("failed and is left to the upkeep") == 3
+    assert caplog.text.count("failed; the cleanup will retry") == 3
 
 
 def test_uploads_deletes_and_upkeep_side_by_side_end_settled(api: Client, tmp_path: Path) -> None:

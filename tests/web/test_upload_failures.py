@@ -88,14 +88,14 @@ def test_a_store_that_turns_read_only_is_503_and_then_410(
         assert f"Store fast: cannot use {small}: Read-only file system" in caplog.text
         queued_again(api, tmp_path, image)
         api.run(api.application.ctx.stores.probe())
-        assert f"Store fast is read-only now: cannot write to {small}: Read-only file system." in caplog.text
+        assert f"store is read-only: store=fast: cannot write to {small}: Read-only file system." in caplog.text
         assert upload(api, image, b"x").status == 410  # STOR-09, STOR-22
         queued_again(api, tmp_path, image)
         assert upload(api, image, b"x", {"x-image-meta-store": "cheap"}).status == 204
         # What is there can be read, and a deleted image is gone although its bytes cannot go yet.
         assert api.get(f"{other['self']}/file").body == b"other"
         assert api.delete(other["self"]).status == 204
-        assert "cannot be removed from store fast; next try in" in caplog.text
+        assert "deleting an object failed; will retry in" in caplog.text
         assert len(files(tmp_path)) == 2
     finally:
         remount(small, "rw")
@@ -107,7 +107,7 @@ def test_a_store_that_turns_read_only_is_503_and_then_410(
 
 def eventually_settled(api: Client, directory: Path) -> None:
     """Assert that all is well once the pauses between attempts are over."""
-    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'doomed'")
+    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
     tidy(api)
     settled(api, directory)
 

@@ -1,4 +1,4 @@
-"""Filling an image with data, and giving the data out."""
+"""Upload and download of image data."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from ferrotype.db import blobs, usage
 from ferrotype.db import images as rows
 from ferrotype.db.engine import Connection, DatabaseUnavailable
-from ferrotype.model.blob import Blob, Stored, object_name
+from ferrotype.model.blob import Blob, Stored
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import (
     BlobDamaged,
@@ -16,32 +16,25 @@ from ferrotype.model.errors import (
     Forbidden,
     Gone,
     Invalid,
-    OverLimit,
     Refusal,
     StoreError,
     StoreUnavailable,
 )
 from ferrotype.model.image import Image, Location, move
-from ferrotype.model.quota import Quota
 from ferrotype.rules import limits, review
-from ferrotype.service import quotas
+from ferrotype.service import objects, quotas
 from ferrotype.service.context import ServiceContext, fetch
-from ferrotype.service.objects import give_up
-from ferrotype.service.rollback import undoing
-from ferrotype.stores.driver import LocalFile
+from ferrotype.service.rollback import rollback_on_error
+from ferrotype.stores.driver import Source
 from ferrotype.stores.store import Store
 from ferrotype.streams import inspect
-from ferrotype.streams.pipe import Checks, transfer
+from ferrotype.streams.pipe import Checks
 
 log = logging.getLogger("ferrotype.data")
 
-#: Bytes that an upload of unknown size reserves at first; doubled each time up to the last.
-FIRST_STEP = 8 * 1024 * 1024
-LAST_STEP = 1024 * 1024 * 1024
-
 
 def chosen_store(ctx: ServiceContext, store_id: str | None) -> Store:
-    """Return the store that an upload names, or the default one. In single-store mode names mean nothing."""
+    """Return the store that an upload names, or the default one. In single-store mode names are ignored."""
     if store_id is None or not ctx.stores.multi:
         store_id = ctx.stores.default
     store = ctx.stores.get(store_id)
@@ -58,12 +51,12 @@ async def upload(
     announced: int | None,
     store_id: str | None,
 ) -> None:
-    """Fill a queued image with data and make it active; or leave it queued, with nothing stored."""
+    """Upload data to a queued image and make it active; on any failure it is queued again, with nothing stored."""
     store = chosen_store(ctx, store_id)
     owner = (await fetch(ctx, ctx.db, caller, image_id, "upload_image"))[0].owner if ctx.unified_limits else None
-    room = await quotas.of(ctx, owner)
-    with ctx.lease.under_way() as blob_id:
-        async with undoing() as undo:
+    allowed = await quotas.of(ctx, owner)
+    with ctx.lease.track_upload() as blob_id:
+        async with rollback_on_error() as on_error:
             async with ctx.db.begin() as tx:
                 image, _ = await fetch(ctx, tx, caller, image_id, "upload_image", lock=True)
                 review.ready_for_data(image)
@@ -71,43 +64,35 @@ async def upload(
                 if ctx.unified_limits and image.owner != owner:
                     raise Conflict(f"Image {image_id} was given to another project meanwhile.")
                 saving = await rows.save(tx, image, move(image, "saving"))
-                blob = await blobs.reserve(tx, _new_blob(ctx, blob_id, image, store, announced, room.size), room.size)
-                await usage.uploading_fits(tx, image.owner, room.uploading)
-                undo(give_up, ctx, blob)
-            reserved = _Reservation(ctx, blob, room.size)
+                blob = await objects.reserve(ctx, tx, blob_id, image, store, announced, allowed.size)
+                await usage.uploading_fits(tx, image.owner, allowed.uploading)
+                on_error(abort_upload, ctx, blob)
+            writing = objects.Writing(ctx, blob, store, allowed.size, lambda blob: ownership_lost_error(ctx.db, blob))
             checks = Checks(
                 most=ctx.config.limits.image_size_cap,
                 announced=announced,
                 algorithm=ctx.config.api.hashing_algorithm,
-                room=reserved.room,
-                judge=lambda findings: _judge(ctx, saving, findings),
-                last=reserved.last,
+                reserve=writing.reserve_up_to,
+                check_format=lambda findings: _check_format(ctx, saving, findings),
+                before_commit=writing.before_commit,
             )
-            stored = await transfer(
-                chunks, lambda batches: store.put(blob.name, batches, announced), ctx.crew, checks
-            )
-            await _activate(ctx, reserved.blob, store, stored)
+            stored = await writing.write(chunks, announced, checks)
+            await _activate(ctx, writing.blob, store, stored)
 
 
-def _new_blob(
-    ctx: ServiceContext, blob_id: str, image: Image, store: Store, announced: int | None, quota: Quota
-) -> Blob:
-    # Of an unknown size at least the first byte is reserved: with nothing left it is refused before it is read.
-    first = 1 if quota.counts else 0
-    return Blob(
-        id=blob_id,
-        store=store.id,
-        name=object_name(image.id),
-        image_id=image.id,
-        project=image.owner,
-        purpose="data",
-        state="writing",
-        charged=first if announced is None else announced,
-        writer=ctx.lease.worker,
-    )
+async def abort_upload(ctx: ServiceContext, blob: Blob) -> None:
+    """Roll back an upload of this worker: the image is queued again, the object's data and row are removed."""
+    async with ctx.db.begin() as tx:
+        found = await rows.get(tx, blob.image_id, None, lock=True)
+        was = await objects.abandon(tx, blob)
+        if was is None:
+            return
+        if found and found[0].status == "saving" and was.state == "writing":
+            await rows.save(tx, found[0], move(found[0], "queued"))
+    await objects.remove(ctx, was)
 
 
-def _judge(ctx: ServiceContext, image: Image, findings: inspect.Findings) -> int | None:
+def _check_format(ctx: ServiceContext, image: Image, findings: inspect.Findings) -> int | None:
     formats = ctx.config.formats
     return inspect.verdict(
         findings,
@@ -118,53 +103,20 @@ def _judge(ctx: ServiceContext, image: Image, findings: inspect.Findings) -> int
     )
 
 
-class _Reservation:
-    """What one upload has reserved: ahead of the stream when a quota counts it and its size is unknown."""
-
-    def __init__(self, ctx: ServiceContext, blob: Blob, quota: Quota):
-        self._ctx, self.blob, self._quota = ctx, blob, quota
-        self._step = FIRST_STEP
-
-    async def room(self, total: int) -> None:
-        """Make sure that ``total`` bytes are reserved, and that the work is still ours."""
-        lease = self._ctx.lease
-        if self.blob.id in lease.unwanted or not lease.held_by(self.blob.writer or ""):
-            raise await _taken(self._ctx.db, self.blob)
-        if not self._quota.counts or total <= self.blob.charged:
-            return
-        missing = total - self.blob.charged
-        try:
-            await self._grow(max(missing, self._step))
-        except OverLimit:  # There is no room for a whole step, but there may be for what is here.
-            await self._grow(missing)
-        self._step = min(self._step * 2, LAST_STEP)
-
-    async def _grow(self, by: int) -> None:
-        async with self._ctx.db.begin() as tx:
-            grown = await blobs.grow(tx, self.blob, by, self._quota)
-        if grown is None:
-            raise await _taken(self._ctx.db, self.blob)
-        self.blob = grown
-
-    async def last(self) -> None:
-        """Every byte is there: make sure that the work is still ours before it becomes final."""
-        await self._ctx.lease.assure(self.blob.writer or "")
-
-
-async def _taken(connection: Connection, blob: Blob) -> Refusal:
-    """Return the reason why an upload of ours is not ours any more."""
+async def ownership_lost_error(connection: Connection, blob: Blob) -> Refusal:
+    """Return the error for an upload that this worker does not own any more."""
     if await rows.get(connection, blob.image_id, None) is None:
         return Gone(f"Image {blob.image_id} was deleted during the upload.")
-    return Busy("This node lost its hold on the transfer; please repeat it.")
+    return Busy("This node lost its lease on the upload; please repeat it.")
 
 
 async def _activate(ctx: ServiceContext, blob: Blob, store: Store, stored: Stored) -> None:
-    """Commit the bytes and the image together; raise when either is no longer ours."""
+    """Attach the data and make the image active in one transaction; raise when either is no longer ours."""
     async with ctx.db.begin() as tx:
         found = await rows.get(tx, blob.image_id, None, lock=True)
         current = found[0] if found else None
-        if current is None or current.status != "saving" or not await blobs.keep(tx, blob, stored, current.owner):
-            raise await _taken(tx, blob)
+        if current is None or current.status != "saving" or not await objects.attach(tx, blob, stored, current.owner):
+            raise await ownership_lost_error(tx, blob)
         metadata = {"store": store.id} if ctx.stores.multi else {}
         await rows.save(
             tx,
@@ -177,17 +129,17 @@ async def _activate(ctx: ServiceContext, blob: Blob, store: Store, stored: Store
                 checksum=stored.checksum,
                 os_hash_algo=stored.hash_algo,
                 os_hash_value=stored.hash_value,
-                locations=(Location(stored.url, metadata, blob.id),),
+                locations=(Location(store.url(stored.handle), metadata, blob.id),),
             ),
         )
 
 
 async def download(
     ctx: ServiceContext, caller: Caller, image_id: str, prefer: tuple[str, ...] = ()
-) -> tuple[Image, LocalFile | None]:
-    """Return an image and its data as an open file; None for an image that has no data yet.
+) -> tuple[Image, Source | None]:
+    """Return an image and its data, open for reading; None for an image that has no data yet. The caller closes it.
 
-    Copies in the preferred stores are tried first, in the order given; a copy that cannot be read is passed over.
+    Copies in the preferred stores are tried first, in the order given; a copy that cannot be opened is skipped.
     """
     image, shared = await fetch(ctx, ctx.db, caller, image_id, "download_image")
     if prefer:
@@ -200,16 +152,13 @@ async def download(
         if store is None:  # A copy in a store that this node does not have: another node can read it.
             continue
         try:
-            file = await store.get(location, image.size)
+            return image, await store.open(location.url, image.size)
         except StoreError as error:
             now, _ = await fetch(ctx, ctx.db, caller, image_id, "download_image")
-            if now.locations != image.locations:  # It went because somebody had it removed, and nothing is wrong.
+            if now.locations != image.locations:  # The copy was removed meanwhile; nothing is wrong.
                 return await download(ctx, caller, image_id, prefer)
             failure = error
-            await _report(ctx, image, location, store, error)
-            continue
-        if file is not None:
-            return image, file
+            await report_unreadable(ctx, image, location, store, error)
     if image.locations:
         raise StoreUnavailable(f"The data of image {image_id} cannot be read at present.") from failure
     return image, None
@@ -222,14 +171,16 @@ def _in_order(ctx: ServiceContext, image: Image, prefer: tuple[str, ...]) -> lis
     return ordered
 
 
-async def _report(ctx: ServiceContext, image: Image, location: Location, store: Store, error: StoreError) -> None:
-    """Say that a copy cannot be read. One that is not what was stored is marked, and its row and bytes stay."""
+async def report_unreadable(
+    ctx: ServiceContext, image: Image, location: Location, store: Store, error: StoreError
+) -> None:
+    """Log that a copy cannot be read. One that is missing or altered is marked damaged; its row and data stay."""
     if not isinstance(error, BlobNotFound | BlobDamaged):
-        log.error("Image %s cannot be read from store %s: %s", image.id, store.id, error)
+        log.error("image cannot be read: image=%s store=%s: %s", image.id, store.id, error)
         return
     log.error(
-        "The copy of image %s in store %s is lost or damaged: %s. Bring the object back from a backup, or delete"
-        " the copy or the image; `ferrotype check` lists all of them.",
+        "copy is missing or damaged: image=%s store=%s: %s. Restore the object from a backup, or delete the copy or"
+        " the image; `ferrotype check` lists all of them.",
         image.id, store.id, error,
     )  # fmt: skip
     if not location.blob:
@@ -238,11 +189,11 @@ async def _report(ctx: ServiceContext, image: Image, location: Location, store: 
         async with ctx.db.begin() as tx:
             await blobs.mark_damaged(tx, location.blob)
     except DatabaseUnavailable as unavailable:  # The next reader marks it; this one may have another copy.
-        log.error("The damaged copy could not be marked: %s", unavailable)
+        log.error("the damaged copy could not be marked: image=%s: %s", image.id, unavailable)
 
 
 def preferred(ctx: ServiceContext, text: str) -> tuple[str, ...]:
-    """Return the stores that a ``prefer`` parameter names; raise Invalid for one that there is none of."""
+    """Return the stores that a ``prefer`` parameter names; raise Invalid for one that does not exist."""
     if not ctx.stores.multi:
         raise Invalid("'prefer' needs more than one store, and this deployment has one.")
     wanted = tuple(each for each in (part.strip() for part in text.split(",")) if each)

@@ -17,9 +17,8 @@ from ferrotype.model.patch import Patch
 from ferrotype.model.query import ImageQuery
 from ferrotype.rules import limits, review
 from ferrotype.rules.permit import scope, sees
-from ferrotype.service import quotas
+from ferrotype.service import objects, quotas
 from ferrotype.service.context import ServiceContext, fetch
-from ferrotype.service.objects import remove_bytes
 
 
 async def create_image(ctx: ServiceContext, caller: Caller, document: Mapping[str, Any]) -> Image:
@@ -91,7 +90,7 @@ async def update_image(ctx: ServiceContext, caller: Caller, image_id: str, patch
         after = review.changed(before, patch, caller, may_become, ctx.config.limits, ctx.schemas, ctx.protection)
         saved = await rows.save(tx, before, after)
         if after.owner != before.owner:
-            await blobs.give(tx, image_id, after.owner)
+            await blobs.reassign_charges(tx, image_id, after.owner)
         return saved
 
 
@@ -103,7 +102,7 @@ async def delete_image(ctx: ServiceContext, caller: Caller, image_id: str) -> No
             raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
         removable = await _delete(ctx, tx, image)
     for blob in removable:
-        await remove_bytes(ctx, blob)
+        await objects.remove(ctx, blob)
 
 
 async def _delete(ctx: ServiceContext, tx: Transaction, image: Image) -> list[Blob]:
@@ -112,7 +111,7 @@ async def _delete(ctx: ServiceContext, tx: Transaction, image: Image) -> list[Bl
         await blobs.uncharge_image(tx, image.id)
         return []
     await rows.save(tx, image, move(image, "deleted", locations=()))
-    return await blobs.doom_of_image(tx, image.id)
+    return await blobs.mark_image_for_deletion(tx, image.id)
 
 
 async def set_active(ctx: ServiceContext, caller: Caller, image_id: str, active: bool) -> None:

@@ -5,17 +5,18 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from msgspec.structs import replace
 
 from ferrotype.model.caller import Caller
-from ferrotype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from ferrotype.model.errors import Forbidden, Invalid, NotFound, StoreError, Unauthenticated
+from ferrotype.offload import shielded
 from ferrotype.service.context import ServiceContext
 from ferrotype.web import cors, health, routes, versions
 from ferrotype.web.errors import HTTPRefusal, response_to
-from ferrotype.web.http import SENDFILE, FileResponse, Receive, Request, Response, Scope, Send
+from ferrotype.web.http import DataResponse, Receive, Request, Response, ResponseAborted, Scope, Send
 
 if TYPE_CHECKING:
     from ferrotype.web.identity import Door
@@ -60,7 +61,7 @@ class Web:
             end = ""
         finally:
             if access.isEnabledFor(logging.INFO):
-                sent = response.file.sent if isinstance(response, FileResponse) else len(response.body)
+                sent = response.sent if isinstance(response, DataResponse) else len(response.body)
                 access.info(
                     "%s %s %s %s %s %d %d %.1f%s",
                     request.id, request.caller.user or "-", request.caller.project or "-", request.method,
@@ -150,21 +151,24 @@ class Web:
     async def _send(self, request: Request, response: Response, send: Send) -> None:
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers]
         headers.append((b"x-openstack-request-id", request.id.encode()))
-        length = response.count if isinstance(response, FileResponse) else len(response.body)
+        length = response.count if isinstance(response, DataResponse) else len(response.body)
         if response.status not in (204, 304):
             headers.append((b"content-length", str(length).encode()))
         start = {"type": "http.response.start", "status": response.status, "headers": headers}
-        body: dict[str, Any] = {"type": "http.response.body", "body": response.body}
-        if request.method == "HEAD":
-            body["body"] = b""
-        elif isinstance(response, FileResponse):
-            body = {"type": SENDFILE, "file": response.file, "offset": response.offset, "count": response.count}
         try:
             await send(start)
-            await send(body)
+            if request.method == "HEAD" or not isinstance(response, DataResponse):
+                body = b"" if request.method == "HEAD" else response.body
+                await send({"type": "http.response.body", "body": body})
+            else:
+                await response.send_body(send, request.ctx.crew.budget)
+        except StoreError as error:
+            path = request.scope["raw_path"].decode("latin-1")[:512]
+            log.error("sending data failed, the connection is aborted: %s store=%s: %s", path, error.store, error)
+            raise ResponseAborted from error
         finally:
-            if isinstance(response, FileResponse):
-                response.file.close()
+            if isinstance(response, DataResponse):
+                await shielded(response.source.close())
 
 
 def _nothing_there(method: str) -> Exception:

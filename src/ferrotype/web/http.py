@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ferrotype.model.caller import Caller
-from ferrotype.model.errors import Invalid
+from ferrotype.model.errors import BlobDamaged, FerrotypeError, Invalid
+from ferrotype.offload import Budget
 from ferrotype.service.context import ServiceContext
-from ferrotype.stores.driver import LocalFile
+from ferrotype.stores.driver import READ_SIZE, Source
 
 #: The message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
 SENDFILE = "ferrotype.sendfile"
@@ -31,6 +32,10 @@ class BodyTooLarge(Exception):
     def __init__(self, limit: int):
         super().__init__(f"The request body must have at most {limit} bytes.")
         self.limit = limit
+
+
+class ResponseAborted(FerrotypeError):
+    """The rest of a response cannot be sent, and the log says why. The server aborts the connection."""
 
 
 class Request:
@@ -111,14 +116,42 @@ class Response:
         self.headers: list[tuple[str, str]] = list(headers)
 
 
-class FileResponse(Response):
-    """A part of an open file. It is closed when it was sent, or could not be."""
+class DataResponse(Response):
+    """``count`` bytes of an open object from ``offset`` on. The object is closed when they are sent, or cannot be."""
 
-    __slots__ = ("count", "file", "offset")
+    __slots__ = ("_streamed", "count", "offset", "source")
 
-    def __init__(self, status: int, file: LocalFile, offset: int, count: int, headers: Iterable[tuple[str, str]]):
+    def __init__(self, status: int, source: Source, offset: int, count: int, headers: Iterable[tuple[str, str]]):
         super().__init__(status, b"", headers)
-        self.file, self.offset, self.count = file, offset, count
+        self.source, self.offset, self.count = source, offset, count
+        self._streamed = 0
+
+    @property
+    def sent(self) -> int:
+        """Bytes of data that went to the client."""
+        return self.source.local_file.sent if self.source.local_file else self._streamed
+
+    async def send_body(self, send: Send, budget: Budget) -> None:
+        """Send the data: by sendfile where it is a file, otherwise in chunks that ``budget`` counts."""
+        if self.source.local_file:
+            file = self.source.local_file
+            await send({"type": SENDFILE, "file": file, "offset": self.offset, "count": self.count})
+            return
+        chunks = self.source.read(self.offset, self.count)
+        while self._streamed < self.count:
+            size = min(READ_SIZE, self.count - self._streamed)
+            await budget.take(size)
+            try:
+                chunk = await anext(chunks, b"")
+                if not chunk:
+                    raise BlobDamaged(f"the object ended {self.count - self._streamed} bytes early")
+                more = self._streamed + len(chunk) < self.count
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+                self._streamed += len(chunk)
+            finally:
+                budget.give(size)
+        if not self.count:
+            await send({"type": "http.response.body", "body": b""})
 
 
 def json_response(document: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
