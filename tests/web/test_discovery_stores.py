@@ -116,31 +116,28 @@ class Dead:
     gone = threading.Event()
     probes = 0
 
-    def __init__(self, options, crew):
+    def __init__(self, config, crew):
         self._crew = crew
-
-    async def settle(self, marks, fresh):
-        return {}
 
     async def probe(self):
         Dead.probes += 1
         await self._crew.offload(self.gone.wait)
         return Health(True)
 
-    async def put(self, name, batches, size):
+    async def put(self, object, batches, size, noted):
         await self._crew.offload(self.gone.wait)
         raise AssertionError("nothing is put into a store that does not answer")
 
-    async def delete(self, name):
+    async def delete(self, name, handle):
         await self._crew.offload(self.gone.wait)
 
-    def owns(self, url):
+    def parse(self, url):
         return None
 
 
 def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
     monkeypatch.setitem(store_module.DRIVERS, "dead", Dead)
-    monkeypatch.setattr(store_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(store_module, "PROBE_TIMEOUT", 0.2)
     entries = (entry("dead", "dead"), entry("fast", datadir=tmp_path / "fast"))
     try:
         with client(tmp_path, stores=Stores(True, "fast", entries)) as api:
@@ -157,7 +154,7 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
                     Dead.gone.set()
                     raise
             assert Dead.probes == 1  # DISC-59, DISC-16
-            stores.get("fast").patience = 60  # The other store may be as slow as this machine.
+            stores.get("fast").probe_timeout = 60  # The other store may be as slow as this machine.
             api.run(stores.get("fast").probe())
             dead, fast = api.get("/v2/info/stores/detail").json["stores"]
             assert dead == {  # DISC-36, DISC-58: what only the backend knows is null

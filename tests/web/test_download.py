@@ -110,8 +110,8 @@ DAMAGES = {
     "emptied": (lambda path: os.truncate(path, 0), "has 0 bytes where 8 were stored"),
     "longer": (longer, "has 9 bytes where 8 were stored"),
     "a link": (link, "Too many levels of symbolic links"),
-    "a pipe": (fifo, "is not a plain file"),
-    "a directory": (folder, "is not a plain file"),
+    "a pipe": (fifo, "is not a regular file"),
+    "a directory": (folder, "is not a regular file"),
 }
 
 
@@ -130,7 +130,7 @@ def test_lost_data_are_an_error_that_is_logged_and_marked(
         assert (reply.status, "cannot be" in reply.text, str(path) in reply.text) == (503, True, False)
         assert "retry-after" in reply.headers
     assert said in caplog.text
-    assert "Bring the object back from a backup" in caplog.text
+    assert "Restore the object from a backup" in caplog.text
     assert marked(api, blob_of(api, image))
     assert api.get(image["self"]).json["status"] == "active"
     kinds = {each.kind for each in api.run(differences(api.application.ctx, False)) if each.subject == path.name}

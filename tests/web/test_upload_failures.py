@@ -67,7 +67,7 @@ def test_a_disk_that_the_probe_found_full_is_full_and_not_switched_off(
         while file.write(bytes(65536)):
             pass
     api.run(api.application.ctx.stores.probe())
-    assert f"Store fast is full: cannot write to {small}: No space left on device." in caplog.text
+    assert f"store is full: store=fast: cannot write to {small}: No space left on device." in caplog.text
     assert [each.get("read-only") for each in api.get("/v2/info/stores").json["stores"]] == ["true", None]
     assert upload(api, image, [b"x" * 65536]).status == 413  # IMG-UP-20
     filler.unlink()
@@ -100,7 +100,7 @@ def test_a_store_that_turns_read_only_is_503_and_then_410(
     finally:
         remount(small, "rw")
     api.run(api.application.ctx.stores.probe())
-    assert "Store fast takes images again." in caplog.text
+    assert "store takes images again: store=fast" in caplog.text
     eventually_settled(api, tmp_path)
     assert upload(api, api.image(), b"x").status == 204
 

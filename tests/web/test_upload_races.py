@@ -20,8 +20,9 @@ from uploads import Held, ask, files, ledger, queued_again, settled, tell, tidy,
 from ferrotype.background import cleanup
 from ferrotype.config.model import Limits
 from ferrotype.db.engine import DatabaseUnavailable, Statement
+from ferrotype.model.blob import ObjectRef
 from ferrotype.service import data
-from ferrotype.stores.driver import Batch
+from ferrotype.stores.driver import Batch, Noted
 from ferrotype.stores.file import FileDriver
 from ferrotype.stores.store import Store, Stores
 from ferrotype.testing.client import OWNER, Client, client
@@ -158,10 +159,10 @@ def test_what_another_node_took_over_stays_taken(api: Client, tmp_path: Path) ->
 class LateDriver(FileDriver):
     """Directories on disks so slow that the lease lapses, and is seen to have lapsed, before they are done."""
 
-    async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
-        url = await super().put(name, batches, size)
+    async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
+        handle = await super().put(object, batches, size, noted)
         await self.meanwhile()
-        return url
+        return handle
 
     meanwhile: Callable[[], Awaitable[None]]
 
@@ -175,7 +176,7 @@ def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_pa
         await cleanup.reclaim_orphaned_uploads(ctx)
 
     quick, entry = ctx.stores, ctx.config.stores.entries[0]
-    driver = LateDriver(entry.options, ctx.crew)
+    driver = LateDriver(entry, ctx.crew)
     driver.meanwhile = taken_over
     ctx.stores = Stores({entry.id: Store(entry, driver)}, entry.id, multi=True)
     assert upload(api, image, b"too late", caller=OWNER).status == 503
