@@ -128,7 +128,7 @@ def blob_of(api: Client, image: Any) -> str:
 
 def tidy(api: Client) -> None:
     """Do one round of upkeep now."""
-    api.run(upkeep.tidy(api.application.ctx))
+    api.run(upkeep.run_cleanup(api.application.ctx))
 
 
 def queued_again(api: Client, directory: Path, image: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
 
     async def together() -> None:
         ctx = api.application.ctx
-        await asyncio.gather(*(upkeep.tidy(ctx) for _ in range(6)))
+        await asyncio.gather(*(upkeep.run_cleanup(ctx) for _ in range(6)))
 
     api.run(together())
     for image in images:
@@ -173,8 +173,8 @@ def test_a_node_takes_so_many_transfers_and_no_more(tmp_path: Path) -> None:
 
 
 def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RENEW", "REGAIN"):  # It is found again when the test says so.
-        monkeypatch.setattr(f"ferrotype.app.{name}", 10**6)
+    for name in ("RENEW_PERIOD", "RETRY_RENEWAL_PERIOD"):  # It is found again when the test says so.
+        monkeypatch.setattr(f"ferrotype.background.periodic.{name}", 10**6)
     with client(tmp_path) as api:
         lease, image = api.application.ctx.lease, api.image()
         lease.lost = True

@@ -107,12 +107,12 @@ def test_an_image_whose_store_hangs_is_deleted_and_its_bytes_go_later(api: Clien
     assert api.delete(there["self"]).status == 204  # RUL-05
     assert api.get(there["self"]).status == 404
     assert [blob.state for blob in ledger(api)] == ["doomed"]
-    api.run(upkeep.tidy(api.application.ctx))  # It goes on to its end.
+    api.run(upkeep.run_cleanup(api.application.ctx))  # It goes on to its end.
     until_answering(api)
     end = time.monotonic() + 60
     while ledger(api) or files(tmp_path):
         assert time.monotonic() < end
-        api.run(upkeep.tidy(api.application.ctx))
+        api.run(upkeep.run_cleanup(api.application.ctx))
         time.sleep(0.1)
 
 

@@ -10,7 +10,7 @@ from ferrotype.db import blobs, marks, workers
 from ferrotype.db import images as rows
 from ferrotype.db.engine import DatabaseUnavailable
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.model.image import move
+from ferrotype.model.image import transition
 from ferrotype.service.context import ServiceContext
 from ferrotype.service.objects import give_up, remove_bytes
 from ferrotype.service.process import is_gone
@@ -47,7 +47,7 @@ async def take_over_abandoned(ctx: ServiceContext) -> None:
                 if not await blobs.abandon(tx, blob):
                     continue
                 if found and found[0].status == "saving":
-                    await rows.save(tx, found[0], move(found[0], "queued"))
+                    await rows.save(tx, found[0], transition(found[0], "queued"))
         except DatabaseUnavailable as error:  # Somebody holds its image: the others must not wait for that.
             log.warning("The broken-off upload of image %s stays for the next round: %s", blob.image_id, error)
         else:
@@ -70,18 +70,18 @@ async def forget_old_workers(ctx: ServiceContext) -> None:
 _STEPS = (expire_the_dead, look_after_ours, take_over_abandoned, scrub_deleted, remove_doomed, forget_old_workers)
 
 
-async def tidy(ctx: ServiceContext) -> None:
-    """One round of upkeep. A step that cannot be done is left for the next one, and the others are done."""
+async def run_cleanup(ctx: ServiceContext) -> None:
+    """Run one round of cleanup. A step that fails is logged and retried in the next round; the others still run."""
     for step in _STEPS:
         try:
             await step(ctx)
         except FerrotypeError as error:
             what = step.__name__.replace("_", " ")
-            log.error("The upkeep could not %s and tries it again in the next round: %s", what, error)
+            log.error("Background cleanup step failed; will retry: step=%r: %s", what, error)
 
 
-async def look_at_stores(ctx: ServiceContext) -> None:
-    """Have the stores settle in what is new to them, and find out how they are."""
+async def probe_stores(ctx: ServiceContext) -> None:
+    """Initialise stores that are new to the database, and probe all of them."""
     for store in ctx.stores:
         try:
             known, fresh = await marks.of_store(ctx.db, store.id), not await blobs.any_in(ctx.db, store.id)
@@ -89,5 +89,5 @@ async def look_at_stores(ctx: ServiceContext) -> None:
                 async with ctx.db.begin() as tx:
                     await marks.remember(tx, store.id, new)
         except FerrotypeError as error:
-            log.warning("Store %s could not settle in and tries it again: %s", store.id, error)
+            log.warning("Store %s could not be initialised; will retry: %s", store.id, error)
     await ctx.stores.probe()

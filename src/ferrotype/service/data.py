@@ -12,16 +12,16 @@ from ferrotype.model.errors import (
     BlobDamaged,
     BlobNotFound,
     Busy,
+    ClientError,
     Conflict,
     Forbidden,
     Gone,
     Invalid,
     OverLimit,
-    Refusal,
     StoreError,
     StoreUnavailable,
 )
-from ferrotype.model.image import Image, Location, move
+from ferrotype.model.image import Image, Location, transition
 from ferrotype.model.quota import Quota
 from ferrotype.rules import limits, review
 from ferrotype.service import quotas
@@ -70,7 +70,7 @@ async def upload(
                 limits.size_fits(announced or 0, ctx.config.limits)
                 if ctx.unified_limits and image.owner != owner:
                     raise Conflict(f"Image {image_id} was given to another project meanwhile.")
-                saving = await rows.save(tx, image, move(image, "saving"))
+                saving = await rows.save(tx, image, transition(image, "saving"))
                 blob = await blobs.reserve(tx, _new_blob(ctx, blob_id, image, store, announced, room.size), room.size)
                 await usage.uploading_fits(tx, image.owner, room.uploading)
                 undo(give_up, ctx, blob)
@@ -151,7 +151,7 @@ class _Reservation:
         await self._ctx.lease.assure(self.blob.writer or "")
 
 
-async def _taken(connection: Connection, blob: Blob) -> Refusal:
+async def _taken(connection: Connection, blob: Blob) -> ClientError:
     """Return the reason why an upload of ours is not ours any more."""
     if await rows.get(connection, blob.image_id, None) is None:
         return Gone(f"Image {blob.image_id} was deleted during the upload.")
@@ -169,7 +169,7 @@ async def _activate(ctx: ServiceContext, blob: Blob, store: Store, stored: Store
         await rows.save(
             tx,
             current,
-            move(
+            transition(
                 current,
                 "active",
                 size=stored.size,

@@ -7,7 +7,7 @@ from ferrotype.db import images as rows
 from ferrotype.db.engine import DatabaseUnavailable
 from ferrotype.model.blob import Blob
 from ferrotype.model.errors import StoreError
-from ferrotype.model.image import move
+from ferrotype.model.image import transition
 from ferrotype.service.context import ServiceContext
 
 log = logging.getLogger("ferrotype.objects")
@@ -25,7 +25,7 @@ async def give_up(ctx: ServiceContext, blob: Blob) -> None:
         if was is None:
             return
         if found and found[0].status == "saving" and was.state == "writing":
-            await rows.save(tx, found[0], move(found[0], "queued"))
+            await rows.save(tx, found[0], transition(found[0], "queued"))
     await remove_bytes(ctx, was)
 
 

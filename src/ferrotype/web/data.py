@@ -5,7 +5,7 @@ import re
 from ferrotype.model.errors import Invalid
 from ferrotype.service import data
 from ferrotype.web import ranges
-from ferrotype.web.errors import HTTPRefusal
+from ferrotype.web.errors import HTTPError
 from ferrotype.web.http import NO_CONTENT, FileResponse, Request, Response
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
@@ -15,7 +15,7 @@ async def upload(request: Request) -> Response:
     """PUT /v2/images/{image_id}/file"""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/octet-stream":
-        raise HTTPRefusal(415, "The content type of image data must be application/octet-stream.")
+        raise HTTPError(415, "The content type of image data must be application/octet-stream.")
     announced = _announced(request)
     store_id = request.headers.get("x-image-meta-store")
     image_id = request.params["image_id"]
@@ -52,7 +52,7 @@ async def download(request: Request) -> Response:
         # Somebody may have put a page into it: a browser keeps it and does not open it.
         headers += [("x-content-type-options", "nosniff"), ("content-disposition", "attachment")]
         if ranges.precondition_failed(request, etag):
-            raise HTTPRefusal(412, "The data of the image are not those that If-Match names.")
+            raise HTTPError(412, "The data of the image are not those that If-Match names.")
         if ranges.not_modified(request, etag):
             file.close()
             return Response(304, b"", [("etag", etag or "")])
