@@ -4,7 +4,7 @@ import html
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,6 +49,9 @@ _STORE_TEXTS: dict[type[Exception], str] = {
     DatabaseUnavailable: "The service cannot reach its database at the moment. Please retry.",
 }
 
+
+#: How the body of an error is written.
+Form = Literal["html", "json", "plain"]
 
 #: Makes the response for a status, a text and headers.
 ErrorFormatter = Callable[[Request, int, str, tuple[tuple[str, str], ...]], Response]
@@ -125,7 +128,7 @@ def reason(status: int) -> str:
     return HTTPStatus(status).phrase
 
 
-def _form(accept: str | None) -> str:
+def _form(accept: str | None) -> Form:
     """Return html, json or plain: the acceptable one with the best quality, in that order (RFC 9110 12.5.1)."""
     if accept is None or not accept.strip():
         return "plain"
