@@ -173,8 +173,8 @@ def test_a_node_takes_so_many_transfers_and_no_more(tmp_path: Path) -> None:
 
 
 def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RENEW", "REGAIN"):  # It is found again when the test says so.
-        monkeypatch.setattr(f"ferrotype.app.{name}", 10**6)
+    for name in ("RENEW_PERIOD", "RETRY_RENEWAL_PERIOD"):  # It is found again when the test says so.
+        monkeypatch.setattr(f"ferrotype.background.periodic.{name}", 10**6)
     with client(tmp_path) as api:
         lease, image = api.application.ctx.lease, api.image()
         lease.held = False

@@ -95,7 +95,7 @@ def test_a_shorter_time_counts_for_what_is_kept_already_also_when_nothing_new_is
     sweep(api)
     assert status(api, image) == "pending_delete"
     running = api.application.ctx.config
-    api.application.ctx.config = replace(running, api=replace(running.api, scrub_time=0, delayed_delete=False))
+    api.application.reload(replace(running, api=replace(running.api, scrub_time=0, delayed_delete=False)))
     sweep(api)
     assert status(api, image) == "deleted"
     settled(api, tmp_path)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import text, update
 
 from ferrotype.config.model import Database as DatabaseConfig
-from ferrotype.db import blobs, schema, workers
+from ferrotype.db import blobs, ledger_check, schema, workers
 from ferrotype.db import images as rows
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Duplicate, Statement, now
@@ -80,7 +80,7 @@ _LAPSED = Statement(update(leases).where(leases.c.id == "w").values(lease_until=
 
 async def charged(db: Database) -> int:
     """Return what project p is charged; the counter and the sum must say the same."""
-    counted, summed = await blobs.usage_vs_ledger(db)
+    counted, summed = await ledger_check.usage_vs_ledger(db)
     assert counted.get("p", 0) == summed.get("p", 0)
     return counted.get("p", 0)
 
@@ -126,7 +126,7 @@ def test_a_quota_is_filled_to_the_byte_and_a_refusal_changes_nothing(run: Any) -
         await write(db, blob(4, charged=1000))  # no quota
         await write(db, blob(5, project=None, charged=5), 100)
         await write(db, blob(6, project="", charged=5), 100)
-        assert (await blobs.usage_vs_ledger(db))[0] == {"p": 1100, "": 10}
+        assert (await ledger_check.usage_vs_ledger(db))[0] == {"p": 1100, "": 10}
 
     run(work)
 
@@ -250,7 +250,7 @@ def test_deleting_an_image_dooms_all_and_frees_what_is_not_being_written(run: An
             assert {each.id for each in removable} == {each.id for each in (*live, foreign)}
             assert await blobs.mark_image_for_deletion(tx, IMAGE) == []
         assert await charged(db) == 5 + 1  # SEC-86: bytes still come
-        assert (await blobs.usage_vs_ledger(db))[0]["q"] == 0
+        assert (await ledger_check.usage_vs_ledger(db))[0]["q"] == 0
         async with db.begin() as tx:
             assert await blobs.grow(tx, writing, 1, quota()) is None
             assert not await blobs.mark_live(tx, writing, STORED, writing.project)
@@ -294,11 +294,11 @@ def test_a_counter_is_corrected_from_the_ledger(run: Any) -> None:
         await write(db, blob(0, charged=7))
         await tell(db, "UPDATE usage SET stored = 99")
         await write(db, blob(1, project="q", charged=3))
-        assert (await blobs.usage_vs_ledger(db)) == ({"p": 99, "q": 3}, {"p": 7, "q": 3})
+        assert (await ledger_check.usage_vs_ledger(db)) == ({"p": 99, "q": 3}, {"p": 7, "q": 3})
         for project in ("p", "q", "r"):
             async with db.begin() as tx:
-                await blobs.correct_usage(tx, project)
-        assert (await blobs.usage_vs_ledger(db)) == ({"p": 7, "q": 3, "r": 0}, {"p": 7, "q": 3})
+                await ledger_check.correct_usage(tx, project)
+        assert (await ledger_check.usage_vs_ledger(db)) == ({"p": 7, "q": 3, "r": 0}, {"p": 7, "q": 3})
 
     run(work)
 
@@ -307,7 +307,7 @@ def test_a_counter_that_is_corrected_while_it_changes_is_right(run: Any) -> None
     async def work(db: Database) -> None:
         async def correct() -> None:
             async with db.begin() as tx:
-                await blobs.correct_usage(tx, "p")
+                await ledger_check.correct_usage(tx, "p")
 
         await write(db, blob(99, charged=1))
         await asyncio.gather(
@@ -323,11 +323,11 @@ def test_damage_is_marked_once_and_can_be_taken_back(run: Any) -> None:
         await write(db, blob(0, state="live", writer=None))
         for _ in range(2):
             async with db.begin() as tx:
-                await blobs.mark_damaged(tx, "b0")
-        assert await blobs.damaged(db) == {"b0"}
+                await ledger_check.mark_damaged(tx, "b0")
+        assert await ledger_check.damaged(db) == {"b0"}
         async with db.begin() as tx:
-            await blobs.unmark_damaged(tx, "b0")
-        assert await blobs.damaged(db) == set()
+            await ledger_check.unmark_damaged(tx, "b0")
+        assert await ledger_check.damaged(db) == set()
 
     run(work)
 

@@ -111,9 +111,9 @@ ERRORS = {
     415: (lambda api, accept: api.put(f"/v2/images/{NO_IMAGE}/file", body=b"x", headers=accept), OCTETS),
     416: (lambda api, accept: _file(api, accept, range="bytes=9-"), "4 bytes"),
     431: (lambda api, accept: api.get("/", headers=accept | {"x-openstack-request-id": "x" * 65}), "64 characters"),
-    500: (_broken, "failed"),
+    500: (_broken, "internal error"),
     501: (lambda api, accept: api.request("FOO", "/v2/nothing", headers=accept), "FOO"),
-    503: (_lost, "at present"),
+    503: (_lost, "at the moment"),
 }
 ASKED = {"glanceclient": "*/*", "list": "application/json", "show": "*/*", "upload": "", "nothing": None}
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,12 +176,12 @@ def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_pa
             await tx.run(Statement(text("UPDATE workers SET lease_until = 1")))
         await cleanup.reclaim_orphaned_uploads(ctx)
 
-    quick, entry = ctx.stores, ctx.config.stores.entries[0]
+    entry = ctx.config.stores.entries[0]
     driver = LateDriver(entry, ctx.crew)
     driver.meanwhile = taken_over
-    ctx.stores = Stores({entry.id: Store(entry, driver)}, entry.id, multi=True)
+    api.application.ctx = replace(ctx, stores=Stores({entry.id: Store(entry, driver)}, entry.id, multi=True))
     assert upload(api, image, b"too late", caller=OWNER).status == 503
-    ctx.stores = quick
+    api.application.ctx = ctx
     queued_again(api, tmp_path, image)
     assert stored(api) == 0
 

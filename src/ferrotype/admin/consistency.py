@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ferrotype.db import blobs, marks
+from ferrotype.db import blobs, ledger_check, marks
 from ferrotype.db import images as rows
 from ferrotype.model.blob import Blob, image_of, is_object_name
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreError
@@ -50,7 +50,7 @@ async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = 
     """
     found: list[Difference] = []
     known = await blobs.all_blobs(ctx.db)
-    marked = await blobs.damaged(ctx.db)
+    marked = await ledger_check.damaged(ctx.db)
     unreadable: set[str] = set()
     for store in ctx.stores:
         store.set_expected_ids(await marks.of_store(ctx.db, store.id))
@@ -150,7 +150,7 @@ async def _finished_object(ctx: ServiceContext, blob: Blob, marked: bool, repair
         return []
     if repair:
         async with ctx.db.begin() as tx:
-            await blobs.unmark_damaged(tx, blob.id)
+            await ledger_check.unmark_damaged(tx, blob.id)
     return [Difference("marked-damaged", blob.name, f"image {blob.image_id} can be read again", repair)]
 
 
@@ -160,7 +160,7 @@ async def _is_live(ctx: ServiceContext, blob: Blob) -> bool:
 
 
 async def _usage(ctx: ServiceContext, repair: bool) -> list[Difference]:
-    counted, summed = await blobs.usage_vs_ledger(ctx.db)
+    counted, summed = await ledger_check.usage_vs_ledger(ctx.db)
     found = []
     for project in sorted(counted.keys() | summed.keys()):
         counter, total = counted.get(project, 0), summed.get(project, 0)
@@ -168,7 +168,7 @@ async def _usage(ctx: ServiceContext, repair: bool) -> list[Difference]:
             continue
         if repair:
             async with ctx.db.begin() as tx:
-                await blobs.correct_usage(tx, project)
+                await ledger_check.correct_usage(tx, project)
         detail = f"the counter says {counter} bytes, the ledger adds up to {total}"
         found.append(Difference("wrong-count", f"project {project or '(none)'}", detail, repair))
     return found

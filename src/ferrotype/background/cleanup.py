@@ -10,7 +10,7 @@ from ferrotype.db import blobs, marks, workers
 from ferrotype.db import images as rows
 from ferrotype.db.engine import DatabaseUnavailable
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.model.image import move
+from ferrotype.model.image import transition
 from ferrotype.service import objects
 from ferrotype.service.context import ServiceContext
 from ferrotype.service.data import abort_upload
@@ -48,7 +48,7 @@ async def reclaim_orphaned_uploads(ctx: ServiceContext) -> None:
                 if not await blobs.reclaim(tx, blob):
                     continue
                 if found and found[0].status == "saving":
-                    await rows.save(tx, found[0], move(found[0], "queued"))
+                    await rows.save(tx, found[0], transition(found[0], "queued"))
         except DatabaseUnavailable as error:  # Its image is locked: the others must not wait for that.
             log.warning("reclaiming an orphaned upload failed; will retry: image=%s: %s", blob.image_id, error)
         else:

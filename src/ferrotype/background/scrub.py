@@ -3,7 +3,7 @@
 from ferrotype.db import blobs, scrub
 from ferrotype.db import images as rows
 from ferrotype.model.errors import Conflict
-from ferrotype.model.image import move
+from ferrotype.model.image import transition
 from ferrotype.service.context import ServiceContext
 
 
@@ -15,7 +15,7 @@ async def scrub_deleted(ctx: ServiceContext) -> None:
     for image in await scrub.kept(ctx.db, ctx.config.api.scrub_time * 1_000_000):
         try:
             async with ctx.db.begin() as tx:
-                await rows.save(tx, image, move(image, "deleted", locations=()))
+                await rows.save(tx, image, transition(image, "deleted", locations=()))
                 await blobs.mark_image_for_deletion(tx, image.id)
         except Conflict:  # Another node was faster and has done all of it.
             continue

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import AsyncIterator
 
-from ferrotype.db import blobs, usage
 from ferrotype.db import images as rows
+from ferrotype.db import ledger_check, usage
 from ferrotype.db.engine import Connection, DatabaseUnavailable
 from ferrotype.model.blob import Blob, Stored
 from ferrotype.model.caller import Caller
@@ -12,15 +12,15 @@ from ferrotype.model.errors import (
     BlobDamaged,
     BlobNotFound,
     Busy,
+    ClientError,
     Conflict,
     Forbidden,
     Gone,
     Invalid,
-    Refusal,
     StoreError,
     StoreUnavailable,
 )
-from ferrotype.model.image import Image, Location, move
+from ferrotype.model.image import Image, Location, transition
 from ferrotype.rules import limits, review
 from ferrotype.service import objects, quotas
 from ferrotype.service.context import ServiceContext, fetch
@@ -63,7 +63,7 @@ async def upload(
                 limits.size_fits(announced or 0, ctx.config.limits)
                 if ctx.unified_limits and image.owner != owner:
                     raise Conflict(f"Image {image_id} was given to another project meanwhile.")
-                saving = await rows.save(tx, image, move(image, "saving"))
+                saving = await rows.save(tx, image, transition(image, "saving"))
                 blob = await objects.reserve(ctx, tx, blob_id, image, store, announced, allowed.size)
                 await usage.uploading_fits(tx, image.owner, allowed.uploading)
                 on_error(abort_upload, ctx, blob)
@@ -88,7 +88,7 @@ async def abort_upload(ctx: ServiceContext, blob: Blob) -> None:
         if was is None:
             return
         if found and found[0].status == "saving" and was.state == "writing":
-            await rows.save(tx, found[0], move(found[0], "queued"))
+            await rows.save(tx, found[0], transition(found[0], "queued"))
     await objects.remove(ctx, was)
 
 
@@ -103,7 +103,7 @@ def _check_format(ctx: ServiceContext, image: Image, findings: inspect.Findings)
     )
 
 
-async def ownership_lost_error(connection: Connection, blob: Blob) -> Refusal:
+async def ownership_lost_error(connection: Connection, blob: Blob) -> ClientError:
     """Return the error for an upload that this worker does not own any more."""
     if await rows.get(connection, blob.image_id, None) is None:
         return Gone(f"Image {blob.image_id} was deleted during the upload.")
@@ -121,7 +121,7 @@ async def _activate(ctx: ServiceContext, blob: Blob, store: Store, stored: Store
         await rows.save(
             tx,
             current,
-            move(
+            transition(
                 current,
                 "active",
                 size=stored.size,
@@ -187,7 +187,7 @@ async def report_unreadable(
         return
     try:
         async with ctx.db.begin() as tx:
-            await blobs.mark_damaged(tx, location.blob)
+            await ledger_check.mark_damaged(tx, location.blob)
     except DatabaseUnavailable as unavailable:  # The next reader marks it; this one may have another copy.
         log.error("the damaged copy could not be marked: image=%s: %s", image.id, unavailable)
 

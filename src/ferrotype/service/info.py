@@ -1,15 +1,14 @@
-"""What the service says of itself: only what is so."""
-
-from typing import Any
+"""What the service tells about itself. Answered from memory: no store is asked."""
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import NotFound
+from ferrotype.model.store import StoreDetail, StoreInfo
 from ferrotype.service.context import ServiceContext
 from ferrotype.stores.store import Store
 
 
 def import_methods(ctx: ServiceContext) -> tuple[str, ...]:
-    """Return the ways of importing that work here."""
+    """Return the enabled import methods."""
     return ctx.config.api.import_methods
 
 
@@ -18,33 +17,23 @@ def store_ids(ctx: ServiceContext) -> tuple[str, ...]:
     return tuple(store.id for store in ctx.stores) if ctx.stores.multi else ()
 
 
-def _entry(ctx: ServiceContext, store: Store) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": store.id}
-    if store.description:
-        entry["description"] = store.description
-    if store.id == ctx.stores.default:
-        entry["default"] = "true"
-    if not store.health.writable:
-        entry["read-only"] = "true"
-    return entry
+def stores(ctx: ServiceContext) -> list[StoreInfo]:
+    """Return the stores as users may see them. Raises NotFound in single-store mode (DISC-41)."""
+    _require_multi_store(ctx)
+    return [_info(ctx, store) for store in ctx.stores]
 
 
-def _multi_store_only(ctx: ServiceContext) -> None:
+def stores_detail(ctx: ServiceContext, caller: Caller) -> list[StoreDetail]:
+    """Return the stores as operators may see them. Raises NotFound in single-store mode, and Forbidden."""
+    _require_multi_store(ctx)
+    ctx.authoriser.require(caller, "stores_info_detail")
+    return [StoreDetail(_info(ctx, store), store.type, store.weight, store.properties) for store in ctx.stores]
+
+
+def _require_multi_store(ctx: ServiceContext) -> None:
     if not ctx.stores.multi:
         raise NotFound("Multi backend is not supported at this site.")
 
 
-def stores(ctx: ServiceContext) -> list[dict[str, Any]]:
-    """Return the stores as users see them, from memory: no store is asked."""
-    _multi_store_only(ctx)
-    return [_entry(ctx, store) for store in ctx.stores]
-
-
-def stores_detail(ctx: ServiceContext, caller: Caller) -> list[dict[str, Any]]:
-    """Return the stores as operators see them, from memory: no store is asked."""
-    _multi_store_only(ctx)
-    ctx.authoriser.permit_at_all(caller, "stores_info_detail")
-    return [
-        {**_entry(ctx, store), "type": store.type, "properties": dict(store.properties), "weight": store.weight}
-        for store in ctx.stores
-    ]
+def _info(ctx: ServiceContext, store: Store) -> StoreInfo:
+    return StoreInfo(store.id, store.description, store.id == ctx.stores.default, not store.health.writable)

@@ -1,19 +1,15 @@
-"""How much a project may have: by the configuration, or by what Keystone has registered."""
-
-from typing import Any
+"""Quotas of a project: from the configuration, or from Keystone's unified limits."""
 
 from ferrotype.db import usage
 from ferrotype.model.caller import Caller
-from ferrotype.model.quota import MIB, Quota, Quotas
+from ferrotype.model.quota import COUNT, MIB, SIZE, STAGE, UPLOADING, ProjectUsage, Quota, Quotas
 from ferrotype.service.context import ServiceContext
-
-SIZE, STAGE, COUNT, UPLOADING = "image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"
 
 
 async def of(ctx: ServiceContext, project: str | None) -> Quotas:
-    """Return what a project may have. Raises Busy where Keystone says it and cannot be asked.
+    """Return the quotas of a project. Raises Busy while Keystone's limits are not available.
 
-    Never called in a transaction: Keystone may let us wait.
+    Not to be called in a transaction: it may wait for Keystone.
     """
     if ctx.unified_limits is None:
         most = ctx.config.limits.user_storage_quota
@@ -37,19 +33,9 @@ async def of(ctx: ServiceContext, project: str | None) -> Quotas:
     )
 
 
-async def shown(ctx: ServiceContext, caller: Caller) -> dict[str, Any]:
-    """Return the caller's project's use and limits as Keystone counts them; nothing where it does not."""
+async def project_usage(ctx: ServiceContext, caller: Caller) -> ProjectUsage | None:
+    """Return usage and quotas of the caller's project; None unless limits are Keystone's."""
     if ctx.unified_limits is None:
-        return {}
+        return None
     quotas = await of(ctx, caller.project)
-    used = await usage.of(ctx.db, caller.project)
-    return {
-        SIZE: {"usage": used.size // MIB, "limit": _in_mib(quotas.size)},
-        STAGE: {"usage": used.stage // MIB, "limit": _in_mib(quotas.stage)},
-        COUNT: {"usage": used.count, "limit": quotas.count.most},
-        UPLOADING: {"usage": used.uploading, "limit": quotas.uploading.most},
-    }
-
-
-def _in_mib(quota: Quota) -> int:
-    return quota.most // MIB if quota.counts else -1
+    return ProjectUsage(await usage.of(ctx.db, caller.project), quotas)

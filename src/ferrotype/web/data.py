@@ -8,7 +8,7 @@ from ferrotype.offload import shielded
 from ferrotype.service import data
 from ferrotype.stores.driver import Source
 from ferrotype.web import ranges
-from ferrotype.web.errors import HTTPRefusal
+from ferrotype.web.errors import HTTPError
 from ferrotype.web.http import NO_CONTENT, DataResponse, Request, Response
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
@@ -18,7 +18,7 @@ async def upload(request: Request) -> Response:
     """PUT /v2/images/{image_id}/file"""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/octet-stream":
-        raise HTTPRefusal(415, "The content type of image data must be application/octet-stream.")
+        raise HTTPError(415, "The content type of image data must be application/octet-stream.")
     announced = _announced(request)
     store_id = request.headers.get("x-image-meta-store")
     image_id = request.params["image_id"]
@@ -65,7 +65,7 @@ def _data_response(request: Request, image: Image, source: Source) -> Response:
     # Stored XSS: the data may be a web page, which a browser must save and not open.
     headers += [("x-content-type-options", "nosniff"), ("content-disposition", "attachment")]
     if ranges.precondition_failed(request, etag):
-        raise HTTPRefusal(412, "The data of the image are not those that If-Match names.")
+        raise HTTPError(412, "The data of the image are not those that If-Match names.")
     if ranges.not_modified(request, etag):
         return Response(304, b"", [("etag", etag or "")])
     size = source.size if source.size is not None else image.size or 0

@@ -1,4 +1,4 @@
-"""A request as handlers see it, and what they answer."""
+"""Requests and responses as handlers see them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
@@ -7,12 +7,12 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ferrotype.model.caller import Caller
-from ferrotype.model.errors import BlobDamaged, FerrotypeError, Invalid
+from ferrotype.model.errors import BlobDamaged, FerrotypeError, Invalid, OverLimit
 from ferrotype.offload import Budget
 from ferrotype.service.context import ServiceContext
 from ferrotype.stores.driver import READ_SIZE, Source
 
-#: The message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
+#: The ASGI message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
 SENDFILE = "ferrotype.sendfile"
 
 Scope = MutableMapping[str, Any]
@@ -23,15 +23,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class BodyBroken(Invalid):
-    """The client stopped sending before its request was complete."""
+    """The client disconnected before its request was complete."""
 
 
-class BodyTooLarge(Exception):
-    """The body is larger than a document of this API can be. ``limit`` is in bytes."""
+class BodyTooLarge(OverLimit):
+    """The document in the body has more than ``limit`` bytes."""
 
     def __init__(self, limit: int):
         super().__init__(f"The request body must have at most {limit} bytes.")
-        self.limit = limit
 
 
 class ResponseAborted(FerrotypeError):
@@ -39,7 +38,10 @@ class ResponseAborted(FerrotypeError):
 
 
 class Request:
-    """One request. ``params`` are what the route's path holds in place of its names."""
+    """One request. It keeps ``ctx``, the context that it began with, to its end, whatever is reloaded meanwhile.
+
+    ``params`` are the values of the route's parameters.
+    """
 
     __slots__ = ("_receive", "base", "caller", "ctx", "headers", "id", "method", "params", "scope")
 
@@ -54,37 +56,37 @@ class Request:
         self.method: str = scope["method"]
         self.caller: Caller = Caller()
         self.params: dict[str, str] = {}
-        #: scheme, host and mount prefix by which the client reached us
+        #: scheme, host and path prefix of the URL that the client used
         self.base = ""
 
     def query(self) -> list[tuple[str, str]]:
-        """Return the query's pairs in order, decoded; raise Invalid where it is not UTF-8."""
+        """Return the decoded parameters of the query in order; raise Invalid if it is not UTF-8 or has too many."""
         raw: bytes = self.scope["query_string"]
         if not raw:
             return []
         try:
             return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
         except ValueError:
-            raise Invalid("The query string must be URL-encoded UTF-8 of at most 1000 parameters.") from None
+            raise Invalid("The query string must be URL-encoded UTF-8 with at most 1000 parameters.") from None
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes; raise BodyBroken when the client goes before its end."""
+        """Yield the body as it arrives; raise BodyBroken if the client disconnects before its end."""
         more = True
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise BodyBroken("The connection ended before the whole body had come.")
+                raise BodyBroken("The connection was closed before the whole body had arrived.")
             if body := message.get("body", b""):
                 yield body
             more = message.get("more_body", False)
 
     @property
     def may_have_body(self) -> bool:
-        """Whether the head announces a body; a chunked one may still turn out empty."""
+        """Whether the headers announce a body; a chunked one may still be empty."""
         return self.headers.get("content-length", "0").strip("0") != "" or "transfer-encoding" in self.headers
 
     async def has_body(self) -> bool:
-        """Tell whether there is at least one byte of body. Nothing more than that is read."""
+        """Tell whether the body has at least one byte. Reads no more than the first chunk."""
         if not self.may_have_body:
             return False
         if "transfer-encoding" not in self.headers:
@@ -94,7 +96,7 @@ class Request:
         return False
 
     async def body(self, limit: int | None = None) -> bytes:
-        """Return the whole body of a document; raise BodyTooLarge beyond the limit, else the configured one."""
+        """Return the whole body; raise BodyTooLarge beyond ``limit`` bytes (default: ``max_json_body``)."""
         limit = limit or self.ctx.config.server.max_json_body
         parts, size = [], 0
         async for chunk in self.stream():
@@ -106,7 +108,7 @@ class Request:
 
 
 class Response:
-    """What a handler answers: a status, a body that is ready, headers in lower case."""
+    """A response: status, complete body, headers with lower-case names."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -155,7 +157,7 @@ class DataResponse(Response):
 
 
 def json_response(document: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """Return a document as JSON."""
+    """Return a response with a JSON document."""
     return Response(status, _encode(document), [("content-type", "application/json"), *headers])
 
 

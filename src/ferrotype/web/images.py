@@ -1,20 +1,20 @@
 """/v2/images and /v2/images/{image_id}"""
 
 from ferrotype.service import images, info
-from ferrotype.web import bodies, queries
+from ferrotype.web import bodies, documents, queries
 from ferrotype.web.http import NO_CONTENT, Request, Response, json_response
 
 
 async def create_image(request: Request) -> Response:
     """POST /v2/images"""
-    document = await bodies.json_object(request)
-    image = await images.create_image(request.ctx, request.caller, document)
+    new = await bodies.new_image(request)
+    image = await images.create_image(request.ctx, request.caller, new)
     headers = [("location", f"{request.base}/v2/images/{image.id}")]
     if methods := info.import_methods(request.ctx):
         headers.append(("openstack-image-import-methods", ",".join(methods)))
     if store_ids := info.store_ids(request.ctx):
         headers.append(("openstack-image-store-ids", ",".join(store_ids)))
-    return json_response(request.ctx.view.image(request.caller, image), 201, headers)
+    return json_response(documents.image(request.ctx.view, request.caller, image), 201, headers)
 
 
 async def list_images(request: Request) -> Response:
@@ -22,22 +22,20 @@ async def list_images(request: Request) -> Response:
     pairs = request.query()
     query = queries.image_query(pairs, request.ctx.config.api)
     page = await images.list_images(request.ctx, request.caller, query)
-    show, caller = request.ctx.view.image, request.caller
-    last_id = page[-1].id if page else None
-    return json_response(bodies.image_page([show(caller, image) for image in page], pairs, query.limit, last_id))
+    return json_response(documents.image_page(request.ctx.view, request.caller, page, pairs, query.limit))
 
 
 async def show_image(request: Request) -> Response:
     """GET /v2/images/{image_id}"""
     image = await images.show_image(request.ctx, request.caller, request.params["image_id"])
-    return json_response(request.ctx.view.image(request.caller, image))
+    return json_response(documents.image(request.ctx.view, request.caller, image))
 
 
 async def update_image(request: Request) -> Response:
     """PATCH /v2/images/{image_id}"""
     patch = await bodies.image_patch(request)
     image = await images.update_image(request.ctx, request.caller, request.params["image_id"], patch)
-    return json_response(request.ctx.view.image(request.caller, image))
+    return json_response(documents.image(request.ctx.view, request.caller, image))
 
 
 async def delete_image(request: Request) -> Response:
@@ -71,6 +69,6 @@ async def remove_tag(request: Request) -> Response:
 
 
 async def list_tasks(request: Request) -> Response:
-    """GET /v2/images/{image_id}/tasks: this version has no tasks, so no image has any"""
+    """GET /v2/images/{image_id}/tasks: this version has no tasks, but the image must be visible"""
     await images.show_image(request.ctx, request.caller, request.params["image_id"])
-    return json_response({"tasks": []})
+    return json_response(documents.tasks())

@@ -1,4 +1,4 @@
-"""/v2/schemas: the documents that describe documents"""
+"""/v2/schemas: the JSON schemas of the API's documents, built once in ``rules.schemas``"""
 
 from ferrotype.web.http import Request, Response, json_response
 
