@@ -10,8 +10,8 @@ from ferrotype import logs
 from ferrotype.admin import seeding
 from ferrotype.admin.consistency import Difference, differences
 from ferrotype.background import cleanup
-from ferrotype.config.model import Config
-from ferrotype.config.read import reloadable
+from ferrotype.config import Config
+from ferrotype.config.reload import reloadable_changes
 from ferrotype.db import logins
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import DatabaseUnavailable
@@ -148,7 +148,7 @@ async def build(config: Config, identify: Identify | None = None) -> Application
     )
     login = await _login(accounts, svc) if accounts else None
     identify = identify or (login.identify if login else _identity(config, closing))
-    door = _door(login) if login and config.accounts and config.accounts.door else None
+    door = _door(login) if login and config.accounts and config.accounts.identity_api else None
     return Application(svc, policies, Web(svc, identify, door), login, closing)
 
 
@@ -205,7 +205,7 @@ def following(running: Config, read: Config) -> tuple[Config, tuple[str, ...]]:
 
     Raises BrokenPolicy where its policies cannot be read: then nothing of it follows.
     """
-    after, waiting = reloadable(running, read)
+    after, waiting = reloadable_changes(running, read)
     Policies(after.policy).protection(after.protection)
     return after, waiting
 

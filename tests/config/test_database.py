@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ferrotype.config import ConfigError
 from ferrotype.config.database import masked
-from ferrotype.config.model import ConfigError
 from ferrotype.config.read import read
 
 

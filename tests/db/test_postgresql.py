@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from uploads import Held, uploading
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, DatabaseUnavailable, Locked, Statement
 from ferrotype.testing.client import OWNER, Reply, client

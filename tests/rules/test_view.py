@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.model.caller import Caller
 from ferrotype.model.image import Image, Location
 from ferrotype.rules.view import View

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 from mounts import mounted
 
+from ferrotype.config.file_store import FileStore
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreFull, StoreUnavailable
 from ferrotype.offload import Crew
 from ferrotype.stores.directories import MARK
@@ -41,11 +42,17 @@ MODES: dict[str, Options] = {
 }
 
 
+def configured(options: Mapping[str, Any]) -> FileStore:
+    """Return the record of a store with one ``datadir`` or several ``datadirs``."""
+    rest = {name: value for name, value in options.items() if not name.startswith("datadir")}
+    return FileStore(options.get("datadirs") or ((options["datadir"], 0),), **rest)
+
+
 def files(
     options: Mapping[str, Any], crew: Crew, marks: dict[str, str] | None = None, fresh: bool = True
 ) -> FileDriver:
     """Return a driver that has settled in; new marks are added to those that are known."""
-    driver = FileDriver(options, crew)
+    driver = FileDriver(configured(options), crew)
     known = {} if marks is None else marks
     known.update(do(driver.settle(known, fresh)))
     return driver
@@ -336,7 +343,7 @@ def test_what_never_held_an_object_keeps_none_from_being_removed(tmp_path: Path,
 
 
 def test_nothing_is_made_before_it_is_known_what_there_should_be(tmp_path: Path, crew: Crew) -> None:
-    driver = FileDriver({"datadir": tmp_path / "store"}, crew)
+    driver = FileDriver(configured({"datadir": tmp_path / "store"}), crew)
     assert not do(driver.probe()).writable
     with pytest.raises(StoreUnavailable):
         put(driver, NAME, [b"x"])

@@ -383,6 +383,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from ferrotype.offload import Crew
 from ferrotype.streams.pipe import Checks, transfer
+from ferrotype.config.file_store import FileStore
 from ferrotype.stores.file import FileDriver
 
 async def enough(*_): pass
@@ -395,7 +396,7 @@ async def body(size):
 
 async def main(folder, size):
     crew = Crew()
-    driver = FileDriver({"datadir": Path(folder)}, crew)
+    driver = FileDriver(FileStore(((Path(folder), 0),)), crew)
     await driver.settle({}, True)
     checks = Checks(most=1 << 40, announced=None, algorithm="sha512", room=enough, judge=lambda f: None, last=enough)
     await transfer(body(1 << 20), lambda batches: driver.put("warm-up", batches, None), crew, checks)

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from uploads import Held, ask, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
 from ferrotype.background import cleanup as upkeep
-from ferrotype.config.model import Limits
+from ferrotype.config.limits import Limits
 from ferrotype.db.engine import DatabaseUnavailable, Statement
 from ferrotype.service import data
 from ferrotype.stores.driver import Batch

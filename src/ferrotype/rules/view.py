@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.model.caller import Caller
 from ferrotype.model.image import Image, Location
 from ferrotype.model.member import Member

@@ -89,5 +89,5 @@ class Driver(Protocol):
         """Return the name of the object that a URL of this backend means; None for any other URL."""
 
 
-#: (options, threads for blocking calls) -> driver
-Factory = Callable[[Mapping[str, Any], Crew], Driver]
+#: (configuration record of the type, threads for blocking calls) -> driver
+Factory = Callable[[Any, Crew], Driver]

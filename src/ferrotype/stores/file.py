@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from ferrotype.config.file_store import FileStore
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError, StoreUnavailable
 from ferrotype.offload import Crew, undisturbed
 from ferrotype.stores.directories import HOW_TO_BRING_BACK, MARK, Directories, translated
@@ -112,19 +113,18 @@ class _Writing:
 class FileDriver:
     """Files below directories of this machine (or of a file system that it mounts)."""
 
-    def __init__(self, options: Mapping[str, Any], crew: Crew):
+    def __init__(self, config: FileStore, crew: Crew):
         self._crew = crew
         self._threads = crew.threads(THREADS, "store")
         self._sending = crew.threads(SENDING, "sending")
-        listed = options.get("datadirs") or ((options["datadir"], 0),)
-        self._mode = int(options.get("file_perm", 0))
+        self._mode = config.file_perm
         # As they are configured: a link to a directory may lead elsewhere tomorrow, and URLs stay.
-        self._directories = Directories({Path(path).absolute(): priority for path, priority in listed}, self._mode)
-        self._thin = bool(options.get("thin_provisioning", False))
+        self._directories = Directories(dict(config.directories), self._mode)
+        self._thin = config.thin_provisioning
         data_dirs = [str(each) for each in self._directories]
         self.properties: Mapping[str, Any] = {
             "data_dir": data_dirs[0],
-            "chunk_size": int(options.get("chunk_size", 65536)),
+            "chunk_size": config.chunk_size,
             "thin_provisioning": self._thin,
             **({"data_dirs": data_dirs} if len(data_dirs) > 1 else {}),
         }

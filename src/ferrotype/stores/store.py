@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ferrotype.config.model import StoreConfig
-from ferrotype.config.model import Stores as StoresConfig
+from ferrotype.config.stores import StoreConfig
+from ferrotype.config.stores import Stores as StoresConfig
 from ferrotype.model.errors import StoreError, StoreReadOnly, StoreUnavailable
 from ferrotype.model.image import Location
 from ferrotype.offload import Crew

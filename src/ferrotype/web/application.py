@@ -228,7 +228,7 @@ def _not_from_a_foreign_name(request: Request) -> None:
     """Without authentication, refuse a request for a name that is not this machine's, though it resolves to it."""
     server, auth = request.svc.config.server, request.svc.config.auth
     host = _name_of(request.headers.get("host", ""))
-    if not auth.allow_open and host not in _LOOPBACK and host != server.bind_host:
+    if not auth.allow_unauthenticated_listen and host not in _LOOPBACK and host != server.bind_host:
         raise Forbidden(
             f"This service runs without authentication and answers only to loopback names, not to '{host[:64]}'."
         )

@@ -1,6 +1,6 @@
 """What a browser must be told before a page of another origin may call us, or read what we answered."""
 
-from ferrotype.config.model import Cors
+from ferrotype.config.cors import Cors
 from ferrotype.web.http import Request
 
 #: Headers that a page may send without being on the list.
