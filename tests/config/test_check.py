@@ -19,9 +19,9 @@ def support(found: Report) -> dict[str, tuple[str, str]]:
 def test_the_errors_of_a_cloud_with_ceph_and_keystone_are_shown():
     found = report([CLOUD], [], obstacles)
     assert not found.ok
-    told = "\n".join(found.problems)
+    shown = "\n".join(found.problems)
     for word in ("'rbd' of type rbd", "'http' of type http", "MariaDB"):
-        assert word in told
+        assert word in shown
     assert len(found.problems) == 3, found.problems
 
 

@@ -15,6 +15,7 @@ from ferrotype.config.reload import reloadable_changes
 from ferrotype.config.schema import SHIPPED_SCHEMA
 from ferrotype.config.stores import StoreConfig
 from ferrotype.config.table import TABLE
+from ferrotype.model.errors import FerrotypeError
 
 LOCAL = "[database]\nconnection = sqlite:////srv/t.sqlite\n"
 
@@ -176,7 +177,7 @@ def test_later_files_win_and_directories_come_after_files_by_name(tmp_path):
     assert [path.name for path in reading.files] == ["1.conf", "2.conf", "a.conf", "b.conf"]
 
 
-def test_a_mark_of_utf8_before_a_file_is_no_part_of_it(tmp_path):
+def test_a_byte_order_mark_before_a_file_is_skipped(tmp_path):
     first, second = tmp_path / "1.conf", tmp_path / "2.conf"
     first.write_bytes(b"\xef\xbb\xbf[DEFAULT]\r\nbind_port = 1\r\nworkers = 2\r\n")
     second.write_text("[DEFAULT]\nbind_port = 3\n")
@@ -328,7 +329,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[DEFAULT]\nbind_port\n", ["glance-api.conf:2"]),
     ],
 )  # fmt: skip
-def test_what_is_impossible_stops_the_start_with_one_sentence(tmp_path, text, named):
+def test_an_invalid_value_prevents_the_start_with_one_sentence(tmp_path, text, named):
     found = problems(tmp_path, text.replace("{base}", str(tmp_path)))
     mine = [problem for problem in found if all(word in problem for word in named)]
     assert len(mine) == 1, found
@@ -336,7 +337,7 @@ def test_what_is_impossible_stops_the_start_with_one_sentence(tmp_path, text, na
     assert "hunter2" not in "".join(found)  # CFA-07
 
 
-def test_all_problems_are_told_at_once(tmp_path):
+def test_all_problems_are_reported_at_once(tmp_path):
     text = "[DEFAULT]\nworkers = x\nhashing_algorithm = y\n[paste_deploy]\nflavor = keystone\n"
     assert len(problems(tmp_path, text)) == 3
 
@@ -476,7 +477,7 @@ def test_a_reloadable_option_counts_after_sighup(tmp_path, option):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "named"),
     [
         ("[DEFAULT]\nbind_port = 1\n", "[DEFAULT] bind_port"),
         ("[DEFAULT]\nworkers = 2\n", "[DEFAULT] workers"),
@@ -488,9 +489,14 @@ def test_a_reloadable_option_counts_after_sighup(tmp_path, option):
         ("[glance_store]\nfilesystem_store_datadir = /other\n", "list of stores"),
     ],
 )
-def test_a_change_that_needs_a_restart_is_told_and_waits(tmp_path, text, told):
+def test_a_change_that_needs_a_restart_is_reported_and_not_applied(tmp_path, text, named):
     old = config(tmp_path, LOCAL)
     after, needs_restart = reloadable_changes(old, config(tmp_path, LOCAL + text + "[DEFAULT]\napi_limit_max = 5\n"))
-    assert len(needs_restart) == 1 and told in needs_restart[0] and "restart" in needs_restart[0]
+    assert len(needs_restart) == 1 and named in needs_restart[0] and "restart" in needs_restart[0]
     assert after.server == old.server and after.database == old.database and after.stores == old.stores
     assert after.api.limit_max == 5
+
+
+def test_an_invalid_configuration_is_an_error_of_the_one_tree(tmp_path):
+    with pytest.raises(FerrotypeError, match="workers"):
+        config(tmp_path, "[DEFAULT]\nworkers = 0\n")

@@ -107,7 +107,8 @@ def _finding(reading: Reading, line: Line) -> Finding:
         return Finding(line.where, line.title, UNKNOWN, False, _suggestion(line, reading.store_ids))
     single_store = option.section == STORE or option.name in ("stores", "default_store")
     if single_store and line.section == "glance_store" and reading.config.stores.multi:
-        text = "has an effect only without enabled_backends; set it in the section of a store"
+        text = "no effect with enabled_backends"
+        text += "; set it in the section of a store" if option.section == STORE else ""
         return Finding(line.where, line.title, IGNORED, False, text)
     text = f"use {option.title}" if deprecated else option.help
     return Finding(line.where, line.title, option.support, deprecated, text)

@@ -3,14 +3,13 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from oslo_config import iniparser
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One assignment. ``section`` is lower-case except DEFAULT, as oslo.config compares it."""
 
     file: Path

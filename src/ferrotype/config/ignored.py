@@ -1,22 +1,20 @@
 """Options that are recognised and have no effect: the file ``ignored.toml``, loaded when a configuration needs it."""
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 FILE = Path(__file__).with_name("ignored.toml")
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """Why an option has no effect. ``support`` is ``ignored`` or ``removed``."""
 
     support: str
     note: str
 
 
-@dataclass(frozen=True)
-class Ignored:
+class Ignored(NamedTuple):
     """Options by section and name, and sections of which every option has no effect."""
 
     options: dict[tuple[str, str], Reason]

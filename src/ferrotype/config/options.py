@@ -6,14 +6,13 @@ together. Options without effect are in ``ignored.toml``, unless their value is 
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oslo_config import types
 
 from ferrotype.config import ignored
 
-#: Support levels. A name that nobody knows is ``unknown``.
+#: Support levels. Any other name is ``unknown``.
 SUPPORTED, IGNORED, REMOVED = "supported", "ignored", "removed"
 
 #: Stands for the section of a store: the one named like it, ``[backend_defaults]``, or ``[glance_store]``.
@@ -34,8 +33,7 @@ def at_least(minimum: int) -> types.Integer:
     return types.Integer(min=minimum)
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One option, in oslo.config's words. ``help`` is the sentence that the operator reads.
 
     A type of None takes the value as it is written. The option of a store has the section ``<store>``.

@@ -3,9 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ferrotype.config import (
     Config,
@@ -31,8 +31,7 @@ from ferrotype.config.table import TABLE
 from ferrotype.config.values import Values, load
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What the files say. ``config`` may run only if there are no ``problems``."""
 
     config: Config

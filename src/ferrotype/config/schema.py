@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 from ferrotype.config.values import Values
-from ferrotype.model.image import BASE_ATTRIBUTES
 
 NAME = "schema-image.json"
 
@@ -63,6 +62,8 @@ def read(values: Values, directories: Sequence[Path]) -> tuple[Mapping[str, Any]
 
 def _parse(document: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Return the properties and the required names; the short form of the file has only properties."""
+    from ferrotype.model.image import BASE_ATTRIBUTES  # It loads msgspec, and few deployments have such a file.
+
     if not isinstance(document, dict):
         raise ValueError("must contain a JSON object")
     extended = "properties" in document

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ferrotype.config import file_store
@@ -16,8 +17,7 @@ from ferrotype.config.values import Values
 StoreOptions = FileStore
 
 
-@dataclass(frozen=True)
-class StoreType:
+class StoreType(NamedTuple):
     """The options of a type of store, and the function that makes its record from the sections that may set them."""
 
     options: tuple[Option, ...]

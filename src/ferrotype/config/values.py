@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,25 @@ from ferrotype.config.options import STORE, STORE_SECTIONS, TEXT, Option, Table,
 _BUILT_IN = frozenset({"config_file", "config_dir", "config_source"})
 
 
-@dataclass
 class Values:
-    """The value of every option, and two lists to which the readers add: errors and warnings."""
+    """The value of every option, and two lists to which the readers add: errors and warnings.
 
-    conf: cfg.ConfigOpts
-    table: Table
-    lines: tuple[Line, ...]
-    #: lower-case
-    store_ids: frozenset[str]
-    #: names of DEFAULT that the command line sets
-    overridden: frozenset[str]
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    _reported: set[tuple[str, str]] = field(default_factory=set)
+    ``store_ids`` are lower-case; ``overridden`` are the names of DEFAULT that the command line sets.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        table: Table,
+        lines: tuple[Line, ...],
+        store_ids: frozenset[str],
+        overridden: frozenset[str],
+    ):
+        self.conf, self.table, self.lines = conf, table, lines
+        self.store_ids, self.overridden = store_ids, overridden
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self._reported: set[tuple[str, str]] = set()
 
     def get(self, section: str, name: str) -> Any:
         """Return the value; where it is invalid, the default, after adding the reason to ``problems``.
