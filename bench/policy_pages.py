@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from ferrotype.admin.seeding import seed
-from ferrotype.config.model import Policy
+from ferrotype.config.policy import Policy
 from ferrotype.model.image import Image
 from ferrotype.rules import defaults
 from ferrotype.rules.policy import compiled

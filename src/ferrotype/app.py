@@ -11,8 +11,7 @@ from ferrotype import logs
 from ferrotype.admin import seeding
 from ferrotype.admin.consistency import Difference, differences
 from ferrotype.background import cleanup, periodic
-from ferrotype.config.model import Config
-from ferrotype.config.read import reloadable
+from ferrotype.config import Config, reload
 from ferrotype.db import logins
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, DatabaseUnavailable
@@ -125,7 +124,7 @@ async def build(config: Config, identify: Identify | None = None) -> Application
     )
     login = await _login(accounts, config, db, crew) if accounts else None
     identify = identify or (login.identify if login else _identity(config, closing))
-    identity_api = _identity_api(login) if login and config.accounts and config.accounts.door else None
+    identity_api = _identity_api(login) if login and config.accounts and config.accounts.identity_api else None
     return Application(ctx, policies, Web(identify, identity_api), login, closing)
 
 
@@ -220,7 +219,7 @@ def reloadable_changes(running: Config, read: Config) -> tuple[Config, tuple[str
 
     Raises BrokenPolicy if its policies cannot be read: then nothing is reloaded.
     """
-    after, needs_restart = reloadable(running, read)
+    after, needs_restart = reload.reloadable_changes(running, read)
     Policies(after.policy).protection(after.protection)
     return after, needs_restart
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ferrotype.config.model import Logging
+from ferrotype.config.logs import Logging
 from ferrotype.model.errors import FerrotypeError
 
 #: Longest text of a log line.

@@ -11,7 +11,8 @@ import pytest
 from uploads import Held, ask, blob_of, file_of, ledger, settled, tell, tidy, upload, uploading
 
 from ferrotype.admin.consistency import differences
-from ferrotype.config.model import Api, Limits
+from ferrotype.config.api import Api
+from ferrotype.config.limits import Limits
 from ferrotype.testing.client import OWNER, Client, client
 
 OBJECT = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff-0123abcd"

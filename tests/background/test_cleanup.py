@@ -15,7 +15,8 @@ import pytest
 from uploads import Held, ask, copy, file_of, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
 from ferrotype.background import cleanup
-from ferrotype.config.model import Api, Limits
+from ferrotype.config.api import Api
+from ferrotype.config.limits import Limits
 from ferrotype.model.errors import Busy
 from ferrotype.service.lease import MAX_UPLOADS
 from ferrotype.service.process import identity, is_gone

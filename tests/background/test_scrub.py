@@ -10,7 +10,8 @@ import pytest
 from uploads import ask, copy, file_of, settled, tell, tidy
 
 from ferrotype.background.scrub import scrub_deleted
-from ferrotype.config.model import Api, Limits
+from ferrotype.config.api import Api
+from ferrotype.config.limits import Limits
 from ferrotype.db import scrub
 from ferrotype.testing.client import OWNER, Client, client
 

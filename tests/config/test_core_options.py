@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrotype.config.model import Config, ConfigError
+from ferrotype.config import Config, ConfigError
 from ferrotype.config.read import read
 from ferrotype.testing.client import serving
 
@@ -35,7 +35,7 @@ def test_an_option_that_does_nothing_for_glances_api_does_nothing_here(tmp_path,
 def test_a_cache_that_is_configured_is_not_advertised_before_there_is_one(tmp_path):
     text = f"[DEFAULT]\nimage_cache_dir = {tmp_path}/cache\n"
     cached, plain = config(tmp_path, text), config(tmp_path, "")
-    assert any("cache" in remark for remark in cached.remarks) and not any("cache" in each for each in plain.remarks)
+    assert any("cache" in each for each in cached.warnings) and not any("cache" in each for each in plain.warnings)
     versions = {}
     for name, each in (("cached", cached), ("plain", plain)):
         with serving(each) as api:

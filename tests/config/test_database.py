@@ -1,11 +1,11 @@
-"""The URL of a PostgreSQL database, whatever signs its password has."""
+"""The URL of a PostgreSQL database, whatever characters its password contains."""
 
 from pathlib import Path
 
 import pytest
 
+from ferrotype.config import ConfigError
 from ferrotype.config.database import masked
-from ferrotype.config.model import ConfigError
 from ferrotype.config.read import read
 
 
@@ -31,12 +31,12 @@ def configured(directory: Path, url: str) -> str:
         ("/x?host=/run/postgresql", "/x?host=/run/postgresql"),
     ],
 )
-def test_signs_of_a_password_count_as_they_do_for_glance(tmp_path: Path, written: str, understood: str) -> None:
+def test_characters_of_a_password_mean_what_they_do_for_glance(tmp_path: Path, written: str, understood: str) -> None:
     assert configured(tmp_path, f"postgresql+psycopg2://{written}") == f"postgresql://{understood}"
 
 
 @pytest.mark.parametrize("where", ["u:hunter2@h:port/x", "u:hunter2@[::1/x", "u:hunter2@h#y", "u@d:hunter2@h:x/y"])
-def test_what_is_no_address_is_refused_without_telling_the_password(tmp_path: Path, where: str) -> None:
+def test_an_invalid_url_is_rejected_without_showing_the_password(tmp_path: Path, where: str) -> None:
     with pytest.raises(ConfigError) as refused:
         configured(tmp_path, f"postgresql://{where}")
     assert "postgresql://user:password@host:port/name" in str(refused.value.problems)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from ferrotype.config.model import Config, ConfigError
-from ferrotype.config.read import read, reloadable
+from ferrotype.config import Config, ConfigError
+from ferrotype.config.read import read
+from ferrotype.config.reload import reloadable_changes
 
 BASE = """
 [DEFAULT]
@@ -78,9 +79,9 @@ def test_a_login_may_stand_in_another_section_or_in_the_environment(tmp_path, mo
     found = config(tmp_path, elsewhere)
     assert found.keystone is not None and found.keystone.memcached is not None
     assert found.keystone.login.options["application_credential_secret"] == "s"
-    assert found.keystone.login.options["odd_option"] == "1", "a plugin of somebody else's may know it"
-    assert found.keystone.memcached.secret == "s", "entries are sealed with what the service logs in with"
-    assert not [remark for remark in found.remarks if "[ours]" in remark]
+    assert found.keystone.login.options["odd_option"] == "1", "a third-party plugin may have it"
+    assert found.keystone.memcached.secret == "s", "the login's secret encrypts the entries"
+    assert not [warning for warning in found.warnings if "[ours]" in warning]
     monkeypatch.setenv("OS_KEYSTONE_AUTHTOKEN__PASSWORD", "from-outside")
     found = config(tmp_path, PASSWORD_LOGIN)
     assert found.keystone is not None and found.keystone.login.options["password"] == "from-outside"
@@ -92,7 +93,7 @@ def test_a_login_may_stand_in_another_section_or_in_the_environment(tmp_path, mo
         ({"authtoken": ""}, ["[keystone_authtoken] auth_type", "usually: password"]),
         ({"authtoken": "auth_type = password\nauth_url = u\npassword = p"}, ["username", "auth_type password"]),
         ({"authtoken": "auth_type = v3applicationcredential\nauth_url = u"}, ["application_credential_secret"]),
-        ({"authtoken": PASSWORD_LOGIN + "cafile = /nowhere"}, ["cafile = /nowhere", "no file"]),
+        ({"authtoken": PASSWORD_LOGIN + "cafile = /nowhere"}, ["cafile = /nowhere", "not a file"]),
         ({"authtoken": PASSWORD_LOGIN + "memcached_servers = a\nmemcache_security_strategy = MAC"}, ["secret_key"]),
         ({"authtoken": PASSWORD_LOGIN + "memcached_servers = a\nmemcache_sasl_enabled = true"}, ["sasl_enabled"]),
         ({"authtoken": PASSWORD_LOGIN + "token_cache_time = soon"}, ["token_cache_time = soon"]),
@@ -100,10 +101,10 @@ def test_a_login_may_stand_in_another_section_or_in_the_environment(tmp_path, mo
         ({"default": "use_keystone_limits = true", "limit": "endpoint_id = 1"}, ["[oslo_limit] auth_type"]),
     ],
 )
-def test_what_is_impossible_stops_the_start(tmp_path, parts: dict[str, str], words: list[str]) -> None:
-    told = problems(tmp_path, **parts)
-    assert all(word in told for word in words), told
-    assert "hunter2" not in told
+def test_invalid_values_prevent_the_start(tmp_path, parts: dict[str, str], words: list[str]) -> None:
+    shown = problems(tmp_path, **parts)
+    assert all(word in shown for word in words), shown
+    assert "hunter2" not in shown
 
 
 # CFA-140, QUO-27
@@ -128,6 +129,6 @@ def test_secrets_do_not_show_in_what_is_printed_of_a_configuration(tmp_path) -> 
 def test_another_keystone_waits_for_a_restart(tmp_path) -> None:
     before: Any = config(tmp_path)
     after = config(tmp_path, PASSWORD_LOGIN + "region_name = elsewhere\n")
-    kept, waiting = reloadable(before, after)
+    kept, needs_restart = reloadable_changes(before, after)
     assert kept.keystone == before.keystone
-    assert any("[keystone_authtoken]" in sentence for sentence in waiting)
+    assert any("[keystone_authtoken]" in sentence for sentence in needs_restart)

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text, update
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db import blobs, ledger_check, schema, workers
 from ferrotype.db import images as rows
 from ferrotype.db.backends.connect import connect

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db import images as rows
 from ferrotype.db import members, schema
 from ferrotype.db.backends.connect import connect

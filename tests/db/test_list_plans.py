@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 from listing import Counting
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db import images as rows
 from ferrotype.db import pages, schema
 from ferrotype.db.backends.connect import connect

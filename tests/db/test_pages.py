@@ -11,7 +11,7 @@ from listing import Counting, Shares, expected
 from msgspec.structs import replace
 from sqlalchemy import BigInteger, Text, bindparam, delete, update
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db import images as rows
 from ferrotype.db import members, pages, schema
 from ferrotype.db.backends.connect import connect

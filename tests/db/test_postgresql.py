@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from uploads import Held, uploading
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, DatabaseUnavailable, Locked, Statement
 from ferrotype.testing.client import OWNER, Reply, client
@@ -143,7 +143,7 @@ def test_a_row_that_is_never_let_go_ends_one_request_and_no_other(postgresql_url
                 patches = [pool.submit(api.patch, stuck["self"], change, caller=OWNER) for _ in range(5)]
                 assert api.get("/v2/images", caller=OWNER).status == 200
                 api.run(lease.renew())
-                assert not lease.lost
+                assert lease.held
                 refused = [patch.result() for patch in patches]  # while the other transaction is still there
             assert [each.status for each in refused] == [503] * 5
             assert all(each.headers["retry-after"] for each in refused)

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from ferrotype.config.model import Database
+from ferrotype.config.database import Database
 from ferrotype.db import engine, migrate, schema
 from ferrotype.db.backends.connect import connect
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrotype.config.model import Database
+from ferrotype.config.database import Database
 from ferrotype.db.backends.sqlite import SQLite
 from ferrotype.db.engine import DatabaseUnavailable, Locked
 

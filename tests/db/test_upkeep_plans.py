@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db import blobs, schema, workers
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Statement

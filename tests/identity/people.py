@@ -9,7 +9,7 @@ from typing import Any
 
 import bcrypt
 
-from ferrotype.config.model import Accounts
+from ferrotype.config.accounts import Accounts
 from ferrotype.identity.accounts import Accounts as KnownAccounts
 from ferrotype.identity.tokens import hashed
 from ferrotype.testing.client import Client, Reply, config, serving

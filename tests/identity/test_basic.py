@@ -10,7 +10,8 @@ import bcrypt
 import pytest
 from people import ALICE, BOB, RITA, basic, htpasswd, known, serving_alone, standing_alone
 
-from ferrotype.config.model import Auth, Cors
+from ferrotype.config.auth import Auth
+from ferrotype.config.cors import Cors
 from ferrotype.identity.none import PROJECT
 
 

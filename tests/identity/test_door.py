@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from people import ALICE, BOB, RITA, ROBOT, htpasswd, known, log_in, standing_alone, token_of
 
-from ferrotype.config.model import Server
+from ferrotype.config.server import Server
 from ferrotype.db import logins
 from ferrotype.identity.accounts import Account
 from ferrotype.identity.none import PROJECT

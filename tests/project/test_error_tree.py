@@ -9,7 +9,6 @@ from ferrotype.model.errors import FerrotypeError
 
 #: Still outside, each with its module. The list only shrinks.
 OUTSIDE = {
-    "ferrotype.config.model.ConfigError",
     "ferrotype.server.request_head.Refused",
     "ferrotype.server.exchange.ShortFile",
 }

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ferrotype.config.model import Api, Formats, Limits
+from ferrotype.config.api import Api
+from ferrotype.config.formats import Formats
+from ferrotype.config.limits import Limits
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Forbidden, Invalid, OverLimit
 from ferrotype.model.image import BASE_ATTRIBUTES, Image

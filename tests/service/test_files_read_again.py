@@ -3,7 +3,10 @@
 import logging
 from dataclasses import replace
 
-from ferrotype.config.model import Accounts, Auth, Logging, Policy
+from ferrotype.config.accounts import Accounts
+from ferrotype.config.auth import Auth
+from ferrotype.config.logs import Logging
+from ferrotype.config.policy import Policy
 from ferrotype.identity.tokens import hashed
 from ferrotype.testing.client import client, config, serving
 

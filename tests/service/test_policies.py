@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ferrotype.config.model import Policy, Protections
+from ferrotype.config.policy import Policy, PropertyProtectionConfig
 from ferrotype.model.image import Image
 from ferrotype.service.policies import BrokenPolicy, Policies
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, client, person
@@ -93,7 +93,7 @@ def test_tokens_that_are_not_for_a_project_may_do_nothing_to_images(tmp_path):
             assert api.get(f"/v2/images/{image['id']}", caller=caller).status == 403
             assert api.get(f"/v2/images/{'0' * 8}{image['id'][8:]}", caller=caller).status == 403
             assert api.get("/v2/info/stores", caller=caller).status == 200  # DISC-03
-    with client(tmp_path / "two", policy=Policy(projects_only=False)) as api:
+    with client(tmp_path / "two", policy=Policy(enforce_scope=False)) as api:
         assert api.get("/v2/images", caller=everywhere).status == 200
 
 
@@ -163,7 +163,7 @@ def test_no_file_is_so_broken_that_it_cannot_be_called_broken(tmp_path, text):
 def test_a_rule_that_the_protections_ask_for_cannot_be_taken_away(tmp_path, caplog):
     policy, protect = in_directory(tmp_path, 'mine: "role:member"\n'), tmp_path / "protect.conf"
     protect.write_text("[.*]\ncreate = mine\nread = mine\nupdate = mine\ndelete = mine\n")
-    guarded = Protections(protect, by_roles=False)
+    guarded = PropertyProtectionConfig(protect, by_roles=False)
     with client(tmp_path, upkeep=False, policy=policy, protection=guarded) as api:
         path = api.image(caller=OWNER, a="x")["self"]
         for text in ('other: "role:member"\n', 'mine: "!"\nother: "@"\n', 'mine: "role:member"\n'):

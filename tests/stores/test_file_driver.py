@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mounts import mounted
 
-from ferrotype.config.model import StoreConfig
+from ferrotype.config.file_store import FileStore
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreFull, StoreUnavailable
 from ferrotype.offload import Crew
 from ferrotype.stores.directories import ID_FILE
@@ -44,7 +44,9 @@ MODES: dict[str, Options] = {
 
 
 def driver_of(options: Mapping[str, Any], crew: Crew) -> FileDriver:
-    return FileDriver(StoreConfig("fast", "file", options=options), crew)
+    rest = dict(options)
+    directories = rest.pop("datadirs", None) or ((rest.pop("datadir"), 0),)
+    return FileDriver("fast", FileStore(directories, **rest), crew)
 
 
 def files(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from ferrotype.config.model import StoreConfig
+from ferrotype.config.memory_store import MemoryStore
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobNotFound, StoreFull
 from ferrotype.offload import Crew
@@ -24,7 +24,7 @@ def crew() -> Iterator[Crew]:
 
 
 def memory(crew: Crew, max_bytes: int = 64 * MIB, store: str = "ram") -> MemoryDriver:
-    return MemoryDriver(StoreConfig(store, "memory", options={"max_bytes": max_bytes}), crew)
+    return MemoryDriver(store, MemoryStore(max_bytes), crew)
 
 
 @pytest.mark.parametrize("store", ["ram", "a store/with:odd@characters"])
@@ -53,8 +53,7 @@ def fails(check: Check, driver: Driver) -> bool:
 
 
 def test_a_driver_that_discards_data_fails_the_suite(crew: Crew) -> None:
-    config = StoreConfig("x", "memory", options={"max_bytes": 64 * MIB})
-    failed = {check.__name__ for check in CHECKS if fails(check, Discarding(config, crew))}
+    failed = {check.__name__ for check in CHECKS if fails(check, Discarding("x", MemoryStore(), crew))}
     assert failed >= {
         "what_is_put_comes_back", "any_part_can_be_read", "reads_of_one_object_run_side_by_side",
         "a_source_that_breaks_leaves_nothing", "an_object_that_exists_is_left_as_it_is",

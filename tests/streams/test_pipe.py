@@ -383,7 +383,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from ferrotype.offload import Crew
 from ferrotype.streams.pipe import Checks, transfer
-from ferrotype.config.model import StoreConfig
+from ferrotype.config.file_store import FileStore
 from ferrotype.stores.file import FileDriver
 from ferrotype.testing.store_suite import put
 
@@ -397,7 +397,7 @@ async def body(size):
 
 async def main(folder, size):
     crew = Crew()
-    driver = FileDriver(StoreConfig("s", "file", options={"datadir": Path(folder)}), crew)
+    driver = FileDriver("s", FileStore(((Path(folder), 0),)), crew)
     await driver.initialize({}, True)
     checks = Checks(
         most=1 << 40, announced=None, algorithm="sha512",

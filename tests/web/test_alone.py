@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from ferrotype.config.model import Auth, Cors, Server
+from ferrotype.config.auth import Auth
+from ferrotype.config.cors import Cors
+from ferrotype.config.server import Server
 from ferrotype.identity.none import PROJECT
 from ferrotype.testing.client import client
 from ferrotype.testing.process import served
@@ -46,7 +48,7 @@ def test_the_address_that_the_service_listens_on_is_answered(tmp_path):
 
 
 def test_whoever_opens_the_port_to_everybody_is_known_by_any_name(tmp_path):
-    with client(tmp_path, auth=Auth(allow_open=True)) as api:
+    with client(tmp_path, auth=Auth(allow_unauthenticated_listen=True)) as api:
         assert api.get("/v2/images", headers={"host": "images.example.org"}).status == 200
         foreign = {"host": "images.example.org", "origin": "http://evil.example.org"}
         assert api.post("/v2/images", json={}, headers=foreign).status == 403  # RUL-43

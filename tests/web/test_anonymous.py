@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ferrotype.config.model import Auth, Policy
+from ferrotype.config.auth import Auth
+from ferrotype.config.policy import Policy
 from ferrotype.testing.client import ADMIN, OCTETS, OWNER, PATCH, Client, client
 
 NOBODY = {"x-auth-token": "nobody's"}

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ferrotype.config.model import Policy, Protections
+from ferrotype.config.policy import Policy, PropertyProtectionConfig
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, client, person
 
 WAYS = [
@@ -91,7 +91,7 @@ def test_judging_a_property_gives_the_caller_nothing(tmp_path):
     text = "[.*]\ncreate = auditor\nread = auditor\nupdate = auditor\ndelete = auditor\n"
     (tmp_path / "protect.conf").write_text(text)
     helped = person("p1", "reader", "member", service_roles=["auditor"])
-    with client(tmp_path, protection=Protections(tmp_path / "protect.conf")) as api:
+    with client(tmp_path, protection=PropertyProtectionConfig(tmp_path / "protect.conf")) as api:
         image = api.image(caller=helped, secret="s")
         path = f"/v2/images/{image['id']}"
         assert api.get(path, caller=helped).json["secret"] == "s"

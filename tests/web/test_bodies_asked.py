@@ -5,7 +5,7 @@ import http.client
 import pytest
 from every_route import METHODS, NO_IMAGE, allowed, concrete
 
-from ferrotype.config.model import Server
+from ferrotype.config.server import Server
 from ferrotype.testing.client import PATCH, client
 from ferrotype.testing.process import served
 

@@ -3,7 +3,8 @@
 import pytest
 from every_route import NO_IMAGE
 
-from ferrotype.config.model import Auth, Cors
+from ferrotype.config.auth import Auth
+from ferrotype.config.cors import Cors
 from ferrotype.testing.client import client
 
 PAGE, OTHER = "https://dashboard.example.org", "http://10.0.0.5:8080"

@@ -7,7 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from ferrotype.config.model import Api, Formats, Limits, Server
+from ferrotype.config.api import Api
+from ferrotype.config.formats import Formats
+from ferrotype.config.limits import Limits
+from ferrotype.config.server import Server
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, client, person
 
 ID = "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11"

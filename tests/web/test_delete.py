@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from uploads import Held, copy, file_of, ledger, settled, tell, tidy, uploading
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, client
 
 NOBODY = "00000000-0000-4000-8000-000000000000"

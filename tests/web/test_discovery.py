@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from every_route import concrete
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, SERVICE, STRANGER, client, person
 
 FOUR = ("import", "stores", "stores/detail", "usage")

@@ -6,7 +6,9 @@ from types import MappingProxyType
 
 import pytest
 
-from ferrotype.config.model import Server, StoreConfig, Stores
+from ferrotype.config.file_store import FileStore
+from ferrotype.config.server import Server
+from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.stores import store as store_module
 from ferrotype.stores.driver import Health
 from ferrotype.testing.client import OCTETS, OWNER, client
@@ -14,8 +16,9 @@ from ferrotype.testing.client import OCTETS, OWNER, client
 DATA = {"content-type": OCTETS}
 
 
-def entry(store_id, kind="file", description=None, weight=0, **options):
-    return StoreConfig(store_id, kind, description, weight, MappingProxyType(options))
+def entry(store_id, *directories, description=None, weight=0, **options):
+    with_priorities = tuple(each if isinstance(each, tuple) else (each, 0) for each in directories)
+    return StoreConfig(store_id, "file", description, weight, FileStore(with_priorities, **options))
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +31,10 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def api(directory):
     entries = (
-        entry("zeta", description="Schnelle Pl\u00e4tze", weight=-3, datadir=directory / "zeta", chunk_size=4096),
-        entry("shut", description="", weight=7, datadir=directory / "file" / "shut"),
-        entry("alpha", datadir=directory / "alpha", thin_provisioning=True),
-        entry("many", datadirs=((directory / "low", 1), (directory / "high", 9), (directory / "mid", 5))),
+        entry("zeta", directory / "zeta", description="Schnelle Pl\u00e4tze", weight=-3, chunk_size=4096),
+        entry("shut", directory / "file" / "shut", description="", weight=7),
+        entry("alpha", directory / "alpha", thin_provisioning=True),
+        entry("many", (directory / "low", 1), (directory / "high", 9), (directory / "mid", 5)),
     )
     with client(directory, stores=Stores(True, "alpha", entries)) as api:
         yield api
@@ -116,7 +119,7 @@ class Dead:
     gone = threading.Event()
     probes = 0
 
-    def __init__(self, config, crew):
+    def __init__(self, store, options, crew):
         self._crew = crew
 
     async def probe(self):
@@ -138,7 +141,7 @@ class Dead:
 def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
     monkeypatch.setitem(store_module.DRIVERS, "dead", Dead)
     monkeypatch.setattr(store_module, "PROBE_TIMEOUT", 0.2)
-    entries = (entry("dead", "dead"), entry("fast", datadir=tmp_path / "fast"))
+    entries = (StoreConfig("dead", "dead"), entry("fast", tmp_path / "fast"))
     try:
         with client(tmp_path, stores=Stores(True, "fast", entries)) as api:
             stores = api.application.ctx.stores
@@ -174,7 +177,7 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
 
 
 def test_the_default_store_may_be_the_one_without_a_description(tmp_path):
-    entries = (entry("only", datadir=tmp_path / "only"),)
+    entries = (entry("only", tmp_path / "only"),)
     with client(tmp_path, stores=Stores(True, "only", entries), server=Server(workers=1)) as api:
         assert api.get("/v2/info/stores").json == {
             "stores": [{"id": "only", "default": "true"}]

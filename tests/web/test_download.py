@@ -9,7 +9,7 @@ import pytest
 from uploads import Held, ask, blob_of, copy, file_of, settled, tell, uploading
 
 from ferrotype.admin.consistency import differences
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
 
 NOBODY = "/v2/images/00000000-0000-4000-8000-000000000000/file"

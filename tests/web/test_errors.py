@@ -10,7 +10,11 @@ import pytest
 import requests
 from every_route import NO_IMAGE
 
-from ferrotype.config.model import Auth, Limits, Server, StoreConfig, Stores
+from ferrotype.config.auth import Auth
+from ferrotype.config.file_store import FileStore
+from ferrotype.config.limits import Limits
+from ferrotype.config.server import Server
+from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.stores.driver import Health
 from ferrotype.stores.store import DRIVERS
 from ferrotype.testing.client import OCTETS, OWNER, READER, client
@@ -23,7 +27,7 @@ class Broken:
 
     properties = MappingProxyType({})
 
-    def __init__(self, config, crew):
+    def __init__(self, store, options, crew):
         pass
 
     async def put(self, object, batches, size, noted):
@@ -53,7 +57,7 @@ def api(tmp_path_factory):
     (directory / "file").write_text("no directory can be below this")
 
     def store(store_id, path, kind="file"):
-        return StoreConfig(store_id, kind, options=MappingProxyType({"datadir": path}))
+        return StoreConfig(store_id, kind, options=FileStore(((path, 0),)))
 
     entries = (
         store("fast", directory / "fast"),

@@ -11,7 +11,8 @@ import pytest
 from uploads import files, ledger
 
 from ferrotype.background import cleanup
-from ferrotype.config.model import StoreConfig, Stores
+from ferrotype.config.file_store import FileStore
+from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.stores import store as store_module
 from ferrotype.stores.driver import Health
 from ferrotype.stores.file import FileDriver, FileSource
@@ -52,7 +53,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A service with a store that may hang. It ends while calls still hang."""
     monkeypatch.setitem(store_module.DRIVERS, "hanging", Hanging)  # type: ignore[arg-type]
     entries = tuple(
-        StoreConfig(each, kind, "", 0, {"datadir": tmp_path / each})
+        StoreConfig(each, kind, "", 0, FileStore(((tmp_path / each, 0),)))
         for each, kind in (("cheap", "hanging"), ("fast", "file"))
     )
     stuck.clear()

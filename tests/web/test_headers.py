@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from every_route import NO_IMAGE
 
-from ferrotype.config.model import Server
+from ferrotype.config.server import Server
 from ferrotype.testing.client import OCTETS, OWNER, client
 
 ID = "x-openstack-request-id"

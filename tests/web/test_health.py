@@ -2,7 +2,8 @@
 
 import pytest
 
-from ferrotype.config.model import Auth, Server
+from ferrotype.config.auth import Auth
+from ferrotype.config.server import Server
 from ferrotype.testing.client import client
 
 NOBODY = {"x-auth-token": "nobody's"}

@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from uploads import ask, file_of, tell
 
 from ferrotype.admin.consistency import differences
-from ferrotype.config.model import Api, StoreConfig, Stores
+from ferrotype.config.api import Api
+from ferrotype.config.file_store import FileStore
+from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.db.engine import Transaction
 from ferrotype.model.errors import Conflict
 from ferrotype.service.locations import delete_from_store
@@ -59,9 +60,7 @@ def image_with_copies(api: Client, directory: Path, *stores: str) -> Any:
 
 def test_what_each_delete_relied_on_is_still_there_when_it_is_done(tmp_path: Path, database_url: str) -> None:
     names = ("fast", "cheap", "third")
-    stores = tuple(
-        StoreConfig(each, "file", options=MappingProxyType({"datadir": tmp_path / each})) for each in names
-    )
+    stores = tuple(StoreConfig(each, "file", options=FileStore(((tmp_path / each, 0),))) for each in names)
     many, shown = Stores(True, "fast", stores), Api(show_locations=True)
     with client(tmp_path, upkeep=False, database_url=database_url, stores=many, api=shown) as api:
         ctx = api.application.ctx

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from listing import Counting, fresh_database, names, somebody
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, Client, client, person
 
 HERE = somebody()

@@ -7,7 +7,7 @@ import pytest
 from listing import fresh_database, names
 from msgspec.structs import replace
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.db import images as rows
 from ferrotype.model.caller import Caller
 from ferrotype.model.image import Image, Location

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ferrotype.config.model import Limits
+from ferrotype.config.limits import Limits
 from ferrotype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client, person
 
 OTHER = person("p8", "member", "reader")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ferrotype.config.model import Auth
+from ferrotype.config.auth import Auth
 from ferrotype.testing.client import OWNER, client
 
 NOBODY = {"x-auth-token": "nobody's"}

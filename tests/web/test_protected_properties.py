@@ -2,7 +2,7 @@
 
 import pytest
 
-from ferrotype.config.model import Policy, Protections
+from ferrotype.config.policy import Policy, PropertyProtectionConfig
 from ferrotype.testing.client import ADMIN, OCTETS, OWNER, READER, client
 
 FILE = """
@@ -28,7 +28,7 @@ delete = @
 def api(tmp_path_factory):
     directory = tmp_path_factory.mktemp("protected")
     (directory / "protect.conf").write_text(FILE)
-    with client(directory, protection=Protections(directory / "protect.conf")) as api:
+    with client(directory, protection=PropertyProtectionConfig(directory / "protect.conf")) as api:
         yield api
 
 
@@ -102,7 +102,7 @@ def test_policies_can_be_named_instead_of_roles(tmp_path):
     (tmp_path / "protect.conf").write_text(text)
     changes = {
         "policy": Policy(file=tmp_path / "policy.yaml"),
-        "protection": Protections(tmp_path / "protect.conf", by_roles=False),
+        "protection": PropertyProtectionConfig(tmp_path / "protect.conf", by_roles=False),
     }
     with client(tmp_path, **changes) as api:
         path = f"/v2/images/{api.image(caller=OWNER, a='1')['id']}"  # PROP-03
@@ -117,5 +117,5 @@ def test_a_file_that_is_wrong_stops_the_start(tmp_path):
     (tmp_path / "protect.conf").write_text("[a]\ncreate = @\n")
     for file in (tmp_path / "protect.conf", tmp_path / "missing.conf"):
         refused = pytest.raises(BrokenPolicy, match="property_protection_file")  # PROP-10
-        with refused, client(tmp_path, protection=Protections(file)):
+        with refused, client(tmp_path, protection=PropertyProtectionConfig(file)):
             pass

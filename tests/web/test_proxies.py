@@ -2,7 +2,7 @@
 
 import pytest
 
-from ferrotype.config.model import Server
+from ferrotype.config.server import Server
 from ferrotype.testing.client import client
 
 TOLD = {"x-forwarded-proto": "https", "x-forwarded-host": "images.example.org", "x-forwarded-prefix": "/image"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.model.errors import Invalid
 from ferrotype.model.query import SORT_KEYS, Filter, ImageQuery
 from ferrotype.web import http, queries

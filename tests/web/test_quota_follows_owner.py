@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from uploads import Held, ask, settled, upload, uploading
 
-from ferrotype.config.model import Limits
+from ferrotype.config.limits import Limits
 from ferrotype.testing.client import ADMIN, OWNER, STRANGER, Client, client
 
 QUOTA = 1000

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from uploads import Held, ask, files, ledger, queued_again, settled, upload, uploading
 
-from ferrotype.config.model import Limits
+from ferrotype.config.limits import Limits
 from ferrotype.testing.client import ADMIN, OWNER, STRANGER, Client, client
 
 MIB = 1 << 20

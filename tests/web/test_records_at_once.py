@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ferrotype.config.model import Limits
+from ferrotype.config.limits import Limits
 from ferrotype.testing.client import MEMBER, OCTETS, OWNER, Client, Reply, client
 
 

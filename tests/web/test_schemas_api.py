@@ -6,7 +6,9 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from ferrotype.config.model import SHIPPED_SCHEMA, Api, Formats
+from ferrotype.config.api import Api
+from ferrotype.config.formats import Formats
+from ferrotype.config.schema import SHIPPED_SCHEMA
 from ferrotype.testing.client import ADMIN, OWNER, READER, SERVICE, STRANGER, Client, client, person
 
 UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"

@@ -12,7 +12,10 @@ import pytest
 from uploads import Held, ledger, tell, upload, uploading
 
 from ferrotype.admin.consistency import differences
-from ferrotype.config.model import Api, StoreConfig, Stores
+from ferrotype.config.api import Api
+from ferrotype.config.file_store import FileStore
+from ferrotype.config.memory_store import MemoryStore
+from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.model.errors import BlobDamaged, StoreUnavailable
 from ferrotype.stores import store as store_module
 from ferrotype.stores.driver import READ_SIZE
@@ -56,8 +59,8 @@ class Unreliable(MemoryDriver):
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setitem(store_module.DRIVERS, "unreliable", Unreliable)  # type: ignore[arg-type]
     entries = (
-        StoreConfig("ram", "unreliable", options={"max_bytes": 1 << 30}),
-        StoreConfig("disk", "file", options={"datadir": tmp_path / "disk"}),
+        StoreConfig("ram", "unreliable", options=MemoryStore()),
+        StoreConfig("disk", "file", options=FileStore(((tmp_path / "disk", 0),))),
     )
     failing.clear()
     with client(tmp_path, stores=Stores(True, "ram", entries), api=Api(show_locations=True)) as api:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ferrotype.config.model import Limits
+from ferrotype.config.limits import Limits
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from uploads import Held, ask, files, ledger, qcow2, queued_again, settled, tell, upload, uploading
 
-from ferrotype.config.model import Api, Formats, Limits
+from ferrotype.config.api import Api
+from ferrotype.config.formats import Formats
+from ferrotype.config.limits import Limits
 from ferrotype.stores.driver import Health
 from ferrotype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client
 

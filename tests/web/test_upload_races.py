@@ -19,7 +19,7 @@ from sqlalchemy import text
 from uploads import Held, ask, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
 from ferrotype.background import cleanup
-from ferrotype.config.model import Limits
+from ferrotype.config.limits import Limits
 from ferrotype.db.engine import DatabaseUnavailable, Statement
 from ferrotype.model.blob import ObjectRef
 from ferrotype.service import data
@@ -177,7 +177,7 @@ def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_pa
         await cleanup.reclaim_orphaned_uploads(ctx)
 
     entry = ctx.config.stores.entries[0]
-    driver = LateDriver(entry, ctx.crew)
+    driver = LateDriver(entry.id, entry.options, ctx.crew)
     driver.meanwhile = taken_over
     api.application.ctx = replace(ctx, stores=Stores({entry.id: Store(entry, driver)}, entry.id, multi=True))
     assert upload(api, image, b"too late", caller=OWNER).status == 503

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ferrotype.config.model import Auth, Server
+from ferrotype.config.auth import Auth
+from ferrotype.config.server import Server
 from ferrotype.testing.client import client
 
 ALWAYS = {f"v2.{minor}" for minor in (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)}

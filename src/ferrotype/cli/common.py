@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from ferrotype.config import Config, ConfigError
 from ferrotype.config.files import sources
-from ferrotype.config.model import Config, ConfigError
 from ferrotype.config.read import read
 from ferrotype.model.errors import FerrotypeError
 

@@ -21,7 +21,7 @@ def config() -> None:
 @config_dirs
 @json_output
 def config_check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -> None:
-    """Say what a configuration would do, and what in it is unknown, obsolete or impossible (then 1)."""
+    """Say what a configuration would do, and what in it is unknown, removed or invalid (then 1)."""
     from ferrotype import app
     from ferrotype.config.check import report
 

@@ -9,10 +9,10 @@ import click
 
 from ferrotype import __version__, logs
 from ferrotype.cli.common import config_dirs, config_files, database_name, errors_exit, read_config
+from ferrotype.config import Config
 from ferrotype.config.files import sources
-from ferrotype.config.model import Config
-from ferrotype.config.options import MOST_WORKERS
-from ferrotype.config.read import loopback, read
+from ferrotype.config.read import read
+from ferrotype.config.server import MAX_WORKERS, is_loopback
 
 
 @click.command()
@@ -20,7 +20,7 @@ from ferrotype.config.read import loopback, read
 @config_dirs
 @click.option("--host", help="Address to listen on; 127.0.0.1 without authentication.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 9292.")
-@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Processes that answer requests.")
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Processes that answer requests.")
 @click.option(
     "--allow-unauthenticated-listen",
     is_flag=True,
@@ -40,7 +40,7 @@ def serve(
         "bind_host": host,
         "bind_port": port,
         "workers": workers,
-        "allow_open": allow_unauthenticated_listen or None,
+        "allow_unauthenticated_listen": allow_unauthenticated_listen or None,
     }
     config = read_config(files, dirs, overrides)
     with errors_exit():
@@ -48,8 +48,8 @@ def serve(
     from ferrotype import app, server
     from ferrotype.db import schema
 
-    for remark in config.remarks:
-        logging.getLogger("ferrotype.config").warning("%s", remark)
+    for warning in config.warnings:
+        logging.getLogger("ferrotype.config").warning("%s", warning)
     with errors_exit(config):
         schema.check(config.database)
     at_home = not files and not dirs and not os.environ.get("FERROTYPE_CONFIG_FILE")
@@ -67,7 +67,7 @@ def _say_hello(config: Config, url: str, at_home: bool) -> None:
 
     Whoever would have read it may be gone, or have no room left: the service serves all the same.
     """
-    data = ", ".join(str(entry.options.get("datadir", entry.id)) for entry in config.stores.entries)
+    data = ", ".join(entry.place for entry in config.stores.entries)
     hello = (
         f"Ferrotype {__version__} listens on {url}; images lie in {data}, records in {database_name(config)}."
         f"{_open(config)}\n"
@@ -92,7 +92,7 @@ def _open(config: Config) -> str:
         return ""
     who = (
         "so only this machine can reach it"
-        if loopback(config.server.bind_host)
+        if is_loopback(config.server.bind_host)
         else "whoever reaches it may do anything"
     )
     return f" Nobody is asked who they are, {who}."

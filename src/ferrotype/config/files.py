@@ -1,17 +1,16 @@
-"""The configuration files, line by line: what an operator wrote, before anybody asks what it means."""
+"""The configuration files line by line, before options are looked up."""
 
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from oslo_config import iniparser
 
 
-@dataclass(frozen=True)
-class Line:
-    """One assignment. ``section`` is in small letters except DEFAULT, as oslo.config compares it."""
+class Line(NamedTuple):
+    """One assignment. ``section`` is lower-case except DEFAULT, as oslo.config compares it."""
 
     file: Path
     number: int
@@ -33,8 +32,8 @@ def sources(
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Return the files and directories to read: those given, else those that ``FERROTYPE_CONFIG_FILE`` names.
 
-    The variable holds paths with colons between them; a path of a directory
-    stands for the files in it.
+    The variable holds paths separated by colons; the path of a directory stands
+    for the files in it.
     """
     if files or dirs:
         return tuple(files), tuple(dirs)
@@ -43,11 +42,11 @@ def sources(
 
 
 def expand(files: Sequence[Path], dirs: Sequence[Path], problems: list[str]) -> tuple[Path, ...]:
-    """Return the files in the order in which they count: those of directories last, by name."""
+    """Return the files in the order in which they are read, the last one winning: directories last, by name."""
     found = [path.absolute() for path in files]
     for directory in dirs:
         if not directory.is_dir():
-            problems.append(f"{directory} is not a directory; give --config-dir one that exists.")
+            problems.append(f"{directory} is not a directory; --config-dir needs an existing one.")
             continue
         inside = sorted(p.absolute() for p in directory.glob("*.conf") if not p.name.startswith("."))
         found += inside
@@ -60,32 +59,34 @@ def parse(files: Sequence[Path], problems: list[str]) -> tuple[tuple[Path, ...],
     lines: list[Line] = []
     for file in files:
         try:
-            text = without_mark(file.read_text())
+            text = without_bom(file.read_text())
         except OSError as error:
             problems.append(f"{file} cannot be read: {error.strerror}; correct the path or its permissions.")
             continue
         except UnicodeDecodeError as error:
-            problems.append(f"{file} is not text: byte {error.start} is not valid in {error.encoding}.")
+            problems.append(
+                f"{file} is not a text file: byte {error.start} is invalid in {error.encoding}; save it as UTF-8."
+            )
             continue
         reading = _Reading(file)
         try:
-            # The line at the end makes sure that every assignment is noticed on the line after it.
+            # The parser reports an assignment when it reads the line after it.
             reading.parse([*text.split("\n"), ""])
         except iniparser.ParseError as error:
-            problems.append(f"{file}:{error.lineno} cannot be understood: {_spoken(error.msg)}.")
+            problems.append(f"{file}:{error.lineno} cannot be parsed: {_lower_first(error.msg)}; correct the line.")
             continue
         readable.append(file)
         lines += reading.lines
     return tuple(readable), tuple(lines)
 
 
-def without_mark(text: str) -> str:
-    """Return a text without the mark of UTF-8 that some editors put before it."""
+def without_bom(text: str) -> str:
+    """Return a string without the byte order mark that some editors put before it."""
     return text.removeprefix("\ufeff")
 
 
 def last(lines: Sequence[Line], section: str, name: str) -> Line | None:
-    """Return the line that decides about an option."""
+    """Return the line that sets an option: the last one."""
     return next((line for line in reversed(lines) if line.section == section and line.name == name), None)
 
 
@@ -94,13 +95,13 @@ def referred(lines: Sequence[Line]) -> frozenset[str]:
     return frozenset(re.findall(r"(?<!\$)\$\{?(?:\w+\.)?(\w+)", "\n".join(line.value for line in lines)))
 
 
-def _spoken(message: str) -> str:
+def _lower_first(message: str) -> str:
     """Return a parser's message without the text of the line, which may hold a secret."""
     return message[:1].lower() + message[1:]
 
 
 class _Reading(iniparser.BaseParser):
-    """oslo.config's own parser, asked to remember where things stand."""
+    """oslo.config's own parser, which also records the line numbers."""
 
     def __init__(self, file: Path):
         self.file = file

@@ -1,129 +1,120 @@
-"""How to reach Keystone: ``[keystone_authtoken]`` and ``[oslo_limit]``, as operators write them everywhere."""
+"""How Keystone validates tokens: ``[keystone_authtoken]`` as keystonemiddleware has it."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
-from ferrotype.config.files import last
-from ferrotype.config.model import Keystone, Login, Memcached, UnifiedLimits
-from ferrotype.config.options import BY_NAME, LOGIN, find
+from oslo_config import types
+
+from ferrotype.config.login import Login, login_options, read_login
+from ferrotype.config.options import BOOL, COUNT, NAMES, TEXT, Option, at_least, ignored_option
 from ferrotype.config.values import Values
 
-TOKENS, LIMITS = "keystone_authtoken", "oslo_limit"
-
-#: What common ways of logging in cannot do without; each entry is satisfied by one of its names.
-_NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
-    {
-        "password": (("auth_url",), ("username", "user_name", "user_id"), ("password",)),
-        "v3password": (("auth_url",), ("username", "user_name", "user_id"), ("password",)),
-        "v3applicationcredential": (
-            ("auth_url",),
-            ("application_credential_id", "application_credential_name"),
-            ("application_credential_secret",),
-        ),
-    }
-)
-#: Sealed entries need a secret that the service alone has; these are such where no other is named.
-_SECRETS = ("password", "application_credential_secret", "client_secret", "oauth2_client_secret", "passcode", "token")
+SECTION = "keystone_authtoken"
+#: Options of the login that are secrets; the first one that is set encrypts entries in memcached by default.
+_LOGIN_SECRETS = (
+    "password", "application_credential_secret", "client_secret", "oauth2_client_secret", "passcode", "token",
+)  # fmt: skip
 
 
-def keystone(values: Values) -> Keystone:
+@dataclass(frozen=True)
+class Memcached:
+    """Where validated tokens are cached for all processes. ``secret`` encrypts the entries. Times are seconds."""
+
+    #: ``host:port``, ``[address]:port`` or ``unix:/path``
+    servers: tuple[str, ...]
+    secret: str = field(repr=False)
+    timeout: float = 3
+    #: how long a server that failed is not used
+    dead_retry: float = 300
+    #: to each server
+    connections: int = 10
+    tls: bool = False
+    cafile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    ciphers: str | None = None
+
+
+@dataclass(frozen=True)
+class Keystone:
+    """How tokens are validated."""
+
+    login: Login
+    #: lower-case
+    service_token_roles: tuple[str, ...] = ("service",)
+    #: ignore a service token without one of these roles
+    service_token_roles_required: bool = True
+    #: seconds that a validated token is cached; negative: not at all
+    token_cache_time: int = 300
+    memcached: Memcached | None = None
+
+
+OPTIONS = (
+    *login_options(SECTION, "keystone.login"),
+    Option(SECTION, "interface", TEXT, "internal", "interface of Keystone's endpoint",
+           dest="keystone.login.interfaces"),
+    Option(SECTION, "http_connect_timeout", at_least(1), None,
+           "seconds to wait for Keystone; after that a request gets 503", dest="keystone.login.timeout",
+           sample_default="10"),
+    Option(SECTION, "http_request_max_retries", at_least(0), Login.retries,
+           "retries of a failed connection within that time", dest="keystone.login.retries"),
+    Option(SECTION, "service_token_roles", NAMES, list(Keystone.service_token_roles),
+           "with a service token of one of these roles, a user's expired token is accepted",
+           dest="keystone.service_token_roles"),
+    Option(SECTION, "service_token_roles_required", BOOL, Keystone.service_token_roles_required,
+           "ignore service tokens without one of these roles", dest="keystone.service_token_roles_required"),
+    Option(SECTION, "token_cache_time", COUNT, Keystone.token_cache_time,
+           "seconds that a validated token is cached, at most until it expires; negative: not at all",
+           dest="keystone.token_cache_time"),
+    Option(SECTION, "memcached_servers", NAMES, [],
+           "servers that cache validated tokens for all processes; needs the package pymemcache",
+           dest="keystone.memcached.servers", deprecated_names=((SECTION, "memcache_servers"),)),
+    Option(SECTION, "memcache_security_strategy",
+           types.String(choices=["none", "mac", "encrypt"], ignore_case=True), "none",
+           "entries are always encrypted and authenticated; all but `none` require `memcache_secret_key`"),
+    Option(SECTION, "memcache_secret_key", TEXT, None, "secret from which the key of the entries is derived",
+           dest="keystone.memcached.secret", sample_default="the secret that the service logs in with"),
+    Option(SECTION, "memcache_pool_dead_retry", at_least(0), Memcached.dead_retry,
+           "seconds that a memcached server is not used after it failed", dest="keystone.memcached.dead_retry"),
+    Option(SECTION, "memcache_pool_maxsize", at_least(1), Memcached.connections,
+           "connections to each memcached server", dest="keystone.memcached.connections"),
+    Option(SECTION, "memcache_pool_socket_timeout", at_least(1), Memcached.timeout,
+           "seconds to wait for a memcached server", dest="keystone.memcached.timeout"),
+    Option(SECTION, "memcache_tls_enabled", BOOL, Memcached.tls, "use TLS with memcached",
+           dest="keystone.memcached.tls"),
+    Option(SECTION, "memcache_tls_cafile", TEXT, None, "CA certificates to verify memcached's certificate with",
+           dest="keystone.memcached.cafile"),
+    Option(SECTION, "memcache_tls_certfile", TEXT, None, "TLS client certificate for memcached",
+           dest="keystone.memcached.certfile"),
+    Option(SECTION, "memcache_tls_keyfile", TEXT, None, "key of that certificate", dest="keystone.memcached.keyfile"),
+    Option(SECTION, "memcache_tls_allowed_ciphers", TEXT, None, "TLS ciphers for memcached",
+           dest="keystone.memcached.ciphers"),
+    ignored_option(SECTION, "memcache_sasl_enabled", BOOL, "not supported; rejected together with memcached_servers"),
+)  # fmt: skip
+
+
+def read(values: Values) -> Keystone:
     """Return how tokens are validated."""
-    login = _login(values, TOKENS, "interface")
-    return Keystone(
-        login=login,
-        service_token_roles=tuple(role.lower() for role in values.get(TOKENS, "service_token_roles")),
-        service_token_roles_required=values.get(TOKENS, "service_token_roles_required"),
-        token_cache_time=values.get(TOKENS, "token_cache_time"),
-        memcached=_memcached(values, login),
-    )
-
-
-def unified(values: Values) -> UnifiedLimits:
-    """Return where the limits of projects are found."""
-    endpoint = {name: values.get(LIMITS, f"endpoint_{name}") for name in ("id", "service_type", "service_name")}
-    if not any(endpoint.values()):
-        text = "must say which endpoint's limits count; or set endpoint_service_type and endpoint_region_name"
-        values.problem(LIMITS, "endpoint_id", text)
-    return UnifiedLimits(
-        login=_login(values, LIMITS, "valid_interfaces"),
-        endpoint_id=endpoint["id"] or None,
-        service_type=endpoint["service_type"] or None,
-        service_name=endpoint["service_name"] or None,
-        region=values.get(LIMITS, "endpoint_region_name") or None,
-        interface=values.get(LIMITS, "endpoint_interface").removesuffix("URL"),
-    )
-
-
-def _login(values: Values, section: str, interface: str) -> Login:
-    home = values.get(section, "auth_section") or section
-    home = home if home == "DEFAULT" else home.lower()
-    kind = _text(values, home, "auth_type") or _text(values, home, "auth_plugin")
-    # Names that we do not know are handed on as well: a plugin of somebody else's may ask for them.
-    names = dict.fromkeys([*(LOGIN if home == section else ()), *(x.name for x in values.lines if x.section == home)])
-    options = {name.replace("-", "_"): text for name in names if (text := _text(values, home, name))}
-    if not kind:
-        values.problem(section, "auth_type", "must say how the service itself logs in to Keystone; usually: password")
-    for choice in _NEEDED.get(kind, ()):
-        if not any(options.get(name) for name in choice):
-            values.problem(home, choice[0], f"must be set for auth_type {kind}")
-    files = {name: values.get(section, name) for name in ("cafile", "certfile", "keyfile")}
-    for option, file in files.items():
-        if file and not Path(file).is_file():
-            values.problem(section, option, "is no file")
-    wanted = values.get(section, interface)
-    timeout = values.get(section, "http_connect_timeout" if section == TOKENS else "timeout")
-    retries = values.get(section, "http_request_max_retries" if section == TOKENS else "connect_retries")
-    return Login(
-        auth_type=kind,
-        options=MappingProxyType(options),
-        interfaces=tuple(wanted) if isinstance(wanted, list) else (wanted,),
-        region=values.get(section, "region_name") or None,
-        verify=not values.get(section, "insecure"),
-        cafile=files["cafile"] or None,
-        certfile=files["certfile"] or None,
-        keyfile=files["keyfile"] or None,
-        timeout=float(timeout or Login.timeout),
-        retries=retries or 0,
-    )
-
-
-def _text(values: Values, section: str, name: str) -> str:
-    """Return what is said under exactly this name, empty where nothing is."""
-    if (section, name) in BY_NAME:
-        return str(values.get(section, name) or "")
-    line = last(values.lines, section, name)
-    if line is None:
-        return ""
-    registered = name.isidentifier() and find(section, name, values.ids)[0] is None
-    return str(values.get(section, name) or "") if registered else line.value
+    timeout, retries = values.get(SECTION, "http_connect_timeout"), values.get(SECTION, "http_request_max_retries")
+    login = read_login(values, SECTION, (values.get(SECTION, "interface"),), timeout, retries)
+    fields = values.fields(OPTIONS, "keystone")
+    roles = tuple(role.lower() for role in fields["service_token_roles"])
+    memcached = _memcached(values, login)
+    return Keystone(**{**fields, "login": login, "service_token_roles": roles, "memcached": memcached})
 
 
 def _memcached(values: Values, login: Login) -> Memcached | None:
-    servers = tuple(values.get(TOKENS, "memcached_servers"))
-    if not servers:
+    fields = values.fields(OPTIONS, "keystone.memcached")
+    if not fields["servers"]:
         return None
-    strategy = values.get(TOKENS, "memcache_security_strategy")
-    own = values.get(TOKENS, "memcache_secret_key")
-    secret = own or next((login.options[name] for name in _SECRETS if login.options.get(name)), "")
-    if strategy != "none" and not own:
-        values.problem(TOKENS, "memcache_secret_key", f"must be set where memcache_security_strategy is {strategy}")
-    if values.get(TOKENS, "memcache_sasl_enabled"):
-        text = "asks for something that is not supported; use TLS, or leave memcached to the service's own network"
-        values.problem(TOKENS, "memcache_sasl_enabled", text)
+    strategy, key = values.get(SECTION, "memcache_security_strategy"), fields["secret"]
+    secret = key or next((login.options[name] for name in _LOGIN_SECRETS if login.options.get(name)), "")
+    if strategy != "none" and not key:
+        values.problem(SECTION, "memcache_secret_key", f"must be set for memcache_security_strategy {strategy}")
+    if values.get(SECTION, "memcache_sasl_enabled"):
+        text = "is not supported; use TLS, or restrict memcached to the network of the service"
+        values.problem(SECTION, "memcache_sasl_enabled", text)
     if not secret:
-        text = "must be set: entries in memcached are sealed with it, as this auth_type has no other secret"
-        values.problem(TOKENS, "memcache_secret_key", text)
-    tls = values.get(TOKENS, "memcache_tls_enabled")
-    return Memcached(
-        servers=servers,
-        secret=secret,
-        timeout=float(values.get(TOKENS, "memcache_pool_socket_timeout")),
-        dead_retry=float(values.get(TOKENS, "memcache_pool_dead_retry")),
-        connections=values.get(TOKENS, "memcache_pool_maxsize"),
-        tls=tls,
-        cafile=values.get(TOKENS, "memcache_tls_cafile") or None,
-        certfile=values.get(TOKENS, "memcache_tls_certfile") or None,
-        keyfile=values.get(TOKENS, "memcache_tls_keyfile") or None,
-        ciphers=values.get(TOKENS, "memcache_tls_allowed_ciphers") or None,
-    )
+        text = "must be set: it encrypts the entries in memcached, as this auth_type has no other secret"
+        values.problem(SECTION, "memcache_secret_key", text)
+    files = {name: fields[name] or None for name in ("cafile", "certfile", "keyfile", "ciphers")}
+    return Memcached(**{**fields, **files, "secret": secret})

@@ -1,4 +1,4 @@
-"""The deployment's schema-image.json: additional properties with a schema of their own."""
+"""The deployment's schema-image.json: additional properties that have a schema of their own."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,59 +6,85 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ferrotype.config.model import SHIPPED_SCHEMA
 from ferrotype.config.values import Values
 
 NAME = "schema-image.json"
 
-#: What every image has. The model of an image knows these names too; a test compares.
-BASE = frozenset({
-    "id", "name", "status", "visibility", "owner", "protected", "os_hidden", "tags",
-    "disk_format", "container_format", "min_disk", "min_ram", "size", "virtual_size",
-    "checksum", "os_hash_algo", "os_hash_value", "created_at", "updated_at",
-    "self", "file", "schema", "locations", "direct_url", "stores",
-})  # fmt: skip
+#: The pattern of an ID, as schemas show it to clients.
+UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
+
+#: Glance's own schema-image.json: the default where a deployment has no such file.
+SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
+    {
+        "kernel_id": {
+            "type": ["null", "string"],
+            "pattern": UUID,
+            "description": "ID of the image that holds the kernel to boot this image with.",
+        },
+        "ramdisk_id": {
+            "type": ["null", "string"],
+            "pattern": UUID,
+            "description": "ID of the image that holds the ramdisk to boot this image with.",
+        },
+        "instance_uuid": {"type": "string", "description": "ID of the instance this image was made from."},
+        "architecture": {"type": "string", "description": "Architecture of the operating system."},
+        "os_distro": {"type": "string", "description": "Name of the operating system's distribution."},
+        "os_version": {"type": "string", "description": "Version of the operating system."},
+        "description": {"type": "string", "description": "A text about this image for people."},
+        "cinder_encryption_key_id": {
+            "type": "string",
+            "description": "ID of the key that the image's data is encrypted with.",
+        },
+        "cinder_encryption_key_deletion_policy": {
+            "type": "string",
+            "enum": ["on_image_deletion", "do_not_delete"],
+            "description": "What becomes of that key when the image is deleted.",
+        },
+    }
+)
 
 
-def schema(values: Values, where: Sequence[Path]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Return the properties and the required names; those shipped with Glance where there is no file."""
-    path = next((directory / NAME for directory in where if (directory / NAME).is_file()), None)
+def read(values: Values, directories: Sequence[Path]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return the properties and the required names, of Glance's own file where none of ``directories`` has one."""
+    path = next((directory / NAME for directory in directories if (directory / NAME).is_file()), None)
     if path is None:
         return SHIPPED_SCHEMA, ()
     try:
         document = json.loads(path.read_bytes())
-        return _understood(document)
+        return _parse(document)
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
     except ValueError as error:
-        reason = str(error)
-    values.problems.append(f"{path}: {reason}; correct the file or remove it.")
+        reason = f"is not valid JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
+    values.problems.append(f"{path} {reason}; correct the file or remove it.")
     return SHIPPED_SCHEMA, ()
 
 
-def _understood(document: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Return the document's two parts; the short form has properties only."""
+def _parse(document: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return the properties and the required names; the short form of the file has only properties."""
+    from ferrotype.model.image import BASE_ATTRIBUTES  # It loads msgspec, and few deployments have such a file.
+
     if not isinstance(document, dict):
-        raise ValueError("must hold a JSON object")
+        raise ValueError("must contain a JSON object")
     extended = "properties" in document
     properties = document["properties"] if extended else document
     required = document.get("required", []) if extended else []
     if not isinstance(properties, dict) or not all(isinstance(value, dict) for value in properties.values()):
-        raise ValueError("must hold an object of properties, each with an object as its schema")
+        raise ValueError("must contain an object of properties whose values are objects, their schemas")
     if not isinstance(required, list) or not all(isinstance(name, str) and name for name in required):
-        raise ValueError("required must be a list of names")
-    if base := sorted(BASE & properties.keys()):
-        raise ValueError(f"{base[0]} is an attribute that every image has; it cannot be defined again")
+        raise ValueError("must have a list of names as required")
+    if base := sorted(BASE_ATTRIBUTES & properties.keys()):
+        raise ValueError(f"defines {base[0]}, an attribute that every image has")
     for name, declared in properties.items():
         _check_usable(name, declared)
     return MappingProxyType(properties), tuple(dict.fromkeys(required))
 
 
 def _check_usable(name: str, declared: Any) -> None:
-    """Raise ValueError where no property can be checked against ``declared``."""
+    """Raise ValueError unless the schema ``declared`` can be compiled."""
     import fastjsonschema  # few deployments have such a file
 
     try:
         fastjsonschema.compile(declared, use_default=False, use_formats=False)
-    except Exception as error:  # The compiler stumbles over nonsense in many ways, and all mean this.
-        raise ValueError(f"the schema of {name} cannot be used: {error}") from error
+    except Exception as error:  # An invalid schema makes the compiler raise many types.
+        raise ValueError(f"has an invalid schema for {name}: {error}") from error

@@ -1,91 +1,121 @@
-"""Values of options: oslo.config parses them, this room says in one sentence what is wrong with them."""
+"""The values of options: oslo.config parses them; one sentence says what is wrong with each invalid one."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg, types
 
-from ferrotype.config.files import Line, last, without_mark
-from ferrotype.config.options import BY_NAME, STORE, STORE_SECTIONS, TABLE, Option, find, secret
+from ferrotype.config.files import Line, last, without_bom
+from ferrotype.config.options import STORE, STORE_SECTIONS, TEXT, Option, Table, is_secret
 
 #: Names that oslo.config keeps for itself in DEFAULT.
 _BUILT_IN = frozenset({"config_file", "config_dir", "config_source"})
 
 
-@dataclass
 class Values:
-    """Every option's value, and a list to which each reader adds the sentences about wrong ones."""
+    """The value of every option, and two lists to which the readers add: errors and warnings.
 
-    conf: cfg.ConfigOpts
-    lines: tuple[Line, ...]
-    ids: frozenset[str]
-    #: names of DEFAULT that the command line sets
-    overridden: frozenset[str]
-    problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    _told: set[tuple[str, str]] = field(default_factory=set)
+    ``store_ids`` are lower-case; ``overridden`` are the names of DEFAULT that the command line sets.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        table: Table,
+        lines: tuple[Line, ...],
+        store_ids: frozenset[str],
+        overridden: frozenset[str],
+    ):
+        self.conf, self.table, self.lines = conf, table, lines
+        self.store_ids, self.overridden = store_ids, overridden
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self._reported: set[tuple[str, str]] = set()
 
     def get(self, section: str, name: str) -> Any:
-        """Return the value; the default where the value is unusable, after noting why.
+        """Return the value; where it is invalid, the default, after adding the reason to ``problems``.
 
-        In sections of stores an option that is not set is None, whatever its default.
+        In the section of a store an option that is not set is None, whatever its default.
         """
-        option = BY_NAME.get((section, name))
-        if option and option.type and option.older and last(self.lines, section, name) is None:
-            section, name = next((place for place in option.older if last(self.lines, *place)), (section, name))
+        option = self.table.by_name.get((section, name))
+        if option and option.type and option.deprecated_names and last(self.lines, section, name) is None:
+            former = (place for place in option.deprecated_names if last(self.lines, *place))
+            section, name = next(former, (section, name))
         try:
             return self.conf[name] if section == "DEFAULT" else self.conf[section][name]
         except (cfg.Error, ValueError) as error:
-            self._unusable(section, name, error)
+            self._invalid(section, name, error)
         return option.default if option else None
 
+    def fields(self, options: Sequence[Option], record: str) -> dict[str, Any]:
+        """Return the values of the options that go to a record of ``Config``, by its fields; lists as tuples.
+
+        ``record`` is its place, such as ``server`` or ``keystone.memcached``.
+        """
+        found: dict[str, Any] = {}
+        for option in options:
+            place, _, name = (option.dest or "").rpartition(".")
+            if place == record:
+                value = self.get(option.section, option.name)
+                found[name] = tuple(value) if isinstance(value, list) else value
+        return found
+
+    def of_store(self, sections: Sequence[str], option: Option) -> tuple[str, Any]:
+        """Return the section that decides about an option of a store, and the value; the first of ``sections`` wins.
+
+        Where none of them sets it, that is the first section, and the default.
+        """
+        for section in sections:
+            if (value := self.get(section, option.name)) is not None:
+                return section, value
+        return sections[0], option.default
+
     def line(self, section: str, name: str) -> Line | None:
-        """Return the line that decides about the option, if there is one."""
+        """Return the line that decides about the option; None where no file sets it, or the command line does."""
         if section == "DEFAULT" and name in self.overridden:
             return None
         section = section if section == "DEFAULT" else section.lower()
-        option, _ = find(section, name, self.ids)
-        older = option.older if option else ()
-        decisive = [last(self.lines, section, name), *(last(self.lines, *place) for place in older)]
+        option, _ = self.table.declared(section, name, self.store_ids)
+        former = option.deprecated_names if option else ()
+        decisive = [last(self.lines, section, name), *(last(self.lines, *place) for place in former)]
         return next((line for line in decisive if line), None)
 
     @property
-    def borrowed(self) -> frozenset[str]:
-        """The sections that hold what ``[keystone_authtoken]`` or ``[oslo_limit]`` need to log in."""
+    def auth_sections(self) -> frozenset[str]:
+        """The sections that ``auth_section`` of ``[keystone_authtoken]`` and ``[oslo_limit]`` name."""
         named = (last(self.lines, section, "auth_section") for section in ("keystone_authtoken", "oslo_limit"))
         return frozenset(line.value.lower() for line in named if line)
 
-    def written(self, section: str, name: str) -> bool:
+    def is_set(self, section: str, name: str) -> bool:
         """Return whether a file sets the option."""
         return self.line(section, name) is not None
 
     def problem(self, section: str, name: str, text: str, show: bool = True) -> None:
-        """Note that the option's value is impossible. ``text`` goes on after the name and value."""
+        """Add an error about the option's value. ``text`` continues the sentence after name and value."""
         line = self.line(section, name)
-        shown = f" = {line.value}" if show and line and not secret(name) else ""
+        shown = f" = {line.value}" if show and line and not is_secret(name) else ""
         where = f" ({line.where})" if line else ""
         self.problems.append(f"[{section}] {name}{shown}{where} {text}.")
 
-    def remark(self, text: str) -> None:
-        """Note something that the operator should know, and that does not stop the start."""
-        self.remarks.append(text)
+    def warn(self, text: str) -> None:
+        """Add something that the operator should know and that does not prevent the start."""
+        self.warnings.append(text)
 
-    def _unusable(self, section: str, name: str, error: Exception) -> None:
-        if (section, name) in self._told:
+    def _invalid(self, section: str, name: str, error: Exception) -> None:
+        if (section, name) in self._reported:
             return
-        self._told.add((section, name))
+        self._reported.add((section, name))
         line = self.line(section, name)
         unknown = re.search(r"no such option (\S+)", str(error), re.IGNORECASE)
         if line and "$" in line.value and unknown:
-            dollar = "refers with $ to an option that does not exist; write $$ where a dollar sign is meant"
-            self.problem(section, name, dollar, show=False)
+            text = "refers with $ to an option that does not exist; write $$ for a dollar sign"
+            self.problem(section, name, text, show=False)
             return
-        option, _ = find(section, name, self.ids)
+        option, _ = self.table.declared(section, name, self.store_ids)
         bracketed = option is not None and isinstance(option.type, types.List) and option.type.bounds
         if bracketed and line and not (line.value.startswith("[") and line.value.endswith("]")):
             self.problem(section, name, "must be written in brackets, as in [a,b]; [] is an empty list")
@@ -93,80 +123,81 @@ class Values:
         reason = str(error).partition("is not valid: ")[2] or str(error)
         if reason.startswith("invalid literal for int"):
             reason = "it must be a whole number"
-        reason = "holds a value of the wrong kind" if secret(name) else reason.rstrip(".")
-        self.problem(section, name, f"cannot be used: {reason}; correct the value or remove it")
+        reason = "the value has the wrong type" if is_secret(name) else reason.rstrip(".")
+        self.problem(section, name, f"is invalid: {reason}; correct the value or remove the option")
 
 
-def load(files: Sequence[Path], lines: tuple[Line, ...], ids: Sequence[str], overrides: Mapping[str, Any]) -> Values:
-    """Return the values of readable ``files``, with ``overrides`` of DEFAULT before all of them."""
+def load(
+    table: Table, files: Sequence[Path], lines: tuple[Line, ...], ids: Sequence[str], overrides: Mapping[str, Any]
+) -> Values:
+    """Return the values that readable ``files`` set. ``overrides`` of DEFAULT win over them; None sets nothing.
+
+    ``ids`` are those of the stores, each of which has a section of its own.
+    """
     conf = cfg.ConfigOpts()
-    with _plain(files) as plain:
+    with _without_boms(files) as plain:
         args = [part for file in plain for part in ("--config-file", str(file))]
         conf(args, project="ferrotype", prog="ferrotype", version="", default_config_files=[], default_config_dirs=[])
-    own = frozenset(id_.lower() for id_ in ids)
-    values = Values(conf, lines, own, frozenset(name for name, value in overrides.items() if value is not None))
-    for option in TABLE:
-        for section in _places(option, ids):
-            conf.register_opt(_oslo(option, in_store=option.section == STORE), group=_group(section))
+    overridden = frozenset(name for name, value in overrides.items() if value is not None)
+    values = Values(conf, table, lines, frozenset(id_.lower() for id_ in ids), overridden)
+    for option in table.options:
+        for section in _sections(table, option, ids):
+            conf.register_opt(_oslo(option), group=_group(section))
         if option.type is not None:
-            for section, name in option.older:
+            for section, name in option.deprecated_names:
                 conf.register_opt(cfg.Opt(name, type=option.type), group=_group(section))
-    _register_unknown(conf, lines, ids, own)
-    for name, value in overrides.items():
-        if value is None:
-            continue
+    _register_others(values, ids)
+    for name in overridden:
         try:
-            conf.set_override(name, value)
+            conf.set_override(name, overrides[name])
         except ValueError as error:
-            values.problems.append(f"{name} = {value} from the command line cannot be used: {error}.")
+            text = f"{name} = {overrides[name]} from the command line is invalid: {error}; correct the value."
+            values.problems.append(text)
     return values
 
 
 @contextmanager
-def _plain(files: Sequence[Path]) -> Iterator[list[Path]]:
-    """Yield the files as oslo.config can read them: a copy in memory of each that begins with a mark of UTF-8."""
+def _without_boms(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield the files as oslo.config can read them: a copy in memory of each that begins with a BOM."""
     plain = []
     with ExitStack() as stack:
         for file in files:
             text = file.read_text()
-            if text != without_mark(text):
+            if text != without_bom(text):
                 copy = stack.enter_context(os.fdopen(os.memfd_create(file.name), "w"))
-                copy.write(without_mark(text))
+                copy.write(without_bom(text))
                 copy.flush()
                 file = Path(f"/proc/self/fd/{copy.fileno()}")
             plain.append(file)
         yield plain
 
 
-def backends(files: Sequence[Path], lines: tuple[Line, ...], overrides: Mapping[str, Any]) -> str | None:
-    """Return ``enabled_backends``, which decides about the sections of stores, before all else is read."""
-    found: str | None = load(files, lines, (), overrides).get("DEFAULT", "enabled_backends")
-    return found
-
-
-def _places(option: Option, ids: Sequence[str]) -> Sequence[str]:
-    usable = (id_ for id_ in dict.fromkeys(ids) if ("DEFAULT", id_) not in BY_NAME)
-    return (*STORE_SECTIONS, *usable) if option.section == STORE else (option.section,)
+def _sections(table: Table, option: Option, ids: Sequence[str]) -> Sequence[str]:
+    """Return the sections that may set an option."""
+    if option.section != STORE:
+        return (option.section,)
+    return (*STORE_SECTIONS, *(id_ for id_ in dict.fromkeys(ids) if ("DEFAULT", id_) not in table.by_name))
 
 
 def _group(section: str) -> str | None:
     return None if section == "DEFAULT" else section
 
 
-def _oslo(option: Option, in_store: bool) -> cfg.Opt:
-    default = None if in_store else option.default
+def _oslo(option: Option) -> cfg.Opt:
+    default = None if option.section == STORE else option.default
     if option.multi:
         return cfg.MultiStrOpt(option.name, default=default)
-    return cfg.Opt(option.name, type=option.type or types.String(), default=default)
+    return cfg.Opt(option.name, type=option.type or TEXT, default=default)
 
 
-def _register_unknown(conf: cfg.ConfigOpts, lines: tuple[Line, ...], ids: Sequence[str], own: frozenset[str]) -> None:
-    """Make names that only the operator knows available to others as ``$name``."""
+def _register_others(values: Values, ids: Sequence[str]) -> None:
+    """Make the other names in the files available to values as ``$name``."""
     spelling = {id_.lower(): id_ for id_ in ids}
-    for line in lines:
-        known = find(line.section, line.name, own)[0] is not None
+    for line in values.lines:
+        declared = values.table.declared(line.section, line.name, values.store_ids)[0] is not None
         plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", line.name) and line.name not in _BUILT_IN
         # A group would hide the option of DEFAULT that has its name.
-        hides = line.section != "DEFAULT" and ("DEFAULT", line.section) in BY_NAME
-        if plain and not known and not hides:
-            conf.register_opt(cfg.StrOpt(line.name), group=_group(spelling.get(line.section, line.section)))
+        hides = line.section != "DEFAULT" and ("DEFAULT", line.section) in values.table.by_name
+        if plain and not declared and not hides:
+            group = _group(spelling.get(line.section, line.section))
+            values.conf.register_opt(cfg.StrOpt(line.name), group=group)

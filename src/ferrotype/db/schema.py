@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db.engine import DatabaseUnavailable, dialect
 from ferrotype.db.tables import metadata
 from ferrotype.model.errors import FerrotypeError

@@ -6,7 +6,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ferrotype.config.model import Keystone as KeystoneConfig
+from ferrotype.config.keystone import Keystone as KeystoneConfig
 from ferrotype.identity.facts import Facts, Kept, could_be_token, facts_from, key_of
 from ferrotype.identity.session import Flights, Keystone, document, unavailable
 from ferrotype.model.caller import Caller

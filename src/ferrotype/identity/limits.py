@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from ferrotype.config.model import UnifiedLimits
+from ferrotype.config.unified_limits import UnifiedLimits
 from ferrotype.identity.session import Flights, Keystone, document, unavailable
 from ferrotype.model.errors import Busy
 

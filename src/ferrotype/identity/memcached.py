@@ -15,7 +15,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ferrotype.config.model import Memcached
+from ferrotype.config.keystone import Memcached
 from ferrotype.identity.facts import Facts
 
 log = logging.getLogger("ferrotype.identity")

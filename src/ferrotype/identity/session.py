@@ -15,7 +15,7 @@ import msgspec
 from keystoneauth1 import exceptions, loading
 from keystoneauth1.session import Session
 
-from ferrotype.config.model import Login
+from ferrotype.config.login import Login
 from ferrotype.model.errors import Busy, FerrotypeError
 
 log = logging.getLogger("ferrotype.identity")

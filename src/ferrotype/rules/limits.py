@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ferrotype.config.model import Limits
+from ferrotype.config.limits import Limits
 from ferrotype.model.errors import OverLimit
 
 

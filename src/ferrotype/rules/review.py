@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from ferrotype.config.model import UUID, Limits
+from ferrotype.config.limits import Limits
+from ferrotype.config.schema import UUID
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Conflict, Forbidden, Invalid
 from ferrotype.model.image import BASE_ATTRIBUTES, Image, NewImage

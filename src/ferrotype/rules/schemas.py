@@ -8,7 +8,9 @@ from typing import Any
 
 import fastjsonschema
 
-from ferrotype.config.model import UUID, Api, Formats
+from ferrotype.config.api import Api
+from ferrotype.config.formats import Formats
+from ferrotype.config.schema import UUID
 from ferrotype.model.errors import Invalid
 from ferrotype.model.image import Status
 from ferrotype.model.member import STATUSES as MEMBER_STATUSES

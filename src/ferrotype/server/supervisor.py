@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ferrotype.config.model import Config, Server
+from ferrotype.config import Config
+from ferrotype.config.server import Server
 from ferrotype.server.worker import (
     DRAIN,
     HURRY,

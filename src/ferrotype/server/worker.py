@@ -19,7 +19,8 @@ from typing import Any, Protocol, cast
 import uvicorn
 import uvloop
 
-from ferrotype.config.model import Config, Server
+from ferrotype.config import Config
+from ferrotype.config.server import Server
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.server.connection import Limits, protocol_class
 from ferrotype.server.malloc import keep_memory

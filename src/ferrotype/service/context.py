@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from ferrotype.config.model import Config
+from ferrotype.config import Config
 from ferrotype.db import images as rows
 from ferrotype.db.engine import Connection, Database
 from ferrotype.model.caller import Caller

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ferrotype.config.model import Policy, Protections
+from ferrotype.config.policy import Policy, PropertyProtectionConfig
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.rules import defaults
@@ -48,7 +48,7 @@ class Policies:
             raise BrokenPolicy(str(error)) from error
         self._names = frozenset(texts)
         usual = defaults.DEFAULTS["get_image"].text
-        self.authoriser = Authoriser(rules_by_name, texts["get_image"] != usual, self._config.projects_only)
+        self.authoriser = Authoriser(rules_by_name, texts["get_image"] != usual, self._config.enforce_scope)
         return self.authoriser
 
     def refresh(self) -> Authoriser:
@@ -72,7 +72,7 @@ class Policies:
             self._config, self._seen = before
             log.error("The policy files are broken; the rules before stay in force: %s", error)
 
-    def protection(self, config: Protections) -> Protection | None:
+    def protection(self, config: PropertyProtectionConfig) -> Protection | None:
         """Return the property protections of a file; None without one. A file that is wrong stops the start."""
         if config.file is None:
             return None

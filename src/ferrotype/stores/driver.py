@@ -11,7 +11,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from ferrotype.config.model import StoreConfig
 from ferrotype.model.blob import ObjectRef
 from ferrotype.offload import Crew
 
@@ -144,5 +143,5 @@ class DirectoryIdentity(Protocol):
         """Hold the places to these IDs without creating anything: for commands that only read."""
 
 
-#: (configuration of the store, threads for blocking calls) -> driver
-Factory = Callable[[StoreConfig, Crew], Driver]
+#: (id of the store, configuration record of its type, threads for blocking calls) -> driver
+Factory = Callable[[str, Any, Crew], Driver]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from ferrotype.config.model import StoreConfig
+from ferrotype.config.file_store import FileStore
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError, StoreUnavailable
 from ferrotype.offload import Crew, shielded
@@ -142,20 +142,18 @@ class FileSource:
 class FileDriver:
     """Files in directories of this machine, or of a file system that it mounts."""
 
-    def __init__(self, config: StoreConfig, crew: Crew):
-        options = config.options
+    def __init__(self, store: str, options: FileStore, crew: Crew):
         self._crew = crew
         self._threads = crew.threads(THREADS, "store")
         self._sending = crew.threads(SENDING, "sending")
-        listed = options.get("datadirs") or ((options["datadir"], 0),)
-        self._mode = int(options.get("file_perm", 0))
+        self._mode = options.file_perm
         # As they are configured: a symbolic link to a directory may change, and URLs must stay valid.
-        self._directories = Directories({Path(path).absolute(): priority for path, priority in listed}, self._mode)
-        self._thin = bool(options.get("thin_provisioning", False))
+        self._directories = Directories(dict(options.directories), self._mode)
+        self._thin = options.thin_provisioning
         data_dirs = [str(each) for each in self._directories]
         self.properties: Mapping[str, Any] = {
             "data_dir": data_dirs[0],
-            "chunk_size": int(options.get("chunk_size", 65536)),
+            "chunk_size": options.chunk_size,
             "thin_provisioning": self._thin,
             **({"data_dirs": data_dirs} if len(data_dirs) > 1 else {}),
         }

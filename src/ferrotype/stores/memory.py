@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from ferrotype.config.model import StoreConfig
+from ferrotype.config.memory_store import MemoryStore
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobNotFound, StoreDenied, StoreFull
 from ferrotype.offload import Crew
@@ -35,9 +35,9 @@ class MemorySource:
 class MemoryDriver:
     """Objects by name; at most ``max_bytes`` of data, unfinished objects included."""
 
-    def __init__(self, config: StoreConfig, crew: Crew):
-        self._store = config.id
-        self._max_bytes = int(config.options["max_bytes"])
+    def __init__(self, store: str, options: MemoryStore, crew: Crew):
+        self._store = store
+        self._max_bytes = options.max_bytes
         self._objects: dict[str, bytes] = {}
         self._unfinished: dict[str, int] = {}
         self.properties: Mapping[str, Any] = {"max_bytes": self._max_bytes}

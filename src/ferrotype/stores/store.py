@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ferrotype.config.model import StoreConfig
-from ferrotype.config.model import Stores as StoresConfig
+from ferrotype.config.stores import StoreConfig
+from ferrotype.config.stores import Stores as StoresConfig
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreReadOnly, StoreUnavailable
 from ferrotype.model.image import Location
@@ -266,5 +266,5 @@ class Stores:
 
 def open_stores(config: StoresConfig, crew: Crew) -> Stores:
     """Return the configured stores; nothing is written yet."""
-    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry, crew)) for entry in config.entries}
+    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry.id, entry.options, crew)) for entry in config.entries}
     return Stores(stores, config.default, config.multi)

@@ -23,7 +23,7 @@ import msgspec
 
 from ferrotype import app, server
 from ferrotype.admin.consistency import Difference, differences
-from ferrotype.config.model import Config
+from ferrotype.config import Config
 from ferrotype.config.read import read
 from ferrotype.db import schema
 from ferrotype.model.caller import Caller

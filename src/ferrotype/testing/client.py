@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -23,18 +22,16 @@ import msgspec
 
 from ferrotype.app import Application, build
 from ferrotype.background import periodic
-from ferrotype.config.model import (
-    Api,
-    Auth,
-    Config,
-    Database,
-    Formats,
-    Limits,
-    Logging,
-    Server,
-    StoreConfig,
-    Stores,
-)
+from ferrotype.config import Config
+from ferrotype.config.api import Api
+from ferrotype.config.auth import Auth
+from ferrotype.config.database import Database
+from ferrotype.config.file_store import FileStore
+from ferrotype.config.formats import Formats
+from ferrotype.config.limits import Limits
+from ferrotype.config.logs import Logging
+from ferrotype.config.server import Server
+from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.db import schema
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Unauthenticated
@@ -82,9 +79,7 @@ def config(directory: Path, **changes: Any) -> Config:
     path = Path(url.removeprefix("sqlite:///")) if kind == "sqlite" else None
 
     def store(store_id: str, **options: Any) -> StoreConfig:
-        return StoreConfig(
-            id=store_id, type="file", options=MappingProxyType({"datadir": directory / store_id}), **options
-        )
+        return StoreConfig(id=store_id, type="file", options=FileStore(((directory / store_id, 0),)), **options)
 
     stores = (
         Stores(False, "os_glance_default", (store("os_glance_default"),))

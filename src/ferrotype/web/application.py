@@ -241,7 +241,7 @@ def _check_host(request: Request) -> None:
     """
     server, auth = request.ctx.config.server, request.ctx.config.auth
     host = _hostname(request.headers.get("host", ""))
-    if not auth.allow_open and host not in _LOOPBACK and host != server.bind_host:
+    if not auth.allow_unauthenticated_listen and host not in _LOOPBACK and host != server.bind_host:
         raise Forbidden(f"Without authentication the 'Host' header must be a loopback name; got '{host[:64]}'.")
 
 

@@ -1,6 +1,6 @@
 """CORS: the headers that let pages of other origins send requests and read responses."""
 
-from ferrotype.config.model import Cors
+from ferrotype.config.cors import Cors
 from ferrotype.web.http import Request
 
 #: Request headers that are always allowed.

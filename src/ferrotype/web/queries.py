@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from ferrotype.config.model import Api
+from ferrotype.config.api import Api
 from ferrotype.model import times
 from ferrotype.model.errors import Invalid
 from ferrotype.model.image import VISIBILITIES

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import msgspec
 
-from ferrotype.config.model import Config
+from ferrotype.config import Config
 from ferrotype.web.http import Request, Response
 
 _ALWAYS = (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)

@@ -1,6 +1,6 @@
 """The configured database, opened by the one driver that it needs."""
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db.engine import Database
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db.blobs import LEASE
 from ferrotype.db.engine import DatabaseUnavailable, Duplicate, Locked, Row, Statement, Transaction
 from ferrotype.offload import shielded

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ferrotype.config.model import Database as DatabaseConfig
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db.engine import DatabaseUnavailable, Duplicate, Locked, Row, Statement, Transaction
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.offload import shielded

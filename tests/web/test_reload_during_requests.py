@@ -11,7 +11,9 @@ import msgspec
 import pytest
 from uploads import Held, upload, uploading
 
-from ferrotype.config.model import Config, Formats, Policy, Protections
+from ferrotype.config import Config
+from ferrotype.config.formats import Formats
+from ferrotype.config.policy import Policy, PropertyProtectionConfig
 from ferrotype.testing.client import OWNER, Client, Reply, client
 
 #: Not what ``disk_format`` of a qcow2 image promises.
@@ -67,7 +69,7 @@ def test_policy_and_property_protection_of_a_request_are_of_one_policy(tmp_path:
     rules, protect = tmp_path / "policy.yaml", tmp_path / "protect.conf"
     rules.write_text('may: "role:member"\n')
     protect.write_text(RULES)
-    protection = Protections(protect, by_roles=False)
+    protection = PropertyProtectionConfig(protect, by_roles=False)
     with client(tmp_path, upkeep=False, policy=Policy(rules), protection=protection) as api:
         with creating(api, {"a": "1"}) as before:
             rules.write_text('may: "!"\nadd_image: "role:member"\n')

@@ -1,0 +1,121 @@
+"""Each option changes the field of ``Config`` that it declares, and each field is read by the product."""
+
+import ast
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oslo_config import types as oslo_types
+
+from ferrotype.config import Config, stores
+from ferrotype.config.options import STORE, Option
+from ferrotype.config.read import examine
+from ferrotype.config.table import TABLE
+
+PRODUCT = Path(sys.modules["ferrotype"].__path__[0])
+LOGIN = "auth_type = password\nauth_url = http://k\nusername = u\npassword = p\n"
+LOCAL = (
+    "[DEFAULT]\nproperty_protection_file = p\n[database]\nconnection = sqlite:////srv/t.sqlite\n"
+    "[backend_defaults]\nweight = 1\n"
+)
+#: What the configuration must have for an option of these records to have an effect.
+BASES = {
+    "accounts": "[DEFAULT]\nauth_strategy = http_basic\n",
+    "keystone": f"[DEFAULT]\nauth_strategy = keystone\n[keystone_authtoken]\nmemcached_servers = m\n{LOGIN}",
+    "unified_limits": f"[DEFAULT]\nuse_keystone_limits = true\n[oslo_limit]\n{LOGIN}",
+    "stores": "[DEFAULT]\nenabled_backends = a:file,b:file\n[glance_store]\ndefault_backend = a\n",
+}
+#: Values that are not the default, where any text or number will not do.
+VALUES = {
+    "bind_host": "::1", "auth_strategy": "http_basic", "flavor": "keystone", "connection": "sqlite:////srv/other",
+    "hashing_algorithm": "sha256", "endpoint_interface": "internal", "user_storage_quota": "6GB",
+    "filesystem_store_file_perm": "640", "enabled_backends": "a:file", "default_backend": "b",
+    "property_protection_rule_format": "policies", "enabled": "false",
+}  # fmt: skip
+
+
+def changed_value(option: Option) -> str:
+    if option.name in VALUES:
+        return VALUES[option.name]
+    if isinstance(option.type, oslo_types.Boolean):
+        return str(not option.default)
+    return "77" if isinstance(option.type, oslo_types.Integer) else "other"
+
+
+def store_type(option: Option) -> str:
+    """Return the type of store that has the option; file for those of every type."""
+    return next((name for name, type_ in stores.TYPES.items() if option in type_.options), "file")
+
+
+def at(config: Config, place: str) -> Any:
+    """Return the value in a field, such as ``server.bind_port``; of the stores, the first one's."""
+    found: Any = config
+    for name in place.split("."):
+        found = getattr(found[0] if isinstance(found, tuple) else found, name)
+    return found
+
+
+@pytest.mark.parametrize("option", [o for o in TABLE.options if o.dest], ids=lambda option: option.title)
+def test_an_option_changes_the_field_that_it_declares(tmp_path: Path, option: Option) -> None:
+    record, _, _ = option.dest.partition(".")
+    single = option.name in ("enabled_backends", "default_store", "use_keystone_limits")
+    base = LOCAL + ("" if single else BASES.get(record, "")).replace("a:file", f"a:{store_type(option)}")
+    section = "a" if option.section == STORE else option.section
+    before, after = tmp_path / "before.conf", tmp_path / "after.conf"
+    before.write_text(base)
+    after.write_text(f"{base}[{section}]\n{option.name} = {changed_value(option)}\n")
+    old, new = (examine([path], [], {}).config for path in (before, after))
+    assert at(new, option.dest) != at(old, option.dest)
+
+
+def test_options_of_one_field_are_all_reloadable_or_none() -> None:
+    reloadable = {(option.dest, option.reloadable) for option in TABLE.options if option.dest}
+    assert len(reloadable) == len({dest for dest, _ in reloadable})
+
+
+def records(record: type) -> Iterator[type]:
+    """Yield the dataclass and those that its fields may hold."""
+    yield record
+    for hint in typing.get_type_hints(record).values():
+        for part in parts_of(hint):
+            if is_dataclass(part):
+                yield from records(part)
+
+
+def parts_of(hint: Any) -> Iterator[Any]:
+    yield hint
+    if isinstance(hint, types.UnionType) or typing.get_args(hint):
+        for part in typing.get_args(hint):
+            yield from parts_of(part)
+
+
+@cache
+def attributes_read() -> frozenset[str]:
+    """Return the attributes that modules outside ``config`` read, where the module has to do with configuration."""
+    found: set[str] = set()
+    for path in PRODUCT.rglob("*.py"):
+        if path.relative_to(PRODUCT).parts[0] in ("config", "testing"):
+            continue
+        tree = ast.parse(path.read_text())
+        names = {
+            node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+        }
+        imports = any(
+            isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ferrotype.config")
+            for node in ast.walk(tree)
+        )
+        if imports or "config" in names:
+            found |= names
+    return frozenset(found)
+
+
+def test_every_field_of_the_configuration_is_read() -> None:
+    places = {(record.__name__, field.name) for record in records(Config) for field in fields(record)}
+    assert len(places) > 80
+    assert sorted(f"{record}.{name}" for record, name in places if name not in attributes_read()) == []
