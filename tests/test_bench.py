@@ -7,6 +7,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.started import CannotStart, package_of
 from ferrotype.stores.directories import MARK
 from ferrotype.testing.process import served
 
@@ -75,3 +78,13 @@ def test_a_service_that_is_not_there_is_said_to_be_so() -> None:
     done = bench("--endpoint", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "refused" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_package_of_a_checkout_is_the_one_that_can_be_run(tmp_path: Path) -> None:
+    assert package_of(ROOT) == "ferrotype"
+    for name in ("former", "beside"):
+        (tmp_path / "src" / name).mkdir(parents=True)
+    with pytest.raises(CannotStart, match="and has 0"):
+        package_of(tmp_path)
+    (tmp_path / "src" / "former" / "__main__.py").touch()
+    assert package_of(tmp_path) == "former"
