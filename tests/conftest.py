@@ -1,4 +1,4 @@
-"""What every room's tests can ask for: databases, and a word about tests that could not run."""
+"""Fixtures and hooks for all tests: databases, the marker ``servers``, and which tests could not run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from needs import PACKAGES, need, wanting
+from reach import starts_a_server
 
+from ferrotype.config.model import Api, Limits
+from ferrotype.testing.client import Client, client
 from ferrotype.testing.postgres import Server, postgres
+
+#: The kinds of databases, as parameters of a fixture or a test.
+DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.servers))
 
 # The machines that run this are shared: how long one example takes says nothing about us.
 settings.register_profile("default-no-deadline", deadline=None)
@@ -36,11 +42,39 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/t.sqlite"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a new, empty database: the test runs once on each kind."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def shared_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a new database for all tests of a module: they run once on each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('database')}/t.sqlite"
+    else:
+        server: Server = request.getfixturevalue("postgres_server")
+        url = server.create_database()
+        yield url
+        server.drop_database(url)
+
+
+@pytest.fixture
+def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
+    """A service on each kind of database that shows locations, charges for storage and does nothing by itself."""
+    sections = {"api": Api(show_locations=True), "limits": Limits(user_storage_quota=1 << 30)}
+    with client(tmp_path, upkeep=False, database_url=database_url, **sections) as api:
+        yield api
+
+
+@pytest.hookimpl(tryfirst=True)  # Before the words of -m select by marker.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a server."""
+    for item in items:
+        if isinstance(item, pytest.Function) and starts_a_server(item):
+            item.add_marker(pytest.mark.servers)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,9 @@ import pytest
 from uploads import Held, ask, blob_of, file_of, ledger, settled, tell, tidy, upload, uploading
 
 from ferrotype.admin.consistency import differences
-from ferrotype.config.model import Api, Limits
-from ferrotype.testing.client import OWNER, Client, client
+from ferrotype.testing.client import OWNER, Client
 
 OBJECT = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff-0123abcd"
-
-
-@pytest.fixture
-def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
-    limits = Limits(user_storage_quota=1 << 30)
-    shown = Api(show_locations=True)
-    with client(tmp_path, upkeep=False, database_url=database_url, api=shown, limits=limits) as api:
-        yield api
 
 
 def found(api: Client, repair: bool = False, remove_unknown: bool = False) -> list[tuple[str, str, bool]]:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,11 @@ import pytest
 from uploads import Held, ask, copy, file_of, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
 from ferrotype.background import cleanup as upkeep
-from ferrotype.config.model import Api, Limits
 from ferrotype.model.errors import Busy
 from ferrotype.service.lease import SLOTS
 from ferrotype.service.process import identity, is_gone
 from ferrotype.service.rollback import undoing
 from ferrotype.testing.client import OWNER, Client, client
-
-
-@pytest.fixture
-def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
-    limits = Limits(user_storage_quota=1 << 30)
-    shown = Api(show_locations=True)
-    with client(tmp_path, upkeep=False, database_url=database_url, api=shown, limits=limits) as api:
-        yield api
-
 
 #: As a lease: the worker lives, however slow the machine is. The other end is 1.
 FAR = 10**17

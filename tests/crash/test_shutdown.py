@@ -52,14 +52,10 @@ class Download(threading.Thread):
         self.socket.close()
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(
-    tmp_path: Path, database: str, request: pytest.FixtureRequest
-) -> None:
-    url = None if database == "sqlite" else request.getfixturevalue("postgresql_url")
+def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(tmp_path: Path, database_url: str) -> None:
     data = random.Random(3).randbytes(24 * MIB)
     go = threading.Event()
-    with running(tmp_path, url, "--workers", "2", options="graceful_shutdown_timeout = 600") as run:
+    with running(tmp_path, database_url, "--workers", "2", options="graceful_shutdown_timeout = 600") as run:
         image = run.create()
         assert run.upload(image, data) == 204
         waiting = http.client.HTTPConnection("127.0.0.1", run.port, timeout=60)

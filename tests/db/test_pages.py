@@ -84,15 +84,13 @@ class Shelf:
                 return found
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+@pytest.fixture(scope="module")
+def shelf(shared_database_url: str) -> Iterator[Shelf]:
     """An empty shelf in each kind of database."""
-    if request.param == "sqlite":
-        path = tmp_path_factory.mktemp("pages") / "t.sqlite"
-        config = DatabaseConfig(url=f"sqlite:///{path}", kind="sqlite", path=Path(path))
-    else:
-        server = request.getfixturevalue("postgres_server")
-        config = DatabaseConfig(url=server.create_database(), kind="postgresql")
+    kind, _, path = shared_database_url.partition(":///")
+    config = DatabaseConfig(url=shared_database_url, kind="sqlite", path=Path(path))
+    if kind != "sqlite":
+        config = DatabaseConfig(url=shared_database_url, kind="postgresql")
     schema.sync(config)
     with asyncio.Runner() as runner:
         db = runner.run(connect(config))

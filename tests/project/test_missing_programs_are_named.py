@@ -26,7 +26,7 @@ def test_with_what_is_there(): assert need("git").exists()
 
 def run(folder: Path, ci: str, *words: str) -> tuple[int, list[str]]:
     """Run those tests, and return the exit code and the lines of the last section."""
-    for name in ("conftest.py", "needs.py"):
+    for name in ("conftest.py", "needs.py", "reach.py"):
         shutil.copy(ROOT / "tests" / name, folder)
     (folder / "test_it.py").write_text(TESTS)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -q -p no:cacheprovider\n")

@@ -1,15 +1,13 @@
 """Whatever is sent to the calls that make and change images: an answer, and after a refusal nothing changed."""
 
 import string
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ferrotype.model.image import BASE_ATTRIBUTES
-from ferrotype.testing.client import OWNER, PATCH, Client, client
+from ferrotype.testing.client import OWNER, PATCH, Client
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ID = "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11"
@@ -30,12 +28,6 @@ operations = (
     | st.dictionaries(st.sampled_from(["op", "path", "value", "add", "remove"]), paths | values, max_size=3)
     | values
 )
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def listed(api: Client) -> Any:

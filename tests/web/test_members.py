@@ -1,7 +1,6 @@
 """/v2/images/{id}/members: with whom an image is shared, and who may say so."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,12 +12,6 @@ OTHER = person("p8", "member", "reader")
 MEMBER_READS = person("p9", "reader")
 MEMBER_WRITES = person("p9", "member")
 MEMBER_IDLE = person("p9", "auditor")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def shared(api: Client, *members: str, data: bytes | None = None, **attributes: Any) -> str:

@@ -1,7 +1,6 @@
 """PATCH /v2/images/{id}: what a change does to an image, and whose changes are taken."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,12 +21,6 @@ from ferrotype.testing.client import (
 
 OLD = {"content-type": "application/openstack-images-v2.0-json-patch"}
 COLLEAGUE = person("p1", "member", "reader", user="another")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def path_of(image: dict[str, Any]) -> str:
