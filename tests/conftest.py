@@ -12,6 +12,17 @@ from ferrotype.config.model import Api, Limits
 from ferrotype.testing.client import Client, client
 from ferrotype.testing.postgres import Server, postgres
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the random tests are; ``scripts/test-long`` has larger numbers."""
+    group = parser.getgroup("length of random tests")
+    group.addoption("--walk-steps", type=int, default=200, help="steps of walks through the API on each database")
+    group.addoption("--walk-seed", type=int, default=None, help="repeat the walks of an earlier run")
+    group.addoption("--crash-rounds", type=int, default=20, help="random moments at which the service is killed")
+    group.addoption("--crash-seed", type=int, default=None, help="repeat the moments of an earlier run")
+    group.addoption("--mutations", type=int, default=3000, help="damaged copies of each disk image to inspect")
+
+
 #: The kinds of databases, as parameters of a fixture or a test.
 DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.servers))
 

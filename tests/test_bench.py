@@ -13,6 +13,8 @@ from bench.started import CannotStart, package_of
 from ferrotype.stores.directories import MARK
 from ferrotype.testing.process import served
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SMALL = {"requests", "failed", "per_second", "p50_ms", "p99_ms", "cpu_ms", "peak_mib", "others"}
 READING = {"versions", "discovery", "show", "list 25", "list 1000", "list by property"}

@@ -174,6 +174,7 @@ def test_a_store_that_cannot_be_listed_is_told(api: Client, tmp_path: Path) -> N
     assert found(api) == [("unreadable-store", "cheap", False)]
 
 
+@pytest.mark.slow
 def test_a_busy_service_shows_no_differences(api: Client, tmp_path: Path) -> None:
     async def body(number: int) -> Any:
         for _ in range(3):

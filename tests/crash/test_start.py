@@ -13,6 +13,8 @@ from crash_wire import eventually, running, write_options
 
 from ferrotype.testing.process import served
 
+pytestmark = pytest.mark.slow
+
 #: Sends a signal to its own process as soon as a module is looked for, which is when it is imported.
 STOPPER = """
 import os, signal, sys

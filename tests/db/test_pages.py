@@ -178,6 +178,7 @@ TRY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 
 
 # IMG-LIST-02/03/04/05/07/41, SEC-66, SEC-112
+@pytest.mark.slow
 @TRY
 @given(album=albums, asked=st.lists(st.tuples(callers, queries), min_size=3, max_size=8), data=st.data())
 def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
@@ -192,6 +193,7 @@ def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
 
 
 # IMG-LIST-02
+@pytest.mark.slow
 @TRY
 @given(album=albums, caller=callers, data=st.data())
 def test_the_default_list_is_what_can_be_shown_without_what_only_an_id_leads_to(

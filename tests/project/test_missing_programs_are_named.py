@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from repository import ROOT
 
 TESTS = """
@@ -44,12 +45,14 @@ NAMED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_test_without_its_program_is_named_at_the_end(tmp_path: Path) -> None:
     code, lines = run(tmp_path, "", "-n", "1")
     assert (code, lines[:4]) == (0, NAMED)
     assert lines[4].startswith("1 passed, 2 skipped")
 
 
+@pytest.mark.slow
 def test_in_ci_it_fails(tmp_path: Path) -> None:
     code, lines = run(tmp_path, "true")
     assert (code, lines[:4]) == (1, NAMED)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from repository import ROOT
 
 HELPERS = """
@@ -65,6 +66,7 @@ def test_quick_property(value): describe()
 """
 
 
+@pytest.mark.slow
 def test_a_quick_run_leaves_out_slow_tests_and_those_that_can_start_a_server(tmp_path: Path) -> None:
     for name in ("conftest.py", "needs.py", "reach.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path)

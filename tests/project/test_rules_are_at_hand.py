@@ -1,5 +1,6 @@
 """Tests cite the rules they prove; whoever follows a citation finds the rule in docs/spec."""
 
+import pytest
 from repository import ROOT, SPEC, files
 from rulebook import (
     COMPATIBILITY,
@@ -79,6 +80,7 @@ def test_the_core_api_leaves_staging_out() -> None:
     assert not {"IMG-STG-01", "MD-01", "IMP-01"} & ids
 
 
+@pytest.mark.slow
 def test_the_tool_says_how_far_the_rules_are_proved(capsys) -> None:
     assert main(["--scope", "exact", "--check", "97"]) == 0
     shown = capsys.readouterr().out

@@ -3,6 +3,7 @@
 import string
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def test_any_document_makes_an_image_or_nothing(api: Client, document: Any) -> N
         api.delete(path)
 
 
+@pytest.mark.slow
 @QUICK
 @given(patch=st.lists(operations, max_size=4) | values, old=st.booleans())
 def test_any_change_is_made_whole_or_not_at_all(api: Client, patch: Any, old: bool) -> None:
@@ -75,6 +77,7 @@ def test_any_change_is_made_whole_or_not_at_all(api: Client, patch: Any, old: bo
     assert after["owner"] == "p1" and after["visibility"] != "public"
 
 
+@pytest.mark.slow
 @QUICK
 @given(body=st.binary(max_size=40) | values, what=st.sampled_from(["members", "members/p9"]))
 def test_any_member_is_added_or_refused(api: Client, body: Any, what: str) -> None:
@@ -136,6 +139,7 @@ def steps(name: str) -> st.SearchStrategy[dict[str, Any]]:
 patches = st.lists(st.sampled_from(FEW).flatmap(steps), max_size=5)
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=60)
 @given(walk=st.lists(st.tuples(patches, st.booleans()), max_size=6))
 def test_any_walk_of_changes_ends_where_a_dictionary_would(api: Client, walk: list[Any]) -> None:
