@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 #: The kinds of databases, as parameters of a fixture or a test.
 DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.servers))
 
-# The machines that run this are shared: how long one example takes says nothing about us.
+# Test machines are shared: the duration of one example says nothing about the product.
 settings.register_profile("default-no-deadline", deadline=None)
 settings.load_profile("default-no-deadline")
 
@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the tests that did not run for want of a program."""
+    """List the tests that did not run because a program was missing."""
     stats = terminalreporter.stats
     tests = wanting(stats.get("skipped", []) + stats.get("failed", []) + stats.get("error", []))
     if not tests:
@@ -97,6 +97,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("tests that could not run here", yellow=True)
     for program, names in sorted(tests.items()):
         package = PACKAGES.get(program, program)
-        terminalreporter.line(f"{program} is missing (package {package}); not tried: {len(names)}")
+        terminalreporter.line(f"{program} is missing (package {package}); not run: {len(names)}")
         for name in names:
             terminalreporter.line(f"    {name}")

@@ -82,7 +82,7 @@ def names(reply: Any) -> list[str]:
 
 
 def somebody() -> Caller:
-    """Return somebody whose project nobody else has."""
+    """Return a caller with a project of its own."""
     return person(f"p-{uuid.uuid4().hex[:12]}", "member", "reader")
 
 

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what was answered stays, what was not is taken back, and nothing is stuck."""
+"""SIGKILL at any moment: acknowledged changes persist, unfinished ones are rolled back, nothing is stuck."""
 
 import os
 import random
@@ -34,7 +34,7 @@ def seed(request: pytest.FixtureRequest) -> int:
     return chosen
 
 
-def test_a_kill_during_uploads_loses_nothing_that_was_answered_and_leaves_nothing(
+def test_sigkill_during_uploads_keeps_acknowledged_data_and_leaves_no_orphans(
     tmp_path: Path, database_url: str, seed: int, request: pytest.FixtureRequest
 ) -> None:
     rounds = -(-request.config.getoption("--crash-rounds") // 2)
@@ -111,7 +111,7 @@ def settle(run: Running, upload: Upload, kept: dict[str, bytes]) -> str:
     return f"{status} after {upload.status}"
 
 
-def test_a_kill_during_deletes_leaves_an_image_whole_or_gone(
+def test_sigkill_during_deletes_leaves_each_image_complete_or_deleted(
     tmp_path: Path, database_url: str, seed: int, request: pytest.FixtureRequest
 ) -> None:
     moments = random.Random(f"{seed} {database_url.partition(':')[0]} delete")
@@ -180,7 +180,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         ("fdatasync:3", ("queued", "active")),  # the commit: written, perhaps not flushed
     ],
 )
-def test_an_upload_that_dies_at_a_system_call_can_be_repeated(
+def test_upload_killed_at_a_system_call_can_be_repeated(
     traced: Running, call: str, statuses: tuple[str, ...]
 ) -> None:
     image, data = traced.create(name=call), random.Random(call).randbytes(3 * MIB)
@@ -203,7 +203,7 @@ def test_an_upload_that_dies_at_a_system_call_can_be_repeated(
         ("fdatasync:2", (404,)),  # the ledger's row
     ],
 )
-def test_a_delete_that_dies_at_a_system_call_is_finished_later(
+def test_delete_killed_at_a_system_call_is_completed_later(
     traced: Running, call: str, statuses: tuple[int, ...]
 ) -> None:
     image, data = traced.create(name=call), random.Random(call).randbytes(MIB)

@@ -12,8 +12,8 @@ SPEC = ROOT / "docs" / "spec"
 
 @cache
 def files() -> tuple[Path, ...]:
-    """Return every file that is in the repository or would be with the next commit."""
-    # A clone that belongs to somebody else is read all the same: this lists names and runs nothing.
+    """Return every file that git tracks or would add with the next commit."""
+    # A clone of another user is read as well: this lists names and runs nothing.
     command = [
         "git",
         "-c",
@@ -45,7 +45,7 @@ def product() -> dict[str, ast.Module]:
 
 def git(root: Path, *words: str) -> str | None:
     """Return what git says of a repository, or None when it fails: there is no git, no repository, no such commit."""
-    # A clone that belongs to another user is read all the same: nothing of it is run.
+    # A clone of another user is read as well: nothing of it is run.
     command = ["git", "-c", "safe.directory=*", *words]
     try:
         return subprocess.run(command, cwd=root, capture_output=True, check=True, text=True).stdout

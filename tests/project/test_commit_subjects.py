@@ -30,7 +30,7 @@ def fault(subject: str) -> str | None:
     return None
 
 
-def test_every_commit_has_a_subject_of_an_area_and_an_imperative() -> None:
+def test_every_commit_subject_is_an_area_and_an_imperative() -> None:
     faults = {subject: fault(subject) for subject in subjects(BASE)}
     assert {subject: said for subject, said in faults.items() if said} == {}
 
@@ -46,7 +46,7 @@ def test_every_commit_has_a_subject_of_an_area_and_an_imperative() -> None:
         "a: " + "b" * (LONGEST - 3),
     ],
 )
-def test_good_subjects(subject: str) -> None:
+def test_valid_subject_has_no_fault(subject: str) -> None:
     assert fault(subject) is None
 
 
@@ -67,7 +67,7 @@ def test_good_subjects(subject: str) -> None:
         "a: " + "b" * (LONGEST - 2),
     ],
 )
-def test_bad_subjects(subject: str) -> None:
+def test_invalid_subject_has_a_fault(subject: str) -> None:
     assert fault(subject) is not None
 
 

@@ -1,4 +1,4 @@
-"""The tests that a quick run leaves out are found by what they call."""
+"""A quick run leaves out tests that can start a server."""
 
 import os
 import shutil
