@@ -41,7 +41,7 @@ def main() -> None:
                 file = Path(folder) / "policy.yaml"
                 file.write_text(text)
                 with client(Path(folder), policy=Policy(file=file)) as api:
-                    api.run(seed(api.application.svc.db, 1000))
+                    api.run(seed(api.application.ctx.db, 1000))
                     page(api)
                     taken[name] += [page(api) for _ in range(10)]
     for name, times in taken.items():

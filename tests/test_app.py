@@ -29,7 +29,7 @@ def test_revoked_token_is_rejected_while_policy_files_are_unreadable(tmp_path):
 def test_reload_applies_the_configured_log_level(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)  # The end of the test takes the level back.
     with client(tmp_path) as api:
-        running = api.application.svc.config
+        running = api.application.ctx.config
         for level, logged in (("INFO", False), ("DEBUG", True)):
             api.application.reload(replace(running, logging=Logging(level)))
             logging.getLogger("ferrotype.app").debug("a detail")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.started import CannotStart, package_of
-from ferrotype.stores.directories import MARK
+from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.process import served
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def test_bench_deletes_the_images_it_creates(tmp_path: Path) -> None:
         done = bench("--endpoint", service.url, "--seconds", "0.1", "--size", "1")
         assert done.returncode == 0, done.stderr
         assert [image["id"] for image in ask(images)["images"]] == [made["id"]]
-    assert [file.name for file in (tmp_path / "home" / "ferrotype" / "images").iterdir()] == [MARK]
+    assert [file.name for file in (tmp_path / "home" / "ferrotype" / "images").iterdir()] == [ID_FILE]
 
 
 def test_bench_reports_an_unreachable_endpoint() -> None:

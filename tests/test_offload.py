@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferrotype.offload import Budget, Crew, undisturbed
+from ferrotype.offload import Budget, Crew, shielded
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_cancellation_waits_for_work_already_running_in_a_thread(crew: Crew) -> 
     asyncio.run(work())
 
 
-def test_shielded_work_completes_and_its_error_is_raised() -> None:
+def test_shielded_work_ends_and_its_own_error_stays_its_own() -> None:
     log = []
 
     async def steps(error: bool) -> str:
@@ -149,11 +149,11 @@ def test_shielded_work_completes_and_its_error_is_raised() -> None:
         return "result"
 
     async def work() -> None:
-        assert await undisturbed(steps(False)) == "result"
+        assert await shielded(steps(False)) == "result"
         with pytest.raises(ValueError, match="its own"):
-            await undisturbed(steps(True))
+            await shielded(steps(True))
         for error in (False, True):
-            task = asyncio.ensure_future(undisturbed(steps(error)))
+            task = asyncio.ensure_future(shielded(steps(error)))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             task.cancel()

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import text
 
 from ferrotype.admin.consistency import differences
-from ferrotype.background import cleanup as upkeep
+from ferrotype.background import cleanup
 from ferrotype.db import blobs
 from ferrotype.db.engine import Statement
 from ferrotype.model.blob import Blob
-from ferrotype.stores.directories import MARK
+from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.client import OCTETS, Client, Reply
 
 STORES = ("fast", "cheap", "os_glance_default")
@@ -65,19 +65,19 @@ def upload(
 
 def files(directory: Path) -> set[str]:
     """Return the names of everything in the stores, unfinished files included, but not their marks."""
-    return {path.name for store in STORES for path in (directory / store).glob("*")} - {MARK}
+    return {path.name for store in STORES for path in (directory / store).glob("*")} - {ID_FILE}
 
 
 def ledger(api: Client) -> list[Blob]:
     """Return the rows of all objects."""
-    return api.run(blobs.everything(api.application.svc.db))
+    return api.run(blobs.all_blobs(api.application.ctx.db))
 
 
 def tell(api: Client, statement: str) -> int:
     """Run a statement on the database past the service and return the number of changed rows."""
 
     async def change() -> int:
-        async with api.application.svc.db.begin() as tx:
+        async with api.application.ctx.db.begin() as tx:
             return await tx.run(Statement(text(statement)))
 
     return api.run(change())
@@ -85,7 +85,7 @@ def tell(api: Client, statement: str) -> int:
 
 def ask(api: Client, statement: str) -> Any:
     """Return the single value that a query yields."""
-    return api.run(api.application.svc.db.row(Statement(text(statement))))[0]
+    return api.run(api.application.ctx.db.row(Statement(text(statement))))[0]
 
 
 def settled(api: Client, directory: Path) -> None:
@@ -93,8 +93,8 @@ def settled(api: Client, directory: Path) -> None:
     rows = ledger(api)
     assert {row.state for row in rows} <= {"live"}
     assert files(directory) == {row.name for row in rows}
-    assert api.run(differences(api.application.svc, False)) == []
-    assert api.application.svc.lease.writing == set()
+    assert api.run(differences(api.application.ctx, False)) == []
+    assert api.application.ctx.lease.writing == set()
 
 
 def file_of(image: Any) -> Path:
@@ -128,7 +128,7 @@ def blob_of(api: Client, image: Any) -> str:
 
 def tidy(api: Client) -> None:
     """Run one round of background cleanup now."""
-    api.run(upkeep.tidy(api.application.svc))
+    api.run(cleanup.run_cleanup(api.application.ctx))
 
 
 def queued_again(api: Client, directory: Path, image: Mapping[str, Any]) -> None:

@@ -1,52 +1,168 @@
-"""The one place where parts are put together: Config in, ASGI application out."""
+"""Composition root: builds the application from a configuration and connects its parts."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ferrotype import logs
 from ferrotype.admin import seeding
 from ferrotype.admin.consistency import Difference, differences
-from ferrotype.background import cleanup
+from ferrotype.background import cleanup, periodic
 from ferrotype.config.model import Config
 from ferrotype.config.read import reloadable
 from ferrotype.db import logins
 from ferrotype.db.backends.connect import connect
-from ferrotype.db.engine import DatabaseUnavailable
+from ferrotype.db.engine import Database, DatabaseUnavailable
 from ferrotype.identity import none
 from ferrotype.identity.accounts import Accounts
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.offload import Crew
+from ferrotype.rules.permit import Authoriser
+from ferrotype.rules.protection import Protection
 from ferrotype.rules.schemas import Schemas
 from ferrotype.rules.view import View
-from ferrotype.service.context import Service, UnifiedLimits
+from ferrotype.service.context import ServiceContext, UnifiedLimits
 from ferrotype.service.lease import Lease
 from ferrotype.service.policies import Policies
-from ferrotype.stores.store import open_stores
+from ferrotype.stores.store import Stores, open_stores
 from ferrotype.web.application import Identify, Web
 from ferrotype.web.http import Receive, Scope, Send
 
 if TYPE_CHECKING:
     from ferrotype.service.login import Login
-    from ferrotype.web.identity import Door
+    from ferrotype.web.identity import IdentityAPI
 
 log = logging.getLogger("ferrotype.app")
 
-#: Seconds between renewals of the lease (when one has failed), rounds of upkeep, and probes of the stores.
-RENEW, REGAIN, TIDY, PROBE = 10.0, 1.0, 5.0, 30.0
-#: Seconds between two looks at the policy files.
-REREAD = 2.0
+#: Authentication without accounts and without Keystone, by ``auth_strategy``; any other fails to start.
+_IDENTITIES: Mapping[str, Identify] = {"none": none.identify}
 
-_IDENTITIES: dict[str, Identify] = {"none": none.identify}
+
+class Application:
+    """A service in one process: ``start`` opens it, ``stop`` closes it, the server calls it in between.
+
+    ``ctx`` is the context in force. A reload and a change of the policy files build another one completely and
+    replace it with one assignment, so every request sees one configuration and one policy.
+    """
+
+    def __init__(self, ctx: ServiceContext, policies: Policies, web: Web, login: "Login | None", closing: ExitStack):
+        self.ctx = ctx
+        self._policies = policies
+        self._closing = closing
+        self._web = web
+        self._login = login
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._web.answer(self.ctx, scope, receive, send)
+
+    async def start(self) -> None:
+        """Register this worker, probe the stores, run the first cleanup and start the periodic work."""
+        await self.ctx.lease.begin()
+        await cleanup.probe_stores(self.ctx)
+        await cleanup.run_cleanup(self.ctx)
+        self._tasks = periodic.start(periodic.schedule(lambda: self.ctx, self._refresh_files))
+
+    async def stop(self) -> None:
+        """Shut down cleanly. All requests must have finished."""
+        await periodic.stop(self._tasks)
+        try:
+            await self.ctx.lease.end()
+        except DatabaseUnavailable as error:
+            log.warning("the lease of this worker could not be released and will expire: %s", error)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what ``build`` opened."""
+        await self.ctx.db.close()
+        self.ctx.crew.close()
+        self._closing.close()
+
+    def reload(self, config: Config) -> None:
+        """Apply a configuration that differs from the running one in reloadable options only."""
+        logs.follow(config.logging)
+        self._policies.configure(config.policy)
+        self.ctx = _reconfigured(self.ctx, config, self._policies.authoriser)
+
+    async def _refresh_files(self) -> None:
+        """Apply changes of the policy and account files."""
+        try:
+            authoriser = self._policies.refresh()
+            if authoriser is not self.ctx.authoriser:
+                self.ctx = _reconfigured(self.ctx, self.ctx.config, authoriser)
+        finally:  # Broken policies must not keep a token valid that was removed from its file (SEC-74).
+            if self._login:
+                self._login.accounts.refresh()
+
+
+async def build(config: Config, identify: Identify | None = None) -> Application:
+    """Return the application of a configuration. Call it in the process that will run it.
+
+    ``identify`` replaces the configured authentication.
+    """
+    closing = ExitStack()
+    policies = Policies(config.policy)
+    protection = _bound(policies.protection(config.protection), policies.authoriser)
+    accounts = Accounts(config.accounts.users, config.accounts.tokens) if config.accounts else None
+    crew = Crew()
+    db = await connect(config.database)
+    stores = open_stores(config.stores, crew)
+    ctx = ServiceContext(
+        config=config,
+        db=db,
+        stores=stores,
+        crew=crew,
+        lease=Lease(db),
+        authoriser=policies.authoriser,
+        schemas=Schemas(config.formats, config.api),
+        view=_view(config, stores, protection),
+        protection=protection,
+        unified_limits=_unified_limits(config, closing),
+    )
+    login = await _login(accounts, config, db, crew) if accounts else None
+    identify = identify or (login.identify if login else _identity(config, closing))
+    identity_api = _identity_api(login) if login and config.accounts and config.accounts.door else None
+    return Application(ctx, policies, Web(identify, identity_api), login, closing)
+
+
+def _reconfigured(ctx: ServiceContext, config: Config, authoriser: Authoriser) -> ServiceContext:
+    """Return the context with another configuration and policy, and everything derived from them."""
+    protection = _bound(ctx.protection, authoriser)
+    return replace(
+        ctx,
+        config=config,
+        authoriser=authoriser,
+        schemas=Schemas(config.formats, config.api),
+        view=_view(config, ctx.stores, protection),
+        protection=protection,
+    )
+
+
+def _bound(protection: Protection | None, authoriser: Authoriser) -> Protection | None:
+    return protection.bound_to(authoriser.allows) if protection else None
+
+
+def _view(config: Config, stores: Stores, protection: Protection | None) -> View:
+    api = config.api
+    return View(
+        show_direct_url=api.show_direct_url,
+        show_locations=api.show_locations,
+        multi_store=config.stores.multi,
+        weight=stores.weight,
+        schema_properties=api.schema_properties,
+        protection=protection,
+    )
 
 
 def _identity(config: Config, closing: ExitStack) -> Identify:
-    """Return who says who is calling; what it has open is closed with ``closing``."""
+    """Return the configured authentication; ``closing`` closes what it opens."""
     if config.keystone is None:
         return _IDENTITIES[config.auth.strategy]
-    from ferrotype.identity.keystone import Tokens  # keystoneauth is imported only where Keystone is.
+    from ferrotype.identity.keystone import Tokens  # Imports keystoneauth1 only if Keystone is used.
 
     tokens = Tokens(config.keystone)
     closing.callback(tokens.close)
@@ -63,128 +179,27 @@ def _unified_limits(config: Config, closing: ExitStack) -> UnifiedLimits | None:
     return limits
 
 
-class Application:
-    """A service in one process: opened by ``start``, closed by ``stop``, called by the server in between."""
-
-    def __init__(self, svc: Service, policies: Policies, web: Web, login: "Login | None", closing: ExitStack):
-        self.svc = svc
-        self._policies = policies
-        self._closing = closing
-        self._web = web
-        self._login = login
-        self._loops: list[asyncio.Task[None]] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        await self._web(scope, receive, send)
-
-    async def start(self) -> None:
-        """Take a place among the workers and begin the cleanup."""
-        await self.svc.lease.begin()
-        await cleanup.look_at_stores(self.svc)
-        await cleanup.tidy(self.svc)
-        self._loops = [
-            asyncio.create_task(_every(RENEW, self.svc.lease.renew)),
-            asyncio.create_task(_every(REGAIN, self.svc.lease.regain)),
-            asyncio.create_task(_every(TIDY, lambda: cleanup.tidy(self.svc))),
-            asyncio.create_task(_every(PROBE, lambda: cleanup.look_at_stores(self.svc))),
-            asyncio.create_task(_every(REREAD, self._refresh_files)),
-        ]
-
-    async def _refresh_files(self) -> None:
-        try:
-            self.svc.authoriser = self._policies.refresh()
-        finally:  # Whatever becomes of the policies: a token that was taken out of its file is void.
-            if self._login:
-                self._login.accounts.refresh()
-
-    async def stop(self) -> None:
-        """Leave in order: nothing is under way any more."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        try:
-            await self.svc.lease.end()
-        except DatabaseUnavailable as error:
-            log.warning("The lease of this worker could not be ended, it will lapse by itself: %s", error)
-        await self.close()
-
-    async def close(self) -> None:
-        """Close what ``build`` opened."""
-        await self.svc.db.close()
-        self.svc.crew.close()
-        self._closing.close()
-
-    def reload(self, config: Config) -> None:
-        """Go on with a configuration that differs only in what may change while the service runs."""
-        self.svc.config = config
-        logs.follow(config.logging)
-        self._policies.configure(config.policy)
-        self.svc.authoriser = self._policies.authoriser
-        self.svc.schemas = Schemas(config.formats, config.api)
-        self.svc.view = View(config.api, config.stores.multi, self.svc.stores.weight, self.svc.protection)
-
-
-async def build(config: Config, identify: Identify | None = None) -> Application:
-    """Return the application of a configuration; call it in the process that will run it."""
-    closing = ExitStack()
-    policies = Policies(config.policy)
-    protection = policies.protection(config.protection)
-    accounts = Accounts(config.accounts.users, config.accounts.tokens) if config.accounts else None
-    crew = Crew()
-    db = await connect(config.database)
-    stores = open_stores(config.stores, crew)
-    svc = Service(
-        config=config,
-        db=db,
-        stores=stores,
-        crew=crew,
-        lease=Lease(db),
-        authoriser=policies.authoriser,
-        schemas=Schemas(config.formats, config.api),
-        view=View(config.api, config.stores.multi, stores.weight, protection),
-        protection=protection,
-        unified_limits=_unified_limits(config, closing),
-    )
-    login = await _login(accounts, svc) if accounts else None
-    identify = identify or (login.identify if login else _identity(config, closing))
-    door = _door(login) if login and config.accounts and config.accounts.door else None
-    return Application(svc, policies, Web(svc, identify, door), login, closing)
-
-
-async def _login(accounts: Accounts, svc: Service) -> "Login":
-    from ferrotype.identity.basic import Passwords  # bcrypt is imported only where there are passwords.
+async def _login(accounts: Accounts, config: Config, db: Database, crew: Crew) -> "Login":
+    from ferrotype.identity.basic import Passwords  # Imports bcrypt only if there are passwords.
     from ferrotype.identity.tokens import Signer
     from ferrotype.service.login import Login
 
-    signer = Signer(await logins.secret(svc.db, "tokens"))
-    return Login(accounts, Passwords(svc.crew, svc.config.server.workers), signer, svc.db)
+    signer = Signer(await logins.secret(db, "tokens"))
+    return Login(accounts, Passwords(crew, config.server.workers), signer, db)
 
 
-def _door(login: "Login") -> "Door":
-    from ferrotype.web.identity import Door
+def _identity_api(login: "Login") -> "IdentityAPI":
+    from ferrotype.web.identity import IdentityAPI
 
-    return Door(login)
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a piece of work for ever. What fails is logged and tried again the next time."""
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await work()
-        except FerrotypeError as error:
-            log.error("The upkeep could not be done and is tried again: %s", error)
-        except Exception:
-            log.exception("The upkeep failed and is tried again")
+    return IdentityAPI(login)
 
 
-def obstacles(config: Config) -> list[str]:
-    """Return a sentence for each file that the configuration names and that would stop the start.
+def startup_errors(config: Config) -> list[str]:
+    """Return a sentence for each file named in the configuration that would prevent the start.
 
-    They are read, nothing is created, and neither stores nor the database are opened.
+    Reads the files. Creates nothing, and opens neither the stores nor the database.
     """
-    found = []
+    errors = []
     with ExitStack() as closing:
         for attempt in (
             lambda: logs.check(config.logging),
@@ -196,31 +211,31 @@ def obstacles(config: Config) -> list[str]:
             try:
                 attempt()
             except FerrotypeError as error:
-                found.append(str(error))
-    return list(dict.fromkeys(found))
+                errors.append(str(error))
+    return list(dict.fromkeys(errors))
 
 
-def following(running: Config, read: Config) -> tuple[Config, tuple[str, ...]]:
-    """Return what of a configuration can follow on the running one, and a sentence for each change that has to wait.
+def reloadable_changes(running: Config, read: Config) -> tuple[Config, tuple[str, ...]]:
+    """Return the running configuration with the reloadable changes of ``read``, and a sentence for each other change.
 
-    Raises BrokenPolicy where its policies cannot be read: then nothing of it follows.
+    Raises BrokenPolicy if its policies cannot be read: then nothing is reloaded.
     """
-    after, waiting = reloadable(running, read)
+    after, needs_restart = reloadable(running, read)
     Policies(after.policy).protection(after.protection)
-    return after, waiting
+    return after, needs_restart
 
 
 async def check(config: Config, repair: bool, remove_unknown: bool = False) -> list[Difference]:
-    """Compare ledger, stores and counters of a configuration, and mend what can be mended when told to."""
+    """Compare ledger, stores and counters; with ``repair`` fix what can be fixed safely."""
     application = await build(config)
     try:
-        return await differences(application.svc, repair, remove_unknown)
+        return await differences(application.ctx, repair, remove_unknown)
     finally:
         await application.close()
 
 
 async def seed(config: Config, count: int) -> str:
-    """Write images to measure with, and say how many and how fast."""
+    """Create ``count`` images to measure with; return how long it took."""
     db = await connect(config.database)
     try:
         return await seeding.seed(db, count)

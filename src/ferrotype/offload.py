@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def undisturbed(work: Awaitable[T]) -> T:
+async def shielded(work: Awaitable[T]) -> T:
     """Await ``work`` to its end even when we are cancelled, and only then let the cancellation through.
 
     For what must not be abandoned half-way: a commit that was sent, a thread that is writing, an undo.
@@ -85,7 +85,7 @@ class Threads:
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Run one blocking call in a thread; when we are cancelled it is finished first."""
-        return await undisturbed(asyncio.get_running_loop().run_in_executor(self.executor, work, *args))
+        return await shielded(asyncio.get_running_loop().run_in_executor(self.executor, work, *args))
 
     def close(self) -> None:
         """Begin nothing any more. A call that hangs is not waited for."""

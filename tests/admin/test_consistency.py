@@ -16,7 +16,7 @@ OBJECT = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff-0123abcd"
 
 
 def found(api: Client, repair: bool = False, remove_unknown: bool = False) -> list[tuple[str, str, bool]]:
-    reported = api.run(differences(api.application.svc, repair, remove_unknown))
+    reported = api.run(differences(api.application.ctx, repair, remove_unknown))
     return [(each.kind, each.subject, each.repaired) for each in reported]
 
 
@@ -59,9 +59,9 @@ def test_objects_of_another_database_are_removed_only_on_request(api: Client, tm
     for table in ("image_tags", "image_properties", "image_members", "blobs", "images", "usage"):
         tell(api, f"DELETE FROM {table}")
     few = api.image(b"all that the other database knows")
-    reported = api.run(differences(api.application.svc, True))
+    reported = api.run(differences(api.application.ctx, True))
     assert {each.subject for each in reported if each.kind == "unknown-object"} == {*objects, later.name}
-    assert all("so it stays" in each.sentence() and "--remove-unknown" in each.sentence() for each in reported)
+    assert all("it is kept" in each.sentence() and "--remove-unknown" in each.sentence() for each in reported)
     assert all((tmp_path / "fast" / name).exists() for name in objects)
     done = found(api, repair=True, remove_unknown=True)
     assert sorted(done) == [("unknown-object", name, True) for name in sorted([*objects, later.name])]
@@ -89,7 +89,7 @@ def test_possible_only_copy_of_a_known_image_is_never_removed(api: Client, tmp_p
 
 def test_unknown_object_that_cannot_be_removed_is_reported(api: Client, tmp_path: Path) -> None:
     (tmp_path / "fast" / OBJECT).mkdir()
-    (difference,) = api.run(differences(api.application.svc, True, True))
+    (difference,) = api.run(differences(api.application.ctx, True, True))
     assert not difference.repaired
     assert "cannot be removed" in difference.sentence()
     assert difference.to_dict()["kind"] == "unknown-object"
@@ -156,9 +156,9 @@ def test_offline_directory_is_reported_once_without_missing_objects(
         (tmp_path / "fast" / ".ferrotype").write_text("5e35d5b1c0a84bb5a35a3d5b2a0f7f00")
         (tmp_path / "fast" / f"{images[0]['id']}-0123abcd").write_bytes(b"theirs")
     for repair in (False, True):
-        (only,) = api.run(differences(api.application.svc, repair, remove_unknown=repair))
+        (only,) = api.run(differences(api.application.ctx, repair, remove_unknown=repair))
         assert (only.kind, only.subject, only.repaired) == ("unreadable-store", "fast", False)
-        assert "it is away" in only.detail and "mount its file system" in only.detail
+        assert "it is offline" in only.detail and "mount its file system" in only.detail
     if instead != "nothing":
         shutil.rmtree(tmp_path / "fast")
     (tmp_path / "away").rename(tmp_path / "fast")

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from uploads import Held, ask, copy, file_of, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
-from ferrotype.background import cleanup as upkeep
+from ferrotype.background import cleanup
 from ferrotype.model.errors import Busy
-from ferrotype.service.lease import SLOTS
+from ferrotype.service.lease import MAX_UPLOADS
 from ferrotype.service.process import identity, is_gone
-from ferrotype.service.rollback import undoing
+from ferrotype.service.rollback import rollback_on_error
 from ferrotype.testing.client import OWNER, Client, client
 
 #: As a lease: the worker lives, however slow the machine is. The other end is 1.
@@ -74,8 +74,8 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
     tell(api, "UPDATE workers SET lease_until = 1 WHERE id = 'dead'")
 
     async def together() -> None:
-        svc = api.application.svc
-        await asyncio.gather(*(upkeep.tidy(svc) for _ in range(6)))
+        ctx = api.application.ctx
+        await asyncio.gather(*(cleanup.run_cleanup(ctx) for _ in range(6)))
 
     api.run(together())
     for image in images:
@@ -109,7 +109,7 @@ def test_process_identity_includes_more_than_the_pid() -> None:
 def test_failed_rollback_is_retried(api: Client, tmp_path: Path) -> None:
     """As after a database outage: the rows are ours, and no upload of this worker is in progress."""
     image = of_a_dead_worker(api, tmp_path)
-    worker = api.application.svc.lease.worker
+    worker = api.application.ctx.lease.worker
     tell(api, f"UPDATE blobs SET writer = '{worker}' WHERE writer = 'dead'")
     tidy(api)
     queued_again(api, tmp_path, image)
@@ -128,8 +128,8 @@ def test_failed_object_deletion_is_retried_with_backoff(
         tidy(api)
         tidy(api)  # not due: nothing happens
     assert int(ask(api, "SELECT attempts FROM blobs")) >= 15
-    said = [record.args for record in caplog.records if "next try in" in record.getMessage()]
-    pauses = [args[2] for args in said if isinstance(args, tuple)]
+    said = [record.args for record in caplog.records if "will retry in" in record.getMessage()]
+    pauses = [args[0] for args in said if isinstance(args, tuple)]
     assert list(dict.fromkeys(pauses)) == [2**number for number in range(12)] + [3600]
     path.rmdir()
     tell(api, "UPDATE blobs SET remove_at = 0")
@@ -144,14 +144,14 @@ def test_objects_in_stores_of_other_nodes_are_left_alone(api: Client, tmp_path: 
     assert api.delete(image["self"], caller=OWNER).status == 204
     tell(api, "UPDATE blobs SET remove_at = 0")
     tidy(api)
-    assert [(row.store, row.state) for row in ledger(api)] == [("far", "doomed")]
+    assert [(row.store, row.state) for row in ledger(api)] == [("far", "deleting")]
     assert int(ask(api, "SELECT attempts FROM blobs")) == 0
 
 
 def test_number_of_transfers_per_node_is_bounded(tmp_path: Path) -> None:
     with client(tmp_path) as api:
-        lease, image = api.application.svc.lease, api.image()
-        others = {str(number) for number in range(SLOTS)}
+        lease, image = api.application.ctx.lease, api.image()
+        others = {str(number) for number in range(MAX_UPLOADS)}
         lease.writing |= others
         reply = upload(api, image, b"x")
         assert (reply.status, reply.headers["retry-after"]) == (503, "5")
@@ -162,11 +162,11 @@ def test_number_of_transfers_per_node_is_bounded(tmp_path: Path) -> None:
 
 
 def test_uploads_neither_start_nor_finish_without_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RENEW", "REGAIN"):  # It is found again when the test says so.
-        monkeypatch.setattr(f"ferrotype.app.{name}", 10**6)
+    for name in ("RENEW_PERIOD", "RETRY_RENEWAL_PERIOD"):  # It is found again when the test says so.
+        monkeypatch.setattr(f"ferrotype.background.periodic.{name}", 10**6)
     with client(tmp_path) as api:
-        lease, image = api.application.svc.lease, api.image()
-        lease.lost = True
+        lease, image = api.application.ctx.lease, api.image()
+        lease.held = False
         read = []
 
         async def body() -> Any:
@@ -179,18 +179,18 @@ def test_uploads_neither_start_nor_finish_without_a_lease(tmp_path: Path, monkey
 
 
 def test_concurrent_requests_renew_an_expired_lease_once(api: Client) -> None:
-    lease = api.application.svc.lease
+    lease = api.application.ctx.lease
     old = lease.worker
     tell(api, "UPDATE workers SET lease_until = 1")
 
     async def together() -> list[Any]:
-        work = [lease.assure(old) for _ in range(5)] + [lease.renew() for _ in range(5)]
+        work = [lease.ensure_held(old) for _ in range(5)] + [lease.renew() for _ in range(5)]
         return await asyncio.gather(*work, return_exceptions=True)
 
     outcomes = api.run(together())
     assert [isinstance(each, Busy) for each in outcomes] == [True] * 5 + [False] * 5
     assert lease.worker != old
-    assert not lease.lost
+    assert lease.held
     assert int(ask(api, "SELECT count(*) FROM workers WHERE lease_until > 1")) == 1
 
 
@@ -206,7 +206,7 @@ def test_rollback_runs_all_steps_newest_first_despite_errors(caplog: pytest.LogC
             raise RuntimeError("this one fails")
 
     async def fails(error: BaseException) -> None:
-        async with undoing() as undo:
+        async with rollback_on_error() as undo:
             for number in range(4):
                 undo(step, number)
             raise error
@@ -226,13 +226,13 @@ def test_rollback_runs_all_steps_newest_first_despite_errors(caplog: pytest.LogC
         go.set()
         await asyncio.wait([task])
         assert task.cancelled()
-        async with undoing() as undo:
+        async with rollback_on_error() as undo:
             undo(step, 9)
 
     caplog.set_level(logging.ERROR)
     asyncio.run(work())
     assert log == [3, 2, 1, 0] * 3
-    assert caplog.text.count("failed and is left to the upkeep") == 3
+    assert caplog.text.count("failed; the cleanup will retry") == 3
 
 
 def test_concurrent_uploads_deletes_and_cleanup_leave_a_consistent_state(api: Client, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def status(api: Client, image: Any) -> Any:
 
 def sweep(api: Client) -> None:
     """Sweep, and remove the bytes that are due."""
-    api.run(scrub_deleted(api.application.svc))
+    api.run(scrub_deleted(api.application.ctx))
     tidy(api)
 
 
@@ -70,7 +70,7 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
     images = [deleted(api, HOUR) for _ in range(5)]
 
     async def together() -> None:
-        await asyncio.gather(*(scrub_deleted(api.application.svc) for _ in range(6)))
+        await asyncio.gather(*(scrub_deleted(api.application.ctx) for _ in range(6)))
 
     api.run(together())
     assert {status(api, each) for each in images} == {"deleted"}
@@ -92,8 +92,8 @@ def test_shorter_scrub_time_applies_to_images_already_pending_delete(api: Client
     image = deleted(api)
     sweep(api)
     assert status(api, image) == "pending_delete"
-    running = api.application.svc.config
-    api.application.svc.config = replace(running, api=replace(running.api, scrub_time=0, delayed_delete=False))
+    running = api.application.ctx.config
+    api.application.reload(replace(running, api=replace(running.api, scrub_time=0, delayed_delete=False)))
     sweep(api)
     assert status(api, image) == "deleted"
     settled(api, tmp_path)
@@ -101,7 +101,7 @@ def test_shorter_scrub_time_applies_to_images_already_pending_delete(api: Client
 
 def test_scrub_finds_the_oldest_images_first_in_pages(api: Client) -> None:
     images = [deleted(api, age) for age in (10, 30, 20)]
-    db = api.application.svc.db
+    db = api.application.ctx.db
     found = api.run(scrub.kept(db, 5_000_000, 2))
     assert [each.id for each in found] == [images[1]["id"], images[2]["id"]]
     assert api.run(scrub.kept(db, HOUR * 1_000_000)) == []

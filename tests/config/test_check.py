@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrotype.app import obstacles
+from ferrotype.app import startup_errors
 from ferrotype.config.check import Report, report
 
 HERE = Path(__file__).parent
@@ -17,7 +17,7 @@ def standings(found: Report) -> dict[str, tuple[str, str]]:
 
 
 def test_a_cloud_with_ceph_and_keystone_is_told_what_is_impossible():
-    found = report([CLOUD], [], obstacles)
+    found = report([CLOUD], [], startup_errors)
     assert not found.ok
     told = "\n".join(found.problems)
     for word in ("'rbd' of type rbd", "'http' of type http", "MariaDB"):
@@ -26,7 +26,7 @@ def test_a_cloud_with_ceph_and_keystone_is_told_what_is_impossible():
 
 
 def test_every_line_of_a_cloud_has_a_standing():
-    named = standings(report([CLOUD], [], obstacles))
+    named = standings(report([CLOUD], [], startup_errors))
     # CFA-05
     assert named["[DEFAULT] image_tag_qouta"] == ("unknown", "did you mean image_tag_quota?")
     assert named["[keystone_authtoken] pasword"] == ("unknown", "did you mean password?")
@@ -47,25 +47,25 @@ def test_every_line_of_a_cloud_has_a_standing():
 
 def test_findings_say_file_and_line():
     number = CLOUD.read_text().splitlines().index("image_tag_qouta = 64") + 1
-    assert f"{CLOUD}:{number}" in {finding.where for finding in report([CLOUD], [], obstacles).findings}
+    assert f"{CLOUD}:{number}" in {finding.where for finding in report([CLOUD], [], startup_errors).findings}
 
 
 def test_secrets_are_never_told():
-    found = report([CLOUD], [], obstacles)
+    found = report([CLOUD], [], startup_errors)
     shown = "\n".join(found.lines()) + json.dumps(found.to_dict())
     assert "secret" not in shown.replace("memcache_secret_key", "")  # CFA-07
     assert "glance:***@10.20.0.250" in shown
 
 
 def test_what_is_asked_for_is_told_although_it_cannot_run():
-    settings = dict(report([CLOUD], [], obstacles).settings)
+    settings = dict(report([CLOUD], [], startup_errors).settings)
     assert settings["listen"] == "http://10.20.0.11:9292"
     assert settings["authentication"] == "keystone"
     assert settings["log"] == "INFO to /var/log/kolla/glance/glance-api.log"
 
 
 def test_what_sighup_reads_again_is_told():
-    found = report([CLOUD], [], obstacles)
+    found = report([CLOUD], [], startup_errors)
     assert "[DEFAULT] show_image_direct_url" in found.reloadable
     assert "[DEFAULT] bind_port" not in found.reloadable
 
@@ -77,7 +77,7 @@ def test_a_configuration_that_would_start_is_ok(tmp_path):
         f"[a]\nfilesystem_store_datadir = {tmp_path}/a\n[b]\nfilesystem_store_datadir = {tmp_path}/b\n"
         f"[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n"
     )
-    found = report([file], [], obstacles)
+    found = report([file], [], startup_errors)
     assert found.ok and found.remarks == ()
     data = json.loads(json.dumps(found.to_dict()))
     assert data["ok"] is True
@@ -90,13 +90,13 @@ def test_a_configuration_that_would_start_is_ok(tmp_path):
 
 def test_nothing_at_all_is_a_configuration_too(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    found = report([], [], obstacles)
+    found = report([], [], startup_errors)
     assert found.ok and f"local, file in {tmp_path}/ferrotype/images (default)" in dict(found.settings)["store"]
 
 
 def test_files_that_cannot_be_read_are_problems(tmp_path):
     (tmp_path / "b.conf").write_bytes(b"[DEFAULT]\nbind_port = \xff\n")
-    found = report([tmp_path / "a.conf", tmp_path / "b.conf"], [], obstacles)
+    found = report([tmp_path / "a.conf", tmp_path / "b.conf"], [], startup_errors)
     assert len(found.problems) == 2 and not found.ok
 
 
@@ -106,7 +106,7 @@ def obstacle(tmp_path: Path, text: str) -> str:
     local = f"[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n[glance_store]\n"
     file.write_text(f"{local}filesystem_store_datadir = {tmp_path}/images\n{text}")
     before = sorted(tmp_path.iterdir())
-    found = report([file], [], obstacles)
+    found = report([file], [], startup_errors)
     (problem,) = found.problems
     assert not found.ok and any("Impossible" in line for line in found.lines())
     assert sorted(tmp_path.iterdir()) == before, "nothing is created"
@@ -136,6 +136,6 @@ def test_files_that_would_stop_the_start_are_problems(tmp_path, name, content, o
 def test_a_log_file_that_can_be_written_is_left_as_it_is(tmp_path):
     log, file = tmp_path / "t.log", tmp_path / "t.conf"
     file.write_text(f"[DEFAULT]\nlog_file = {log}\n[glance_store]\nfilesystem_store_datadir = {tmp_path}/i\n")
-    assert report([file], [], obstacles).problems == () and not log.exists()
+    assert report([file], [], startup_errors).problems == () and not log.exists()
     log.write_text("before")
-    assert report([file], [], obstacles).problems == () and log.read_text() == "before"
+    assert report([file], [], startup_errors).problems == () and log.read_text() == "before"

@@ -17,7 +17,7 @@ from ferrotype import app
 from ferrotype.config.read import read
 from ferrotype.db import schema
 from ferrotype.server import QUICK_DEATH
-from ferrotype.stores.directories import MARK
+from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.process import Served, served
 
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -79,7 +79,7 @@ class Running:
         return found
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.folder.glob("*") if path.name != MARK)
+        return sorted(path.name for path in self.folder.glob("*") if path.name != ID_FILE)
 
     def differences(self) -> list[str]:
         """Return what ``ferrotype check`` prints."""

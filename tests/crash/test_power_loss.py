@@ -17,7 +17,7 @@ from syscalls import Call, calls, order_is_broken, tracing
 from ferrotype.admin import consistency as check
 from ferrotype.config.read import read
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.stores.directories import MARK
+from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.client import Client, serving
 
 #: What clients may know of an image: its data, b"" while it is queued, and its name.
@@ -214,9 +214,9 @@ def power_cut(trace: Trace, disk: Disk, luck: random.Random | None, answers: int
         for image in images:
             assert found.get(image) in [each.get(image) for each in known], (answers, image)
         assert found.keys() <= images
-        assert api.run(check.differences(api.application.svc, False)) == []
+        assert api.run(check.differences(api.application.ctx, False)) == []
         folder = trace.root / "data" / "objects"
-        files = sorted(path.name for path in folder.glob("*") if path.name != MARK)
+        files = sorted(path.name for path in folder.glob("*") if path.name != ID_FILE)
         assert len(files) == sum(data != b"" for data, _ in found.values()), files
         for image, (data, _) in found.items():
             if not data:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import text, update
 
 from ferrotype.config.model import Database as DatabaseConfig
-from ferrotype.db import blobs, schema, workers
+from ferrotype.db import blobs, ledger_check, schema, workers
 from ferrotype.db import images as rows
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Duplicate, Statement, now
@@ -25,7 +25,7 @@ IMAGE = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 #: As a lease: the worker lives, however slow the machine is. The other end is 1.
 FAR = 10**17
 STORED = Stored(
-    url="file:///x", size=30, checksum="c", hash_algo="sha512", hash_value="h", findings="{}", virtual_size=None
+    handle="x", size=30, checksum="c", hash_algo="sha512", hash_value="h", findings="{}", virtual_size=None
 )
 
 
@@ -80,28 +80,28 @@ _LAPSED = Statement(update(leases).where(leases.c.id == "w").values(lease_until=
 
 async def charged(db: Database) -> int:
     """Return what project p is charged; the counter and the sum must say the same."""
-    counted, summed = await blobs.accounts(db)
+    counted, summed = await ledger_check.usage_vs_ledger(db)
     assert counted.get("p", 0) == summed.get("p", 0)
     return counted.get("p", 0)
 
 
 @asynccontextmanager
 async def nothing_changes(db: Database) -> AsyncIterator[None]:
-    before = await blobs.everything(db), await charged(db)
+    before = await blobs.all_blobs(db), await charged(db)
     yield
-    assert (await blobs.everything(db), await charged(db)) == before
+    assert (await blobs.all_blobs(db), await charged(db)) == before
 
 
 def test_a_blob_goes_from_writing_to_live_and_is_charged_what_it_has(run: Any) -> None:
     async def work(db: Database) -> None:
         ours = await write(db, blob())
-        assert (await blobs.everything(db), await charged(db)) == ([ours], 10)
+        assert (await blobs.all_blobs(db), await charged(db)) == ([ours], 10)
         async with db.begin() as tx:
             grown = await blobs.grow(tx, ours, 40, quota())
         assert grown and (grown.charged, await charged(db)) == (50, 50)
         async with db.begin() as tx:
-            assert await blobs.keep(tx, grown, STORED, grown.project)
-        (live,) = await blobs.everything(db)
+            assert await blobs.mark_live(tx, grown, STORED, grown.project)
+        (live,) = await blobs.all_blobs(db)
         assert (live.state, live.writer, live.size, live.charged) == ("live", None, 30, 30)
         assert (live.checksum, live.hash_algo, live.hash_value, live.findings) == ("c", "sha512", "h", "{}")
         assert await charged(db) == 30
@@ -126,7 +126,7 @@ def test_a_quota_is_filled_to_the_byte_and_a_refusal_changes_nothing(run: Any) -
         await write(db, blob(4, charged=1000))  # no quota
         await write(db, blob(5, project=None, charged=5), 100)
         await write(db, blob(6, project="", charged=5), 100)
-        assert (await blobs.accounts(db))[0] == {"p": 1100, "": 10}
+        assert (await ledger_check.usage_vs_ledger(db))[0] == {"p": 1100, "": 10}
 
     run(work)
 
@@ -166,16 +166,16 @@ def test_who_is_not_the_writer_changes_nothing(run: Any) -> None:
         for stranger in (replace(ours, writer="other"), replace(ours, id="b7"), replace(ours, writer="")):
             async with nothing_changes(db), db.begin() as tx:
                 assert await blobs.grow(tx, stranger, 5, quota()) is None
-                assert not await blobs.keep(tx, stranger, STORED, stranger.project)
-                assert not await blobs.give_up(tx, stranger)
+                assert not await blobs.mark_live(tx, stranger, STORED, stranger.project)
                 assert not await blobs.abandon(tx, stranger)
+                assert not await blobs.reclaim(tx, stranger)
         async with db.begin() as tx:
-            assert await blobs.keep(tx, ours, STORED, ours.project)
+            assert await blobs.mark_live(tx, ours, STORED, ours.project)
         async with nothing_changes(db), db.begin() as tx:  # it is live now, and nobody's
-            assert not await blobs.keep(tx, ours, STORED, ours.project)
-            assert not await blobs.give_up(tx, ours)
+            assert not await blobs.mark_live(tx, ours, STORED, ours.project)
             assert not await blobs.abandon(tx, ours)
-            await blobs.drop(tx, ours)
+            assert not await blobs.reclaim(tx, ours)
+            await blobs.delete_row(tx, ours)
 
     run(work)
 
@@ -184,18 +184,18 @@ def test_giving_up_gives_back_and_makes_the_bytes_due(run: Any) -> None:
     async def work(db: Database) -> None:
         ours = await write(db, blob())
         async with db.begin() as tx:
-            assert await blobs.give_up(tx, ours)
+            assert await blobs.abandon(tx, ours)
         assert await charged(db) == 0
-        assert [each.id for each, attempts in await blobs.due(db, ["s"]) if attempts == 0] == ["b0"]
-        assert await blobs.due(db, ["t"]) == await blobs.due(db, []) == []
+        assert [each.id for each, attempts in await blobs.due_for_deletion(db, ["s"]) if attempts == 0] == ["b0"]
+        assert await blobs.due_for_deletion(db, ["t"]) == await blobs.due_for_deletion(db, []) == []
         async with db.begin() as tx:
             await blobs.postpone(tx, ours, 10**15)
-        assert await blobs.due(db, ["s"]) == []
+        assert await blobs.due_for_deletion(db, ["s"]) == []
         await tell(db, "UPDATE blobs SET remove_at = 0")
-        assert [attempts for _, attempts in await blobs.due(db, ["s"])] == [1]
+        assert [attempts for _, attempts in await blobs.due_for_deletion(db, ["s"])] == [1]
         async with db.begin() as tx:
-            await blobs.drop(tx, ours)
-        assert await blobs.everything(db) == []
+            await blobs.delete_row(tx, ours)
+        assert await blobs.all_blobs(db) == []
 
     run(work)
 
@@ -203,26 +203,26 @@ def test_giving_up_gives_back_and_makes_the_bytes_due(run: Any) -> None:
 def test_a_silent_writers_object_is_removed_one_lease_after_its_lease(run: Any) -> None:
     async def work(db: Database) -> None:
         ours = await write(db, blob())
-        assert await blobs.abandoned(db) == []
+        assert await blobs.orphaned(db) == []
         await tell(db, "UPDATE workers SET lease_until = 1 WHERE id = 'w'")
-        assert [each.id for each in await blobs.abandoned(db)] == ["b0"]
+        assert [each.id for each in await blobs.orphaned(db)] == ["b0"]
         async with db.begin() as tx:
-            assert await blobs.abandon(tx, ours)
-            assert not await blobs.abandon(tx, ours)
-        assert (await charged(db), await blobs.abandoned(db)) == (0, [])
+            assert await blobs.reclaim(tx, ours)
+            assert not await blobs.reclaim(tx, ours)
+        assert (await charged(db), await blobs.orphaned(db)) == (0, [])
         for _ in range(3):  # A machine that stands still for a whole lease between the two is asked again.
             async with db.begin() as tx:
                 await tx.run(_LAPSED)
-            if (due := await blobs.due(db, ["s"])) == []:
+            if (due := await blobs.due_for_deletion(db, ["s"])) == []:
                 break
         assert due == []  # its writer could still write for a moment
         async with db.begin() as tx:
-            assert not await blobs.keep(tx, ours, STORED, ours.project)
+            assert not await blobs.mark_live(tx, ours, STORED, ours.project)
         await tell(db, "UPDATE workers SET lease_until = 1 WHERE id = 'w'")
-        assert [each.id for each, _ in await blobs.due(db, ["s"])] == ["b0"]
+        assert [each.id for each, _ in await blobs.due_for_deletion(db, ["s"])] == ["b0"]
         async with db.begin() as tx:  # or the writer notices by itself
-            assert await blobs.give_up(tx, ours)
-            await blobs.drop(tx, ours)
+            assert await blobs.abandon(tx, ours)
+            await blobs.delete_row(tx, ours)
         assert await charged(db) == 0
 
     run(work)
@@ -231,10 +231,10 @@ def test_a_silent_writers_object_is_removed_one_lease_after_its_lease(run: Any) 
 def test_a_writer_that_nobody_knows_is_silent(run: Any) -> None:
     async def work(db: Database) -> None:
         await write(db, blob(writer="never-was"))
-        (found,) = await blobs.abandoned(db)
+        (found,) = await blobs.orphaned(db)
         async with db.begin() as tx:
-            assert await blobs.abandon(tx, found)
-        assert [each.id for each, _ in await blobs.due(db, ["s"])] == ["b0"]
+            assert await blobs.reclaim(tx, found)
+        assert [each.id for each, _ in await blobs.due_for_deletion(db, ["s"])] == ["b0"]
 
     run(work)
 
@@ -246,17 +246,19 @@ def test_deleting_an_image_dooms_all_and_frees_what_is_not_being_written(run: An
         await write(db, blob(4, image_id="another", state="live", writer=None, charged=1))
         foreign = await write(db, blob(5, project="q", state="live", writer=None, charged=2))
         async with db.begin() as tx:
-            removable = await blobs.doom_of_image(tx, IMAGE)
+            removable = await blobs.mark_image_for_deletion(tx, IMAGE)
             assert {each.id for each in removable} == {each.id for each in (*live, foreign)}
-            assert await blobs.doom_of_image(tx, IMAGE) == []
+            assert await blobs.mark_image_for_deletion(tx, IMAGE) == []
         assert await charged(db) == 5 + 1  # SEC-86: bytes still come
-        assert (await blobs.accounts(db))[0]["q"] == 0
+        assert (await ledger_check.usage_vs_ledger(db))[0]["q"] == 0
         async with db.begin() as tx:
             assert await blobs.grow(tx, writing, 1, quota()) is None
-            assert not await blobs.keep(tx, writing, STORED, writing.project)
-        assert {each.id for each, _ in await blobs.due(db, ["s"])} == {each.id for each in (*live, foreign)}
+            assert not await blobs.mark_live(tx, writing, STORED, writing.project)
+        assert {each.id for each, _ in await blobs.due_for_deletion(db, ["s"])} == {
+            each.id for each in (*live, foreign)
+        }
         async with db.begin() as tx:
-            assert await blobs.give_up(tx, writing)
+            assert await blobs.abandon(tx, writing)
         assert await charged(db) == 1
 
     run(work)
@@ -268,7 +270,7 @@ def test_only_named_copies_of_the_image_are_doomed(run: Any) -> None:
             await write(db, blob(number, state="live", writer=None, charged=7))
         await write(db, blob(3, image_id="another", state="live", writer=None, charged=1))
         async with db.begin() as tx:
-            doomed = await blobs.doom(tx, {"b0", "b1", "b3", "b9"}, IMAGE)
+            doomed = await blobs.mark_for_deletion(tx, {"b0", "b1", "b3", "b9"}, IMAGE)
         assert {each.id for each in doomed} == {"b0", "b1"}
         assert await charged(db) == 8
 
@@ -282,7 +284,7 @@ def test_what_is_kept_for_a_while_does_not_count(run: Any) -> None:
             async with db.begin() as tx:
                 await blobs.uncharge_image(tx, IMAGE)
             assert await charged(db) == 0
-        assert (await blobs.everything(db))[0].state == "live"
+        assert (await blobs.all_blobs(db))[0].state == "live"
 
     run(work)
 
@@ -292,11 +294,11 @@ def test_a_counter_is_corrected_from_the_ledger(run: Any) -> None:
         await write(db, blob(0, charged=7))
         await tell(db, "UPDATE usage SET stored = 99")
         await write(db, blob(1, project="q", charged=3))
-        assert (await blobs.accounts(db)) == ({"p": 99, "q": 3}, {"p": 7, "q": 3})
+        assert (await ledger_check.usage_vs_ledger(db)) == ({"p": 99, "q": 3}, {"p": 7, "q": 3})
         for project in ("p", "q", "r"):
             async with db.begin() as tx:
-                await blobs.correct_account(tx, project)
-        assert (await blobs.accounts(db)) == ({"p": 7, "q": 3, "r": 0}, {"p": 7, "q": 3})
+                await ledger_check.correct_usage(tx, project)
+        assert (await ledger_check.usage_vs_ledger(db)) == ({"p": 7, "q": 3, "r": 0}, {"p": 7, "q": 3})
 
     run(work)
 
@@ -305,7 +307,7 @@ def test_a_counter_that_is_corrected_while_it_changes_is_right(run: Any) -> None
     async def work(db: Database) -> None:
         async def correct() -> None:
             async with db.begin() as tx:
-                await blobs.correct_account(tx, "p")
+                await ledger_check.correct_usage(tx, "p")
 
         await write(db, blob(99, charged=1))
         await asyncio.gather(
@@ -321,11 +323,11 @@ def test_damage_is_marked_once_and_can_be_taken_back(run: Any) -> None:
         await write(db, blob(0, state="live", writer=None))
         for _ in range(2):
             async with db.begin() as tx:
-                await blobs.mark_damaged(tx, "b0")
-        assert await blobs.damaged(db) == {"b0"}
+                await ledger_check.mark_damaged(tx, "b0")
+        assert await ledger_check.damaged(db) == {"b0"}
         async with db.begin() as tx:
-            await blobs.unmark_damaged(tx, "b0")
-        assert await blobs.damaged(db) == set()
+            await ledger_check.unmark_damaged(tx, "b0")
+        assert await ledger_check.damaged(db) == set()
 
     run(work)
 

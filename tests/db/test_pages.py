@@ -21,7 +21,7 @@ from ferrotype.model.caller import Caller
 from ferrotype.model.image import VISIBILITIES, Image
 from ferrotype.model.member import STATUSES
 from ferrotype.model.query import SORT_KEYS, Filter, ImageQuery
-from ferrotype.rules.permit import scope, sees
+from ferrotype.rules.permit import is_visible, scope
 
 DIES = ("deleted", "pending_delete")
 _WIPE = [Statement(delete(table)) for table in (image_tags, image_properties, image_members, images)]
@@ -189,7 +189,7 @@ def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
     for caller, query in asked:
         found = shelf.walk(caller, query)
         assert [image.id for image in found] == [i.id for i in expected(caller, album, shares, query)]
-        assert all(sees(caller, image, caller.project in shares[image.id]) for image in found)
+        assert all(is_visible(caller, image, caller.project in shares[image.id]) for image in found)
 
 
 # IMG-LIST-02
@@ -210,7 +210,7 @@ def test_the_default_list_is_what_can_be_shown_without_what_only_an_id_leads_to(
         not_accepted = image.visibility == "shared" and not mine and share != "accepted"
         ownerless = image.visibility == "private" and image.owner is None
         left_out = foreign_community or (not caller.is_admin and (not_accepted or ownerless))
-        shown = sees(caller, image, share is not None)
+        shown = is_visible(caller, image, share is not None)
         assert (image.id in found) == (shown and alive and not left_out)
 
 

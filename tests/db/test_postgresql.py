@@ -135,7 +135,7 @@ def test_a_row_that_is_never_let_go_ends_one_request_and_no_other(postgresql_url
     database = configured(postgresql_url, pool_size=4, busy_timeout=1.0)
     with client(tmp_path, database=database) as api:
         stuck, other, third = (api.image(caller=OWNER) for _ in range(3))
-        lease = api.application.svc.lease
+        lease = api.application.ctx.lease
         worker = lease.worker
         change = [{"op": "replace", "path": "/name", "value": "x"}]
         with ThreadPoolExecutor(5) as pool, uploading(api, other, Held(b"one", b" two"), caller=OWNER) as answer:

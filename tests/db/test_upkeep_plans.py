@@ -20,7 +20,7 @@ _FILL = (
        WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 20000)
        SELECT 'b' || n, 'fast', 'n' || n, 'i' || n, 'p', 'data', 'live', 10, 10, 1, 0 FROM g""",
     "UPDATE blobs SET state = 'writing', writer = 'w1' WHERE id IN ('b1', 'b2')",
-    "UPDATE blobs SET state = 'doomed', remove_at = 1 WHERE id IN ('b3', 'b4')",
+    "UPDATE blobs SET state = 'deleting', remove_at = 1 WHERE id IN ('b3', 'b4')",
     """INSERT INTO workers (id, process, started_at, lease_until)
        WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 300)
        SELECT 'w' || n, '', 0, 0 FROM g""",
@@ -44,9 +44,9 @@ class Noting:
 
 async def everything_that_upkeep_asks(db: Database) -> list[tuple[Statement, dict[str, Any]]]:
     noting = Noting(db, [])
-    assert len(await blobs.due(noting, ["fast", "cheap"])) == 2
+    assert len(await blobs.due_for_deletion(noting, ["fast", "cheap"])) == 2
     assert len(await blobs.written_by(noting, "w1")) == 2
-    assert len(await blobs.abandoned(noting)) == 2
+    assert len(await blobs.orphaned(noting)) == 2
     async with db.begin() as tx:
         await workers.forget_old(Noting(tx, noting.noted))
     left = await db.rows(Statement(text("SELECT id FROM workers")))
@@ -87,7 +87,7 @@ def test_upkeep_never_reads_the_whole_ledger(database_url: str, counted: bool) -
     found = asyncio.run(plans())
     assert len(found) == 4
     for each in found:
-        assert re.search(r"blobs_(doomed|by_writer)", each), each
+        assert re.search(r"blobs_(deleting|by_writer)", each), each
         assert not re.search(r"(SCAN|Seq Scan on) blobs|blobs_by_name|blobs_by_image", each), each
 
 

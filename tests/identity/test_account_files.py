@@ -102,7 +102,7 @@ def test_a_changed_file_counts_at_once_and_a_broken_one_not_at_all(tmp_path, cap
 
 
 def test_the_running_service_looks_at_the_file_by_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr("ferrotype.app.REREAD", 0.05)
+    monkeypatch.setattr("ferrotype.background.periodic.REFRESH_PERIOD", 0.05)
     with standing_alone(tmp_path, upkeep=True) as api:
         htpasswd(tmp_path / "users", {"zoe": "new"})
         end = time.monotonic() + 60

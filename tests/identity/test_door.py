@@ -251,7 +251,7 @@ def test_a_token_that_was_given_back_is_void_everywhere_at_once(database_url, tm
 
 def test_tokens_that_have_ended_anyway_are_not_remembered_as_given_back(database_url, tmp_path):
     with standing_alone(tmp_path, database_url=database_url) as api:
-        db = api.application.svc.db
+        db = api.application.ctx.db
         later = time.time_ns() // 1000 + 60 * SECOND
         api.run(logins.revoke(db, "old", 1))
         api.run(logins.revoke(db, "new", later))
@@ -261,11 +261,11 @@ def test_tokens_that_have_ended_anyway_are_not_remembered_as_given_back(database
 
 def test_all_processes_sign_with_one_secret_that_the_first_one_made(database_url, tmp_path):
     with standing_alone(tmp_path, database_url=database_url) as api:
-        first = api.run(logins.secret(api.application.svc.db, "tokens"))
+        first = api.run(logins.secret(api.application.ctx.db, "tokens"))
         token = token_of(api, "bob", BOBS)
     with standing_alone(tmp_path, database_url=database_url) as api:
-        assert api.run(logins.secret(api.application.svc.db, "tokens")) == first
-        assert api.run(logins.secret(api.application.svc.db, "another")) != first
+        assert api.run(logins.secret(api.application.ctx.db, "tokens")) == first
+        assert api.run(logins.secret(api.application.ctx.db, "another")) != first
         assert len(first) == 32
         assert api.get("/v2/images", headers=token).status == 200
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ferrotype.model.errors import Conflict
-from ferrotype.model.image import NEXT, Image, Location, move
+from ferrotype.model.image import NEXT, Image, Location, transition
 
 # IMG-STM-01..14
 MAY = {
@@ -28,16 +28,16 @@ FULL = Image(
 def test_a_status_goes_where_the_table_says_and_nowhere_else(old: str, new: str) -> None:
     image = replace(FULL, status=old)
     if (old, new) in MAY:
-        assert move(image, new).status == new
+        assert transition(image, new).status == new
     else:
         # IMG-STM-20
         with pytest.raises(Conflict):
-            move(image, new)
+            transition(image, new)
 
 
 @pytest.mark.parametrize("old", ["saving", "uploading", "importing"])
 def test_an_image_that_goes_back_knows_nothing_of_its_data(old: str) -> None:
-    back = move(replace(FULL, status=old), "queued")
+    back = transition(replace(FULL, status=old), "queued")
     # IMG-STM-22, IMG-STM-06
     assert back == replace(
         FULL, status="queued", size=None, virtual_size=None, checksum=None, os_hash_algo=None, os_hash_value=None,

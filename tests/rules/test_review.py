@@ -26,8 +26,8 @@ names = st.sampled_from(["name", "tags", "protected", "min_ram", "a", "b", "kern
 
 def changed(image: Image, *operations: Operation, caller: Caller = CALLER, quotas: Limits | None = None) -> Image:
     patch = Patch(operations)
-    review.patch_is_legal(patch, SCHEMAS)
-    return review.changed(image, patch, caller, lambda _: None, quotas or Limits(), SCHEMAS)
+    review.check_patch(patch, SCHEMAS)
+    return review.apply_patch(image, patch, caller, lambda _: None, quotas or Limits(), SCHEMAS)
 
 
 def add(name: str, value: Any) -> Operation:
@@ -38,7 +38,7 @@ def add(name: str, value: Any) -> Operation:
 def test_nobody_uses_a_name_of_the_service(suffix: str) -> None:
     # IMG-PROP-04, SEC-73
     with pytest.raises(Forbidden):
-        review.name_is_free(f"os_glance{suffix}")
+        review.check_name_allowed(f"os_glance{suffix}")
 
 
 @given(name=st.text(max_size=20).filter(lambda name: not name.startswith("os_glance")))
@@ -46,7 +46,7 @@ def test_every_other_name_is_free(name: str) -> None:
     if name in ("location", "deleted", "deleted_at"):
         return
     # IMG-PROP-03, IMG-PROP-10
-    review.name_is_free(name)
+    review.check_name_allowed(name)
 
 
 @given(text=st.text(max_size=50))
@@ -76,10 +76,10 @@ def test_a_value_is_not_nested_without_end(depth: int, fits: bool) -> None:
         value = [value] if level % 2 else {"a": value}
     # SEC-107
     if fits:
-        review.value_fits("more", value)
+        review.check_value_size("more", value)
     else:
         with pytest.raises(Invalid):
-            review.value_fits("more", value)
+            review.check_value_size("more", value)
 
 
 @given(values=st.dictionaries(names, st.none() | st.text(max_size=3) | st.booleans() | st.lists(st.text(max_size=2))))
@@ -139,7 +139,7 @@ def test_formats_are_open_only_before_there_are_data(status: str) -> None:
 def test_only_the_new_visibility_is_asked_about_and_every_time() -> None:
     asked: list[str] = []
     patch = Patch(tuple(add("visibility", each) for each in ("public", "private", "public")))
-    after = review.changed(IMAGE, patch, CALLER, lambda image: asked.append(image.visibility), Limits(), SCHEMAS)
+    after = review.apply_patch(IMAGE, patch, CALLER, lambda image: asked.append(image.visibility), Limits(), SCHEMAS)
     # IMG-PATCH-16, IMG-ENT-04
     assert (asked, after.visibility) == (["public", "private", "public"], "public")
 

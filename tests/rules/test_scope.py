@@ -1,4 +1,4 @@
-"""``sees`` and ``scope`` agree: what a list may contain can be shown, and comes by one branch or by two."""
+"""``is_visible`` and ``scope`` agree: what a list may contain can be shown, and comes by one branch or by two."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from ferrotype.model.caller import Caller
 from ferrotype.model.image import VISIBILITIES, Image
 from ferrotype.model.member import STATUSES
 from ferrotype.model.query import Branch, ImageQuery
-from ferrotype.rules.permit import scope, sees
+from ferrotype.rules.permit import is_visible, scope
 
 PROJECTS = ("p1", "p2", None)
 CALLERS = [Caller(project=project, is_admin=admin) for project in PROJECTS for admin in (False, True)]
@@ -59,7 +59,7 @@ def test_whatever_a_list_may_contain_can_be_shown(caller, image, shared, query) 
     share = shared.get(caller.project)
     branches = scope(caller, query.visibility).branches
     if any(holds(b, caller.project, image, share, query.member_status) for b in branches):
-        assert sees(caller, image, share is not None)
+        assert is_visible(caller, image, share is not None)
 
 
 # IMG-LIST-02, IMG-POL-06
@@ -68,7 +68,7 @@ def test_whatever_can_be_shown_is_listed_unless_it_has_no_owner_or_only_an_id_le
     caller, image, shared
 ) -> None:
     query = ImageQuery(visibility="all", member_status="all")
-    if sees(caller, image, caller.project in shared) and (image.owner is not None or caller.is_admin):
+    if is_visible(caller, image, caller.project in shared) and (image.owner is not None or caller.is_admin):
         assert belongs(caller, image, shared, query)
 
 
@@ -91,8 +91,8 @@ def test_whatever_can_be_shown_is_listed_unless_it_has_no_owner_or_only_an_id_le
 )
 def test_who_is_no_administrator_sees_what_is_theirs_shared_or_open(caller, owner, visibility, shared, seen) -> None:
     image = Image(id="i", owner=owner, visibility=visibility)
-    assert sees(Caller(project=caller), image, shared) is seen
-    assert sees(Caller(project=caller, is_admin=True), image, shared)
+    assert is_visible(Caller(project=caller), image, shared) is seen
+    assert is_visible(Caller(project=caller, is_admin=True), image, shared)
 
 
 def test_no_visibility_is_an_empty_scope_except_where_nothing_can_be_there() -> None:

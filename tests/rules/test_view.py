@@ -1,13 +1,13 @@
-"""What callers see of an image: the parts that hang on locations, and on what the service keeps for itself."""
+"""Which locations and properties of an image callers may see, and in which order."""
 
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from ferrotype.config.model import Api
 from ferrotype.model.caller import Caller
 from ferrotype.model.image import Image, Location
+from ferrotype.rules.protection import protection
 from ferrotype.rules.view import View
 
 ANYBODY = Caller(user="u", project="p1", roles=frozenset({"member", "reader"}))
@@ -19,49 +19,47 @@ def at(url: str, store: str | None = None) -> Location:
     return Location(url, {"store": store} if store else {}, "internal")
 
 
-PLACES = (at("s", "slow"), at("g", "gone"), at("c", "cheap"), at("f", "fast"), at("f2", "fast"), at("n"))
-IMAGE = Image(id="i", status="active", locations=PLACES)
+COPIES = (at("s", "slow"), at("g", "gone"), at("c", "cheap"), at("f", "fast"), at("f2", "fast"), at("n"))
+IMAGE = Image(id="i", status="active", locations=COPIES)
 
 
-def view(multi: bool = True, **changes: Any) -> View:
-    api = Api(**{"show_locations": True, "show_direct_url": True, **changes})
-    return View(api, multi, lambda location: WEIGHTS.get(location.store or "", 0))
+def view(**changes: Any) -> View:
+    defaults: dict[str, Any] = {
+        "show_direct_url": True,
+        "show_locations": True,
+        "multi_store": True,
+        "weight": lambda location: WEIGHTS.get(location.store or "", 0),
+        "schema_properties": {},
+    }
+    return View(**defaults | changes)
+
+
+def urls(locations: tuple[Location, ...]) -> list[str]:
+    return [each.url for each in locations]
 
 
 def test_copies_in_preferred_stores_come_first_and_equals_in_their_order() -> None:
-    shown = view().image(ANYBODY, IMAGE)
-    # IMG-ENT-31, IMG-ENT-18
-    assert [each["url"] for each in shown["locations"]] == ["f", "f2", "g", "c", "n", "s"]
-    assert shown["locations"][0] == {"url": "f", "metadata": {"store": "fast"}}
-    # IMG-ENT-19, IMG-ENT-20
-    assert (shown["direct_url"], shown["stores"]) == ("f", "fast,fast,gone,cheap,slow")
+    # IMG-ENT-31
+    assert urls(view().ordered(IMAGE)) == urls(view().locations(ANYBODY, IMAGE)) == ["f", "f2", "g", "c", "n", "s"]
 
 
 def test_with_one_store_copies_come_in_the_order_they_were_added() -> None:
-    shown = view(multi=False).image(ANYBODY, IMAGE)
-    # IMG-ENT-31, IMG-ENT-20
-    assert [each["url"] for each in shown["locations"]] == ["s", "g", "c", "f", "f2", "n"]
-    assert shown["direct_url"] == "s" and "stores" not in shown
+    # IMG-ENT-31
+    assert urls(view(multi_store=False).locations(ANYBODY, IMAGE)) == ["s", "g", "c", "f", "f2", "n"]
 
 
 @pytest.mark.parametrize(("caller", "count"), [(ANYBODY, 0), (ADMIN, 6)])
-def test_copies_of_an_image_out_of_use_are_for_administrators(caller: Caller, count: int) -> None:
-    shown = view().image(caller, replace(IMAGE, status="deactivated"))
+def test_only_administrators_see_the_copies_of_a_deactivated_image(caller: Caller, count: int) -> None:
+    deactivated = replace(IMAGE, status="deactivated")
     # IMG-ENT-32
-    assert len(shown["locations"]) == count
-    assert ("direct_url" in shown) is ("stores" in shown) is bool(count)
+    assert len(view().locations(caller, deactivated)) == count
+    assert len(view().ordered(deactivated)) == 6
 
 
-def test_an_image_without_copies_names_no_store() -> None:
-    shown = view().image(ANYBODY, replace(IMAGE, locations=()))
-    # IMG-ENT-18, IMG-ENT-19, IMG-ENT-20
-    assert shown["locations"] == [] and not {"direct_url", "stores"} & shown.keys()
-
-
-def test_what_the_service_notes_is_shown_among_the_properties() -> None:
-    image = replace(
-        IMAGE, properties={"a": "x"}, system={"os_glance_failed_import": "", "os_glance_import_task": "t"}
+def test_properties_are_hidden_by_protection_alone() -> None:
+    found = protection(
+        "[^x_]\ncreate=@\nread=keeper\nupdate=@\ndelete=@\n[.]\ncreate=@\nread=@\nupdate=@\ndelete=@\n", None
     )
-    shown = view().image(ANYBODY, image)
-    # IMG-ENT-22
-    assert (shown["a"], shown["os_glance_failed_import"], shown["os_glance_import_task"]) == ("x", "", "t")
+    # PROP-10
+    assert view(protection=found).hidden(ANYBODY, ["x_a", "b", "x_c"]) == ["x_a", "x_c"]
+    assert view().hidden(ANYBODY, ["x_a", "b"]) == []

@@ -6,17 +6,19 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from mounts import mounted
 
+from ferrotype.config.model import StoreConfig
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreFull, StoreUnavailable
 from ferrotype.offload import Crew
-from ferrotype.stores.directories import MARK
+from ferrotype.stores.directories import ID_FILE
 from ferrotype.stores.driver import Health
 from ferrotype.stores.file import FileDriver
-from ferrotype.testing.store_suite import CHECKS, NAMES, Check, name_of, source
+from ferrotype.testing.store_suite import CHECKS, NAMES, Check, content_of, name_of, source
+from ferrotype.testing.store_suite import names as listed_names
+from ferrotype.testing.store_suite import put as put_object
 
 MIB = 1 << 20
 NAME = NAMES[0]
@@ -41,19 +43,23 @@ MODES: dict[str, Options] = {
 }
 
 
+def driver_of(options: Mapping[str, Any], crew: Crew) -> FileDriver:
+    return FileDriver(StoreConfig("fast", "file", options=options), crew)
+
+
 def files(
-    options: Mapping[str, Any], crew: Crew, marks: dict[str, str] | None = None, fresh: bool = True
+    options: Mapping[str, Any], crew: Crew, ids: dict[str, str] | None = None, store_is_empty: bool = True
 ) -> FileDriver:
-    """Return a driver that has settled in; new marks are added to those that are known."""
-    driver = FileDriver(options, crew)
-    known = {} if marks is None else marks
-    known.update(do(driver.settle(known, fresh)))
+    """Return a driver that is initialized; new directory IDs are added to those that are known."""
+    driver = driver_of(options, crew)
+    known = {} if ids is None else ids
+    known.update(do(driver.initialize(known, store_is_empty)))
     return driver
 
 
 def objects(directory: Path) -> list[str]:
-    """Return the names of all files but the mark."""
-    return sorted(path.name for path in directory.iterdir() if path.name != MARK)
+    """Return the names of all files but the ID file."""
+    return sorted(path.name for path in directory.iterdir() if path.name != ID_FILE)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -71,7 +77,7 @@ def do(work: Awaitable[Any]) -> Any:
 
 def put(driver: FileDriver, name: str, *batches: list[bytes], size: int | None = None) -> Path:
     """Put an object and return its file."""
-    return Path(unquote(do(driver.put(name, source(batches), size)).removeprefix("file://")))
+    return Path(do(put_object(driver, name, source(batches), size)))
 
 
 @pytest.fixture
@@ -112,8 +118,8 @@ def test_object_gets_its_final_name_only_when_complete(tmp_path: Path, crew: Cre
         yield [b"second"]
         seen.extend(await asyncio.to_thread(os.listdir, tmp_path))
 
-    do(driver.put(NAME, batches(), None))
-    assert sorted(seen) == sorted([f".{NAME}.part", MARK])  # STOR-109
+    do(put_object(driver, NAME, batches()))
+    assert sorted(seen) == sorted([f".{NAME}.part", ID_FILE])  # STOR-109
     assert objects(tmp_path) == [NAME]
 
 
@@ -123,12 +129,9 @@ def test_leftovers_of_a_killed_process_are_listed_and_deleted_by_name(tmp_path: 
     (tmp_path / "a" / f".{NAME}.part").write_bytes(b"half")
     (tmp_path / "b" / NAMES[1]).write_bytes(b"whole")
 
-    async def names() -> list[str]:
-        return sorted([name async for name in driver.names()])
-
-    assert do(names()) == [NAME, NAMES[1]]
-    for name in do(names()):
-        do(driver.delete(name))
+    assert do(listed_names(driver)) == [NAME, NAMES[1]]
+    for name in (NAME, NAMES[1]):
+        do(driver.delete(name, None))
     assert objects(tmp_path / "a") == objects(tmp_path / "b") == []
 
 
@@ -206,21 +209,21 @@ def test_planted_links_and_files_are_never_written_to(tmp_path: Path, crew: Crew
     assert objects(store) == [planted]
     if kind == "folder":
         with pytest.raises(StoreUnavailable, match="Is a directory"):
-            do(driver.delete(NAME))
+            do(driver.delete(NAME, None))
         return
-    do(driver.delete(NAME))
+    do(driver.delete(NAME, None))
     assert victim.read_bytes() == b"precious"
     assert objects(store) == []
 
 
 def test_reading_rejects_symlinks_and_fifos(tmp_path: Path, crew: Crew) -> None:
     driver = files({"datadir": tmp_path}, crew)
-    url = f"file://{put(driver, NAME, [b'x'])}"
+    path = put(driver, NAME, [b"x"])
     for plant in (lambda p: p.symlink_to("/etc/passwd"), os.mkfifo, Path.mkdir):
         (tmp_path / NAME).unlink()
         plant(tmp_path / NAME)
         with pytest.raises(BlobDamaged):  # SEC-56
-            do(driver.get(url, None))
+            do(driver.open(str(path)))
         if (tmp_path / NAME).is_dir():
             break
 
@@ -233,21 +236,21 @@ def test_urls_outside_the_directories_are_not_read(tmp_path: Path, crew: Crew, w
     (tmp_path / "outside").write_bytes(b"secret")
     (store / "sub").mkdir()
     (store / "sub" / "object").write_bytes(b"secret")
-    url = f"file://{where.format(store)}"
-    assert driver.owns(url) is None
+    path = Path(where.format(store))
+    assert driver.parse(f"file://{path}") is None
     with pytest.raises(StoreDenied):
-        do(driver.get(url, None))
+        do(driver.open(str(path)))
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty place", "another directory"])
-def test_offline_directory_is_not_reported_as_missing_objects(tmp_path: Path, crew: Crew, left: str) -> None:
+def test_an_offline_directory_is_not_a_lost_object(tmp_path: Path, crew: Crew, left: str) -> None:
     store, unmounted, below = tmp_path / "store", tmp_path / "unmounted", tmp_path / "below"
-    marks: dict[str, str] = {}
+    ids: dict[str, str] = {}
     if left == "another directory":  # The file system was not mounted either when the service first ran.
-        files({"datadir": store}, crew, marks)
+        files({"datadir": store}, crew, ids)
         store.rename(below)
-    driver = files({"datadir": store}, crew, marks)
-    url = f"file://{put(driver, NAME, [b'x'])}"
+    driver = files({"datadir": store}, crew, ids)
+    path = put(driver, NAME, [b"x"])
 
     def unmount() -> None:
         store.rename(unmounted)
@@ -264,11 +267,14 @@ def test_offline_directory_is_not_reported_as_missing_objects(tmp_path: Path, cr
         unmounted.rename(store)
 
     unmount()
-    for one in (driver, files({"datadir": store}, crew, marks, fresh=False)):  # One has seen it, one starts now.
-        assert do(one.settle(marks, False)) == {}
+    for one in (
+        driver,
+        files({"datadir": store}, crew, ids, store_is_empty=False),
+    ):  # One has seen it, one starts now.
+        assert do(one.initialize(ids, False)) == {}
         health = do(one.probe())
         assert not health.writable and "mount its file system" in health.reason
-        for work in (one.get(url, 1), one.delete(NAME)):
+        for work in (one.open(str(path)), one.delete(NAME, None)):
             with pytest.raises(StoreUnavailable, match="No such file or directory"):
                 do(work)
         with pytest.raises(StoreUnavailable, match="No such file or directory"):
@@ -276,74 +282,74 @@ def test_offline_directory_is_not_reported_as_missing_objects(tmp_path: Path, cr
         assert store.exists() == (left != "nothing") and (left == "nothing" or objects(store) == [])
         mount()
         assert do(one.probe()) == Health(True)
-        do(one.get(url, 1)).close()
+        assert do(content_of(one, str(path))) == b"x"
         unmount()
 
 
-def test_directory_with_an_empty_id_file_replaces_another(tmp_path: Path, crew: Crew) -> None:
-    marks: dict[str, str] = {}
-    put(files({"datadir": tmp_path / "store"}, crew, marks), NAME, [b"x"])
+def test_an_empty_id_file_adopts_a_directory(tmp_path: Path, crew: Crew) -> None:
+    ids: dict[str, str] = {}
+    put(files({"datadir": tmp_path / "store"}, crew, ids), NAME, [b"x"])
     (tmp_path / "store").rename(tmp_path / "broken")
     (tmp_path / "store").mkdir()
-    before = dict(marks)
-    assert not do(files({"datadir": tmp_path / "store"}, crew, marks, fresh=False).probe()).writable
-    assert marks == before
-    (tmp_path / "store" / MARK).touch()
-    driver = files({"datadir": tmp_path / "store"}, crew, marks, fresh=False)
-    assert do(driver.probe()) == Health(True) and marks.keys() == before.keys() and marks != before
+    before = dict(ids)
+    assert not do(files({"datadir": tmp_path / "store"}, crew, ids, store_is_empty=False).probe()).writable
+    assert ids == before
+    (tmp_path / "store" / ID_FILE).touch()
+    driver = files({"datadir": tmp_path / "store"}, crew, ids, store_is_empty=False)
+    assert do(driver.probe()) == Health(True) and ids.keys() == before.keys() and ids != before
     with pytest.raises(BlobNotFound):  # Now that is known for certain.
-        do(driver.get(f"file://{tmp_path}/store/{NAME}", 1))
+        do(driver.open(f"{tmp_path}/store/{NAME}"))
 
 
-def test_directory_without_objects_is_never_offline(tmp_path: Path, crew: Crew) -> None:
-    marks: dict[str, str] = {}
-    files({"datadir": tmp_path / "store"}, crew, marks)
-    (tmp_path / "store" / MARK).unlink()  # A new file system is mounted there, for example.
-    assert put(files({"datadir": tmp_path / "store"}, crew, marks), NAME, [b"x"]).exists()
+def test_no_directory_of_an_empty_store_can_be_offline(tmp_path: Path, crew: Crew) -> None:
+    ids: dict[str, str] = {}
+    files({"datadir": tmp_path / "store"}, crew, ids)
+    (tmp_path / "store" / ID_FILE).unlink()  # A new file system is mounted there, for example.
+    assert put(files({"datadir": tmp_path / "store"}, crew, ids), NAME, [b"x"]).exists()
 
 
-def test_directory_with_existing_objects_is_adopted(tmp_path: Path, crew: Crew) -> None:
+def test_a_directory_full_of_objects_is_adopted(tmp_path: Path, crew: Crew) -> None:
     (tmp_path / NAME).write_bytes(b"x")
-    driver = files({"datadir": tmp_path}, crew, fresh=False)
+    driver = files({"datadir": tmp_path}, crew, store_is_empty=False)
     assert do(driver.probe()) == Health(True)
-    do(driver.get(f"file://{tmp_path}/{NAME}", 1)).close()
+    assert do(content_of(driver, f"{tmp_path}/{NAME}")) == b"x"
 
 
-def test_moved_directory_keeps_its_id(tmp_path: Path, crew: Crew) -> None:
-    marks: dict[str, str] = {}
-    put(files({"datadir": tmp_path / "old"}, crew, marks), NAME, [b"x"])
+def test_a_directory_that_moved_keeps_its_id(tmp_path: Path, crew: Crew) -> None:
+    ids: dict[str, str] = {}
+    put(files({"datadir": tmp_path / "old"}, crew, ids), NAME, [b"x"])
     (tmp_path / "old").rename(tmp_path / "new")
-    assert do(files({"datadir": tmp_path / "new"}, crew, marks, fresh=False).probe()) == Health(True)
-    assert len(marks) == 2 and len(set(marks.values())) == 1
+    assert do(files({"datadir": tmp_path / "new"}, crew, ids, store_is_empty=False).probe()) == Health(True)
+    assert len(ids) == 2 and len(set(ids.values())) == 1
 
 
 def test_additional_directory_is_created(tmp_path: Path, crew: Crew) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    marks: dict[str, str] = {}
-    put(files({"datadir": old}, crew, marks), NAME, [b"x"])
-    both = files({"datadirs": ((old, 1), (new, 9))}, crew, marks, fresh=False)
+    ids: dict[str, str] = {}
+    put(files({"datadir": old}, crew, ids), NAME, [b"x"])
+    both = files({"datadirs": ((old, 1), (new, 9))}, crew, ids, store_is_empty=False)
     assert put(both, NAMES[1], [b"x"]).parent == new
-    do(both.delete(NAME))
+    do(both.delete(NAME, None))
     assert objects(old) == []
 
 
-def test_unusable_directory_without_objects_does_not_block_deletes(tmp_path: Path, crew: Crew) -> None:
+def test_a_directory_never_initialized_does_not_block_deletes(tmp_path: Path, crew: Crew) -> None:
     (tmp_path / "broken").write_bytes(b"")
     driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, crew)
     put(driver, NAME, [b"x"])
-    do(driver.delete(NAME))
+    do(driver.delete(NAME, None))
     assert objects(tmp_path / "good") == []
 
 
-def test_directory_is_not_created_before_its_expected_id_is_known(tmp_path: Path, crew: Crew) -> None:
-    driver = FileDriver({"datadir": tmp_path / "store"}, crew)
+def test_nothing_is_created_before_initialize(tmp_path: Path, crew: Crew) -> None:
+    driver = driver_of({"datadir": tmp_path / "store"}, crew)
     assert not do(driver.probe()).writable
     with pytest.raises(StoreUnavailable):
         put(driver, NAME, [b"x"])
     assert not (tmp_path / "store").exists()
 
 
-def test_object_is_deleted_while_another_directory_is_offline(tmp_path: Path, crew: Crew) -> None:
+def test_an_object_is_removed_although_another_directory_is_offline(tmp_path: Path, crew: Crew) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     driver = files({"datadirs": ((first, 1), (second, 9))}, crew)
     assert put(driver, NAME, [b"x"]).parent == second
@@ -352,11 +358,11 @@ def test_object_is_deleted_while_another_directory_is_offline(tmp_path: Path, cr
     second.rename(tmp_path / "second-unmounted")
     (tmp_path / "unmounted").rename(first)
     with pytest.raises(StoreUnavailable):
-        do(driver.delete(NAME))
+        do(driver.delete(NAME, None))
     (tmp_path / "second-unmounted").rename(second)
     first.rename(tmp_path / "unmounted")
     with pytest.raises(StoreUnavailable):  # It might lie in the other one too.
-        do(driver.delete(NAME))
+        do(driver.delete(NAME, None))
     assert objects(second) == [NAMES[1]]
 
 
@@ -364,11 +370,11 @@ def test_directory_behind_a_symlink_may_move(tmp_path: Path, crew: Crew) -> None
     place, link = tmp_path / "disk", tmp_path / "images"
     link.symlink_to(place)
     place.mkdir()
-    url = f"file://{put(files({'datadir': link}, crew), NAME, [b'x'])}"
+    path = put(files({"datadir": link}, crew), NAME, [b"x"])
     place.rename(tmp_path / "larger-disk")
     link.unlink()
     link.symlink_to(tmp_path / "larger-disk")
-    do(files({"datadir": link}, crew).get(url, 1)).close()
+    assert do(content_of(files({"datadir": link}, crew), str(path))) == b"x"
 
 
 def test_partial_write_on_a_full_device_is_not_repeated(tmp_path: Path, crew: Crew) -> None:

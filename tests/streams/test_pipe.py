@@ -36,8 +36,8 @@ async def enough(*_: Any) -> None:
 
 def checks(**changes: Any) -> Checks:
     usual: dict[str, Any] = {
-        "most": 1 << 40, "announced": None, "algorithm": "sha512", "room": enough, "judge": lambda findings: None,
-        "last": enough,
+        "most": 1 << 40, "announced": None, "algorithm": "sha512", "reserve": enough,
+        "check_format": lambda findings: None, "before_commit": enough,
     }  # fmt: skip
     return Checks(**usual | changes)
 
@@ -90,7 +90,7 @@ CONTENTS = (
 )
 
 
-def judged(findings: Findings) -> int | None:
+def checked(findings: Findings) -> int | None:
     return verdict(findings, "qcow2", "bare", require_match=True, nonfatal=())
 
 
@@ -98,7 +98,7 @@ def outcome(crew: Crew, chunks: Sequence[bytes]) -> Any:
     """Return everything that a transfer says of some chunks."""
     sink = Sink()
     try:
-        stored: Stored = run(transfer(pieces(chunks), sink, crew, checks(judge=judged)))
+        stored: Stored = run(transfer(pieces(chunks), sink, crew, checks(check_format=checked)))
     except ContentRefused as refusal:
         assert not sink.ended
         return str(refusal)
@@ -159,7 +159,7 @@ LIMITS: dict[str, tuple[dict[str, Any], Sequence[bytes], type[Exception]]] = {
     "one more than announced": ({"announced": 9 * MIB - 1}, SEVERAL, Invalid),
     "one less than announced": ({"announced": 9 * MIB + 1}, SEVERAL, Invalid),
     "nothing of what was announced": ({"announced": 1}, [], Invalid),
-    "refused": ({"judge": judged}, SEVERAL, ContentRefused),
+    "refused": ({"check_format": checked}, SEVERAL, ContentRefused),
 }
 
 
@@ -200,18 +200,18 @@ def test_room_is_asked_for_before_bytes_are_passed_on(crew: Crew) -> None:
             raise OverLimit("no more")
 
     with pytest.raises(OverLimit):
-        run(transfer(pieces(SEVERAL), sink, crew, checks(room=room)))
+        run(transfer(pieces(SEVERAL), sink, crew, checks(reserve=room)))
     assert asked == list(range(BATCH, 4 * MIB + BATCH + 1, BATCH))
     assert len(sink.content) <= 4 * MIB
 
 
-def test_the_last_word_comes_after_the_last_byte_and_before_the_end(crew: Crew) -> None:
+def test_before_commit_is_awaited_after_the_last_byte_and_before_the_end(crew: Crew) -> None:
     sink, heard = Sink(), []
 
-    async def last() -> None:
+    async def before_commit() -> None:
         heard.append((len(sink.content), sink.ended))
 
-    run(transfer(pieces(SEVERAL), sink, crew, checks(last=last)))
+    run(transfer(pieces(SEVERAL), sink, crew, checks(before_commit=before_commit)))
     assert heard == [(9 * MIB, False)]
 
 
@@ -384,7 +384,9 @@ import asyncio, resource, sys
 from pathlib import Path
 from ferrotype.offload import Crew
 from ferrotype.streams.pipe import Checks, transfer
+from ferrotype.config.model import StoreConfig
 from ferrotype.stores.file import FileDriver
+from ferrotype.testing.store_suite import put
 
 async def enough(*_): pass
 
@@ -396,12 +398,15 @@ async def body(size):
 
 async def main(folder, size):
     crew = Crew()
-    driver = FileDriver({"datadir": Path(folder)}, crew)
-    await driver.settle({}, True)
-    checks = Checks(most=1 << 40, announced=None, algorithm="sha512", room=enough, judge=lambda f: None, last=enough)
-    await transfer(body(1 << 20), lambda batches: driver.put("warm-up", batches, None), crew, checks)
+    driver = FileDriver(StoreConfig("s", "file", options={"datadir": Path(folder)}), crew)
+    await driver.initialize({}, True)
+    checks = Checks(
+        most=1 << 40, announced=None, algorithm="sha512",
+        reserve=enough, check_format=lambda f: None, before_commit=enough,
+    )
+    await transfer(body(1 << 20), lambda batches: put(driver, "warm-up", batches), crew, checks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    stored = await transfer(body(size), lambda batches: driver.put("large", batches, None), crew, checks)
+    stored = await transfer(body(size), lambda batches: put(driver, "large", batches), crew, checks)
     assert stored.size == size
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     crew.close()

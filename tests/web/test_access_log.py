@@ -137,7 +137,7 @@ def test_a_download_that_broke_off_is_told_with_what_went_out(tmp_path):
             reader.sendall(f"GET {image['self']}/file HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert reader.recv(4096)
         end = time.monotonic() + 60
-        while not (found := re.findall(r" GET \S+/file 200 (\d+) \d+\.\d cut\n", service.log.read_text())):
+        while not (found := re.findall(r" GET \S+/file 200 (\d+) \d+\.\d aborted\n", service.log.read_text())):
             assert time.monotonic() < end
             time.sleep(0.02)
     assert 0 < int(found[0]) < size

@@ -100,8 +100,8 @@ def test_locations_are_shown_only_where_the_deployment_says_so(api: Client) -> N
     # IMG-ENT-18, IMG-ENT-19, IMG-ENT-20, CFG-16, CFG-17
     assert made["locations"] == [{"url": made["direct_url"], "metadata": {"store": "fast"}}]
     assert queued["locations"] == [] and not {"direct_url", "stores"} & queued.keys()
-    svc = api.application.svc
-    kept = svc.config
+    ctx = api.application.ctx
+    kept = ctx.config
     try:
         for locations, direct, keys in (
             (False, False, {"stores"}), (True, False, {"stores", "locations"}),

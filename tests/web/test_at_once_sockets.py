@@ -92,7 +92,7 @@ def test_downloads_against_a_delete_find_nothing_wrong(us: Crowd) -> None:
         seen.update(reply.status for reply in replies)
     # IMG-DL-03, IMG-DL-05
     assert set(seen) <= {200, 204, 404}
-    assert "lost or damaged" not in us.service.log.read_text()
+    assert "missing or damaged" not in us.service.log.read_text()
 
 
 def test_of_uploads_at_once_one_is_stored(us: Crowd) -> None:

@@ -113,9 +113,9 @@ def test_a_store_that_cannot_remove_now_does_it_later(api: Client, directory: Pa
     other.unlink()
     other.mkdir()
     assert delete(api, "cheap", image) == 204  # STOR-88
-    assert [row.state for row in ledger(api) if row.name == other.name] == ["doomed"]
+    assert [row.state for row in ledger(api) if row.name == other.name] == ["deleting"]
     other.rmdir()
-    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'doomed'")
+    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
     tidy(api)
     settled(api, directory)
 

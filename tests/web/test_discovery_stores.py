@@ -48,7 +48,7 @@ def test_users_see_ids_descriptions_the_default_and_what_is_read_only(api):
         ]
     }
     assert list(answer.json["stores"][0]) == ["id", "description"]
-    for hidden in ("weight", "properties", str(api.application.svc.config.database.path.parent), "os_glance"):
+    for hidden in ("weight", "properties", str(api.application.ctx.config.database.path.parent), "os_glance"):
         assert hidden not in answer.text  # DISC-31, DISC-37
 
 
@@ -88,7 +88,7 @@ def test_what_discovery_says_is_what_an_upload_meets(api, store_id, status):
 
 
 def test_a_store_that_loses_its_directory_turns_read_only_and_back(api, directory):
-    alpha = api.application.svc.stores.get("alpha")
+    alpha = api.application.ctx.stores.get("alpha")
 
     def seen():
         api.run(alpha.probe())
@@ -116,35 +116,32 @@ class Dead:
     gone = threading.Event()
     probes = 0
 
-    def __init__(self, options, crew):
+    def __init__(self, config, crew):
         self._crew = crew
-
-    async def settle(self, marks, fresh):
-        return {}
 
     async def probe(self):
         Dead.probes += 1
         await self._crew.offload(self.gone.wait)
         return Health(True)
 
-    async def put(self, name, batches, size):
+    async def put(self, object, batches, size, noted):
         await self._crew.offload(self.gone.wait)
         raise AssertionError("nothing is put into a store that does not answer")
 
-    async def delete(self, name):
+    async def delete(self, name, handle):
         await self._crew.offload(self.gone.wait)
 
-    def owns(self, url):
+    def parse(self, url):
         return None
 
 
 def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
     monkeypatch.setitem(store_module.DRIVERS, "dead", Dead)
-    monkeypatch.setattr(store_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(store_module, "PROBE_TIMEOUT", 0.2)
     entries = (entry("dead", "dead"), entry("fast", datadir=tmp_path / "fast"))
     try:
         with client(tmp_path, stores=Stores(True, "fast", entries)) as api:
-            stores = api.application.svc.stores
+            stores = api.application.ctx.stores
             with ThreadPoolExecutor(1) as pool:
                 try:
                     for _ in range(3):
@@ -157,7 +154,7 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
                     Dead.gone.set()
                     raise
             assert Dead.probes == 1  # DISC-59, DISC-16
-            stores.get("fast").patience = 60  # The other store may be as slow as this machine.
+            stores.get("fast").probe_timeout = 60  # The other store may be as slow as this machine.
             api.run(stores.get("fast").probe())
             dead, fast = api.get("/v2/info/stores/detail").json["stores"]
             assert dead == {  # DISC-36, DISC-58: what only the backend knows is null

@@ -105,8 +105,8 @@ DAMAGES = {
     "emptied": (lambda path: os.truncate(path, 0), "has 0 bytes where 8 were stored"),
     "longer": (longer, "has 9 bytes where 8 were stored"),
     "a link": (link, "Too many levels of symbolic links"),
-    "a pipe": (fifo, "is not a plain file"),
-    "a directory": (folder, "is not a plain file"),
+    "a pipe": (fifo, "is not a regular file"),
+    "a directory": (folder, "is not a regular file"),
 }
 
 
@@ -125,10 +125,10 @@ def test_lost_data_are_an_error_that_is_logged_and_marked(
         assert (reply.status, "cannot be" in reply.text, str(path) in reply.text) == (503, True, False)
         assert "retry-after" in reply.headers
     assert said in caplog.text
-    assert "Bring the object back from a backup" in caplog.text
+    assert "Restore the object from a backup" in caplog.text
     assert marked(api, blob_of(api, image))
     assert api.get(image["self"]).json["status"] == "active"
-    kinds = {each.kind for each in api.run(differences(api.application.svc, False)) if each.subject == path.name}
+    kinds = {each.kind for each in api.run(differences(api.application.ctx, False)) if each.subject == path.name}
     assert kinds == {"missing-object" if damage == "removed" else "damaged-object"}
     # Once mended it is served again, and the mark can be taken away.
     if path.is_dir() and not path.is_symlink():
@@ -137,7 +137,7 @@ def test_lost_data_are_an_error_that_is_logged_and_marked(
     path.with_name(f"{path.name}-elsewhere").unlink(missing_ok=True)
     path.write_bytes(content)
     assert get(api, image).body == b"the data"
-    mended = api.run(differences(api.application.svc, True))
+    mended = api.run(differences(api.application.ctx, True))
     assert [each.kind for each in mended if each.subject == path.name] == ["marked-damaged"]
     assert not marked(api, blob_of(api, image))
     assert api.delete(image["self"]).status == 204

@@ -23,28 +23,28 @@ class Broken:
 
     properties = MappingProxyType({})
 
-    def __init__(self, options, crew):
+    def __init__(self, config, crew):
         pass
 
-    async def settle(self, marks, fresh):
-        return {}
-
-    async def put(self, name, batches, size):
+    async def put(self, object, batches, size, noted):
         async for _ in batches:
             pass
-        return f"broken:{name}"
+        return object.name
 
-    async def get(self, url, size):
-        raise RuntimeError("a secret of the machine room")
+    async def open(self, handle):
+        raise RuntimeError("a secret of the back end")
 
-    async def delete(self, name):
+    async def delete(self, name, handle):
         pass
 
     async def probe(self):
         return Health(True)
 
-    def owns(self, url):
-        return None
+    def url(self, handle):
+        return f"broken:{handle}"
+
+    def parse(self, url):
+        return url.removeprefix("broken:") if url.startswith("broken:") else None
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +111,9 @@ ERRORS = {
     415: (lambda api, accept: api.put(f"/v2/images/{NO_IMAGE}/file", body=b"x", headers=accept), OCTETS),
     416: (lambda api, accept: _file(api, accept, range="bytes=9-"), "4 bytes"),
     431: (lambda api, accept: api.get("/", headers=accept | {"x-openstack-request-id": "x" * 65}), "64 characters"),
-    500: (_broken, "failed"),
+    500: (_broken, "internal error"),
     501: (lambda api, accept: api.request("FOO", "/v2/nothing", headers=accept), "FOO"),
-    503: (_lost, "at present"),
+    503: (_lost, "at the moment"),
 }
 ASKED = {"glanceclient": "*/*", "list": "application/json", "show": "*/*", "upload": "", "nothing": None}
 
@@ -183,7 +183,7 @@ def test_openstacksdk_tells_the_status_where_it_asked_for_no_form(api):
 def test_a_failure_is_told_to_the_operator_and_not_to_the_user(api, caplog):
     reply = _broken(api, {"accept": "application/json"})
     assert reply.status == 500 and stdlib_json.loads(reply.body)["title"] == "Internal Server Error"  # ERR-12
-    assert "RuntimeError: a secret of the machine room" in caplog.text
+    assert "RuntimeError: a secret of the back end" in caplog.text
     assert "Traceback" not in reply.text and "RuntimeError" not in reply.text
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ferrotype.web.errors import refusal
+from ferrotype.web.errors import error_response
 from ferrotype.web.http import Request
 
 PLAIN, PAGE, DOCUMENT = "text/plain; charset=UTF-8", "text/html; charset=UTF-8", "application/json"
@@ -11,7 +11,7 @@ PLAIN, PAGE, DOCUMENT = "text/plain; charset=UTF-8", "text/html; charset=UTF-8",
 def refused(accept, text="No such thing.", status=404):
     headers = {} if accept is None else {"accept": accept}
     scope = {"method": "GET", "headers": []}
-    response = refusal(Request(None, scope, None, headers, "req-1"), status, text)
+    response = error_response(Request(None, scope, None, headers, "req-1"), status, text)
     return dict(response.headers)["content-type"], response.body.decode(), response
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from uploads import files, ledger
 
-from ferrotype.background import cleanup as upkeep
+from ferrotype.background import cleanup
 from ferrotype.config.model import StoreConfig, Stores
 from ferrotype.stores import store as store_module
-from ferrotype.stores.driver import Health, LocalFile
-from ferrotype.stores.file import FileDriver
+from ferrotype.stores.driver import Health
+from ferrotype.stores.file import FileDriver, FileSource
 from ferrotype.stores.store import Store
 from ferrotype.testing.client import OCTETS, Client, client
 
@@ -32,15 +32,15 @@ def as_ever() -> None:
 class Hanging(FileDriver):
     """Files whose file system may hang."""
 
-    async def get(self, url: str, size: int | None) -> LocalFile | None:
+    async def open(self, handle: str) -> FileSource:
         await self._threads.offload(as_ever)
-        file = await super().get(url, size)
-        opened.append(file)
-        return file
+        source = await super().open(handle)
+        opened.append(source.local_file)
+        return source
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, handle: str | None) -> None:
         await self._threads.offload(as_ever)
-        await super().delete(name)
+        await super().delete(name, handle)
 
     async def probe(self) -> Health:
         await self._crew.offload(as_ever)
@@ -72,20 +72,20 @@ def stored_in(api: Client, store: str) -> Any:
 
 
 def cheap(api: Client) -> Store:
-    store = api.application.svc.stores.get("cheap")
+    store = api.application.ctx.stores.get("cheap")
     assert store is not None
     return store
 
 
 def until_hanging(api: Client) -> None:
-    cheap(api).patience = 0.05
+    cheap(api).probe_timeout = 0.05
     stuck.set()
 
 
 def until_answering(api: Client) -> None:
     stuck.clear()
     gone.set()
-    cheap(api).patience = 60
+    cheap(api).probe_timeout = 60
     api.run(cheap(api).probe())
 
 
@@ -106,13 +106,13 @@ def test_an_image_whose_store_hangs_is_deleted_and_its_bytes_go_later(api: Clien
     until_hanging(api)
     assert api.delete(there["self"]).status == 204  # RUL-05
     assert api.get(there["self"]).status == 404
-    assert [blob.state for blob in ledger(api)] == ["doomed"]
-    api.run(upkeep.tidy(api.application.svc))  # It goes on to its end.
+    assert [blob.state for blob in ledger(api)] == ["deleting"]
+    api.run(cleanup.run_cleanup(api.application.ctx))  # It goes on to its end.
     until_answering(api)
     end = time.monotonic() + 60
     while ledger(api) or files(tmp_path):
         assert time.monotonic() < end
-        api.run(upkeep.tidy(api.application.svc))
+        api.run(cleanup.run_cleanup(api.application.ctx))
         time.sleep(0.1)
 
 
@@ -136,7 +136,7 @@ def test_a_store_is_used_again_as_soon_as_it_answers(api: Client) -> None:
     assert api.get(f"{there['self']}/file").status == 503
     headers = {"content-type": OCTETS, "x-image-meta-store": "cheap"}
     assert api.put(f"{api.image()['self']}/file", body=b"data", headers=headers).status == 503
-    cheap(api).patience = 60
+    cheap(api).probe_timeout = 60
     stuck.clear()
     gone.set()  # From here on nobody asks it again: what it still owes an answer to is enough.
     end = time.monotonic() + 60

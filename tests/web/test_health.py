@@ -18,7 +18,7 @@ def api(tmp_path_factory):
 
 @pytest.fixture(params=[False, True], ids=["in service", "out of service"])
 def down(api, request):
-    file = api.application.svc.config.server.healthcheck_disable_file
+    file = api.application.ctx.config.server.healthcheck_disable_file
     if request.param:
         file.touch()
     yield request.param

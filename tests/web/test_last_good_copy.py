@@ -64,10 +64,10 @@ def test_what_each_delete_relied_on_is_still_there_when_it_is_done(tmp_path: Pat
     )
     many, shown = Stores(True, "fast", stores), Api(show_locations=True)
     with client(tmp_path, upkeep=False, database_url=database_url, stores=many, api=shown) as api:
-        svc = api.application.svc
+        ctx = api.application.ctx
 
         async def at_once(image: Any, *of: str) -> list[Any]:
-            gated = replace(svc, db=Gate(svc.db, len(of)))
+            gated = replace(ctx, db=Gate(ctx.db, len(of)))
             deletes = (delete_from_store(gated, ADMIN, store, image["id"]) for store in of)
             return await asyncio.gather(*deletes, return_exceptions=True)
 
@@ -85,4 +85,4 @@ def test_what_each_delete_relied_on_is_still_there_when_it_is_done(tmp_path: Pat
         assert api.run(at_once(image, "cheap", "third")) == [None, None]  # both relied on the same copy
         assert api.get(f"{image['self']}/file").body == b"the data"
         damaged.write_bytes(b"the data")
-        assert api.run(differences(svc, False)) == []
+        assert api.run(differences(ctx, False)) == []

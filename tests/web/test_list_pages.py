@@ -1,6 +1,7 @@
 """GET /v2/images page by page: the document, its links, the marker, the order."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -211,17 +212,17 @@ def test_whoever_an_image_is_shared_with_may_use_it_as_marker(api: Client) -> No
 
 def test_a_request_costs_as_many_statements_for_eight_images_as_for_one(api: Client) -> None:
     marker = api.get("/v2/images?limit=1", caller=HERE).json["images"][0]["id"]
-    svc = api.application.svc
-    usual = svc.db
+    usual = api.application.ctx
     counts = {}
     try:
         for query in ("limit=1", "limit=8", "limit=1&tag=t&os=x+y:z,", "limit=8&tag=t&os=x+y:z,"):
             for at in ("", f"&marker={marker}"):
-                svc.db = counting = Counting(usual)
+                counting = Counting(usual.db)
+                api.application.ctx = replace(usual, db=counting)
                 assert names(api.get(f"/v2/images?{query}{at}", caller=HERE))
                 counts[query, at != ""] = len(counting.asked)
     finally:
-        svc.db = usual
+        api.application.ctx = usual
     assert {count for (_, behind), count in counts.items() if not behind} == {1}
     assert {count for (_, behind), count in counts.items() if behind} == {2}
 

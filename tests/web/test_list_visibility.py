@@ -65,7 +65,7 @@ def add(api: Client, image: Image, status: str = "active") -> None:
     """Put an image into the database as no request could."""
 
     async def write() -> None:
-        async with api.application.svc.db.begin() as tx:
+        async with api.application.ctx.db.begin() as tx:
             made = await rows.insert_image(tx, replace(image, status="active"))
             if status != "active":
                 await rows.save(tx, made, replace(made, status=status))

@@ -110,7 +110,7 @@ def test_services_learn_where_data_are(api: Client) -> None:
     (found,) = reply.json
     assert set(found) == {"url", "metadata"}
     assert found["url"].startswith("file:///")
-    assert found["metadata"] == ({"store": "fast"} if api.application.svc.stores.multi else {})
+    assert found["metadata"] == ({"store": "fast"} if api.application.ctx.stores.multi else {})
     assert api.get(f"{queued['self']}/locations", caller=ADMIN).json == []
     assert len(api.get(f"{public['self']}/locations", caller=SERVICE).json) == 1
     refused = {OWNER: 403, READER: 403, STRANGER: 404, MEMBER: 404}

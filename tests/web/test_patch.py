@@ -225,8 +225,8 @@ def test_locations_cannot_be_named_here(api: Client) -> None:
 def test_a_client_that_sends_the_tags_with_every_change_is_served(tmp_path: Any) -> None:
     with client(tmp_path, limits=Limits(image_tag_quota=3, image_property_quota=3)) as api:
         made = api.image(caller=OWNER, tags=["a", "b", "c"], p1="1", p2="2", p3="3")
-        svc = api.application.svc
-        svc.config = replace(svc.config, limits=Limits(image_tag_quota=1, image_property_quota=1))
+        lower = Limits(image_tag_quota=1, image_property_quota=1)
+        api.application.reload(replace(api.application.ctx.config, limits=lower))
         same = op("replace", "/tags", made["tags"])
         # CL-08, IMG-PROP-09: also where the limit is lower now than it was
         assert api.patch(path_of(made), [op("replace", "/name", "x"), same], caller=OWNER).status == 200

@@ -38,7 +38,7 @@ def link(api, headers):
     ],
 )
 def test_the_proxys_word_counts_where_the_deployment_says_so(api, headers, base):
-    believed = api.application.svc.config.server.proxy_headers
+    believed = api.application.ctx.config.server.proxy_headers
     base = base if believed else "http://127.0.0.1:9292"
     assert link(api, headers) == f"{base}/v2/"  # VER-05, PRX-01, PRX-02, CFG-66, SEC-101
     made = api.post("/v2/images", json={}, headers=headers)

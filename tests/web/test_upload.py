@@ -304,7 +304,7 @@ def test_formats_need_not_match_where_that_is_so_configured(tmp_path: Path) -> N
 
 
 def test_a_store_that_takes_nothing_is_gone(api: Client, directory: Path) -> None:
-    store, image = api.application.svc.stores.get("cheap"), api.image()
+    store, image = api.application.ctx.stores.get("cheap"), api.image()
     store.health = Health(False, "it is being moved")
     try:
         reply = upload(api, image, b"x", {"x-image-meta-store": "cheap"})

@@ -66,8 +66,8 @@ def test_a_disk_that_the_probe_found_full_is_full_and_not_switched_off(
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(65536)):
             pass
-    api.run(api.application.svc.stores.probe())
-    assert f"Store fast is full: cannot write to {small}: No space left on device." in caplog.text
+    api.run(api.application.ctx.stores.probe())
+    assert f"store is full: store=fast: cannot write to {small}: No space left on device." in caplog.text
     assert [each.get("read-only") for each in api.get("/v2/info/stores").json["stores"]] == ["true", None]
     assert upload(api, image, [b"x" * 65536]).status == 413  # IMG-UP-20
     filler.unlink()
@@ -87,27 +87,27 @@ def test_a_store_that_turns_read_only_is_503_and_then_410(
         assert str(small) not in reply.text
         assert f"Store fast: cannot use {small}: Read-only file system" in caplog.text
         queued_again(api, tmp_path, image)
-        api.run(api.application.svc.stores.probe())
-        assert f"Store fast is read-only now: cannot write to {small}: Read-only file system." in caplog.text
+        api.run(api.application.ctx.stores.probe())
+        assert f"store is read-only: store=fast: cannot write to {small}: Read-only file system." in caplog.text
         assert upload(api, image, b"x").status == 410  # STOR-09, STOR-22
         queued_again(api, tmp_path, image)
         assert upload(api, image, b"x", {"x-image-meta-store": "cheap"}).status == 204
         # What is there can be read, and a deleted image is gone although its bytes cannot go yet.
         assert api.get(f"{other['self']}/file").body == b"other"
         assert api.delete(other["self"]).status == 204
-        assert "cannot be removed from store fast; next try in" in caplog.text
+        assert "deleting an object failed; will retry in" in caplog.text
         assert len(files(tmp_path)) == 2
     finally:
         remount(small, "rw")
-    api.run(api.application.svc.stores.probe())
-    assert "Store fast takes images again." in caplog.text
+    api.run(api.application.ctx.stores.probe())
+    assert "store takes images again: store=fast" in caplog.text
     eventually_settled(api, tmp_path)
     assert upload(api, api.image(), b"x").status == 204
 
 
 def eventually_settled(api: Client, directory: Path) -> None:
     """Assert that all is well once the pauses between attempts are over."""
-    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'doomed'")
+    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
     tidy(api)
     settled(api, directory)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from needs import need
 from sqlalchemy import text
 from uploads import Held, ask, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
-from ferrotype.background import cleanup as upkeep
+from ferrotype.background import cleanup
 from ferrotype.config.model import Limits
 from ferrotype.db.engine import DatabaseUnavailable, Statement
+from ferrotype.model.blob import ObjectRef
 from ferrotype.service import data
-from ferrotype.stores.driver import Batch
+from ferrotype.stores.driver import Batch, Noted
 from ferrotype.stores.file import FileDriver
 from ferrotype.stores.store import Store, Stores
 from ferrotype.testing.client import OWNER, Client, client
@@ -52,7 +54,7 @@ def test_an_image_that_is_deleted_during_its_upload(api: Client, tmp_path: Path,
         # SEC-86: it counts until it is really freed.
         assert stored(api) >= 2 * MIB
         tidy(api)
-        assert [row.state for row in ledger(api)] == ["doomed"]
+        assert [row.state for row in ledger(api)] == ["deleting"]
     reply = answer.result()
     assert (reply.status, "deleted" in reply.text) == (410, True)  # IMG-UP-22, IMG-DEL-09
     assert (stored(api), files(tmp_path)) == (0, set())
@@ -138,11 +140,11 @@ def test_what_another_node_took_over_stays_taken(api: Client, tmp_path: Path) ->
     with uploading(api, image, late, caller=OWNER) as answer:
         old = ledger(api)[0]
         tell(api, "UPDATE workers SET lease_until = 1")
-        api.run(api.application.svc.lease.renew())
+        api.run(api.application.ctx.lease.renew())
         tidy(api)
         assert api.get(image["self"], caller=OWNER).json["status"] == "queued"
         assert stored(api) == 0
-        assert ledger(api) == [] or ledger(api)[0].state == "doomed"
+        assert ledger(api) == [] or ledger(api)[0].state == "deleting"
         # Somebody else fills the image meanwhile; the zombie must not touch that.
         with uploading(api, image, Held(b"new ", b"data"), caller=OWNER) as fresh:
             late.go.set()
@@ -159,28 +161,28 @@ def test_what_another_node_took_over_stays_taken(api: Client, tmp_path: Path) ->
 class LateDriver(FileDriver):
     """Directories on disks so slow that the lease lapses, and is seen to have lapsed, before they are done."""
 
-    async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
-        url = await super().put(name, batches, size)
+    async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
+        handle = await super().put(object, batches, size, noted)
         await self.meanwhile()
-        return url
+        return handle
 
     meanwhile: Callable[[], Awaitable[None]]
 
 
 def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_path: Path) -> None:
-    image, svc = api.image(caller=OWNER), api.application.svc
+    image, ctx = api.image(caller=OWNER), api.application.ctx
 
     async def taken_over() -> None:
-        async with svc.db.begin() as tx:
+        async with ctx.db.begin() as tx:
             await tx.run(Statement(text("UPDATE workers SET lease_until = 1")))
-        await upkeep.take_over_abandoned(svc)
+        await cleanup.reclaim_orphaned_uploads(ctx)
 
-    quick, entry = svc.stores, svc.config.stores.entries[0]
-    driver = LateDriver(entry.options, svc.crew)
+    entry = ctx.config.stores.entries[0]
+    driver = LateDriver(entry, ctx.crew)
     driver.meanwhile = taken_over
-    svc.stores = Stores({entry.id: Store(entry, driver)}, entry.id, multi=True)
+    api.application.ctx = replace(ctx, stores=Stores({entry.id: Store(entry, driver)}, entry.id, multi=True))
     assert upload(api, image, b"too late", caller=OWNER).status == 503
-    svc.stores = quick
+    api.application.ctx = ctx
     queued_again(api, tmp_path, image)
     assert stored(api) == 0
 
@@ -188,7 +190,7 @@ def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_pa
 @pytest.mark.parametrize("chunks", [0, 1, 40, 200])
 def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: int) -> None:
     image = api.image(caller=OWNER)
-    svc = api.application.svc
+    ctx = api.application.ctx
     taken = 0
 
     async def endless() -> Any:
@@ -200,7 +202,7 @@ def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: 
 
     async def cancelled() -> None:
         before = asyncio.all_tasks()
-        task = asyncio.ensure_future(data.upload(svc, OWNER, image["id"], endless(), None, None))
+        task = asyncio.ensure_future(data.upload(ctx, OWNER, image["id"], endless(), None, None))
         await asyncio.sleep(0)
         while taken < chunks:
             assert not task.done()
@@ -219,7 +221,7 @@ def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: 
 
     api.run(cancelled())
     queued_again(api, tmp_path, image)
-    assert svc.crew.budget.used == 0
+    assert ctx.crew.budget.used == 0
 
 
 @contextmanager
@@ -247,7 +249,7 @@ def test_a_database_that_goes_away_during_an_upload(tmp_path: Path, caplog: pyte
         assert answer.result().status == 503
         assert api.get(image["self"]).status == 503
         assert upload(api, other, b"x").status == 503
-        assert "give_up could not be done and is left to the upkeep" in caplog.text
+        assert "rollback step abort_upload failed; the cleanup will retry" in caplog.text
         assert [name for name in files(tmp_path) if image["id"] in name] == []
         with restarted(server):
             eventually(lambda: api.run(renewed(api)))
@@ -261,10 +263,10 @@ def test_a_database_that_goes_away_during_an_upload(tmp_path: Path, caplog: pyte
 async def renewed(api: Client) -> bool:
     """Renew the lease as the service's own loop does; say whether that worked."""
     try:
-        await api.application.svc.lease.renew()
+        await api.application.ctx.lease.renew()
     except DatabaseUnavailable:
         return False
-    return not api.application.svc.lease.lost
+    return api.application.ctx.lease.held
 
 
 def eventually(holds: Any) -> None:

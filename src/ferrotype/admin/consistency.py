@@ -1,25 +1,25 @@
-"""Do ledger, stores and counters say the same? Read-only unless told to repair."""
+"""The consistency check: compare ledger, stores and usage counters. Read-only unless told to repair."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ferrotype.db import blobs, marks
+from ferrotype.db import blobs, ledger_check, marks
 from ferrotype.db import images as rows
 from ferrotype.model.blob import Blob, image_of, is_object_name
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreError
 from ferrotype.model.image import Location
-from ferrotype.service.context import Service
+from ferrotype.service.context import ServiceContext
 from ferrotype.stores.store import Store
 
 MAY_BE_NEEDED = (
-    "; nor does the database say that its image was deleted or has its data elsewhere, so it stays: is this the"
-    " database of these stores, and up to date? If it is, --remove-unknown removes the object"
+    "; the database does not know that its image was deleted or has its data elsewhere, so it is kept. If this is the"
+    " database of these stores, and up to date, --remove-unknown removes the object"
 )
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One place where two accounts differ. ``kind`` is a stable code."""
+    """One inconsistency. ``kind`` is a stable code."""
 
     kind: str
     subject: str
@@ -27,7 +27,7 @@ class Difference:
     repaired: bool = False
 
     def sentence(self) -> str:
-        """Return the difference as one line for people."""
+        """Return the difference as one line of text."""
         return f"{self.kind}: {self.subject}: {self.detail}" + (" (repaired)" if self.repaired else "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -35,62 +35,62 @@ class Difference:
         return asdict(self)
 
 
-async def differences(svc: Service, repair: bool, remove_unknown: bool = False) -> list[Difference]:
-    """Return every difference there is. The service may run meanwhile: what only looks like one is looked at again.
+async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = False) -> list[Difference]:
+    """Return every difference. The service may run meanwhile: what may be a race is looked at again.
 
-    unknown-object    a store holds what the ledger does not know; removed by repair when its name is one of ours and
-                      its image was deleted, or has its data elsewhere; ``remove_unknown``: whatever its image
-    missing-object    the ledger says an object is finished, and its store does not have it
-    damaged-object    an object is there and is not what was stored: another size, or no plain file
-    marked-damaged    a read once failed, and the object is good again; repaired by taking the mark away
+    unknown-object    a store has an object that the ledger does not know; repair removes it when its name is one of
+                      ours and its image was deleted, or can be read elsewhere; with ``remove_unknown``: in any case
+    missing-object    the ledger has a finished object that its store does not have
+    damaged-object    an object is there and is not what was stored: another size, or not readable to its end
+    marked-damaged    a read once failed, and the object is good again; repair removes the mark
     no-such-store     the ledger names a store that this node does not have
-    unused-object     a finished object that no image names; repaired by dooming it
-    wrong-count       a project's counter is not the ledger's sum; repaired by setting it
+    unused-object     a finished object that no image names; repair marks it for deletion
+    wrong-count       a project's usage counter is not the ledger's sum; repair sets it
     unreadable-store  an object of a store could not be looked at, or the store could not be listed; then none was
     """
     found: list[Difference] = []
-    known = await blobs.everything(svc.db)
-    marked = await blobs.damaged(svc.db)
+    known = await blobs.all_blobs(ctx.db)
+    marked = await ledger_check.damaged(ctx.db)
     unreadable: set[str] = set()
-    for store in svc.stores:
-        store.expect(await marks.of_store(svc.db, store.id))
-        told = await _unknown(
-            svc, store, {blob.name for blob in known if blob.store == store.id}, repair, remove_unknown
+    for store in ctx.stores:
+        store.set_expected_ids(await marks.of_store(ctx.db, store.id))
+        unknown = await _unknown_objects(
+            ctx, store, {blob.name for blob in known if blob.store == store.id}, repair, remove_unknown
         )
-        unreadable |= {each.subject for each in told if each.kind == "unreadable-store"}
-        found += told
+        unreadable |= {each.subject for each in unknown if each.kind == "unreadable-store"}
+        found += unknown
     for blob in known:
-        if svc.stores.get(blob.store) is None:
+        if ctx.stores.get(blob.store) is None:
             detail = f"the ledger has it in store {blob.store}, which is not configured"
             found.append(Difference("no-such-store", blob.name, detail))
         if blob.state == "live" and blob.store not in unreadable:
-            found += await _finished(svc, blob, blob.id in marked, repair)
-    found += await _counts(svc, repair)
+            found += await _finished_object(ctx, blob, blob.id in marked, repair)
+    found += await _usage(ctx, repair)
     return found
 
 
-async def _unknown(
-    svc: Service, store: Store, known: set[str], repair: bool, remove_unknown: bool
+async def _unknown_objects(
+    ctx: ServiceContext, store: Store, known: set[str], repair: bool, remove_unknown: bool
 ) -> list[Difference]:
     try:
-        unknown = {name async for name in store.names()} - known
-        if unknown:  # What came meanwhile is in the ledger by now, and what went is in the store no more.
-            later = {blob.name for blob in await blobs.everything(svc.db)}
-            unknown = {name async for name in store.names()} & unknown - later
+        unknown = {each.name: each.handle async for each in store.list() if each.name not in known}
+        if unknown:  # What was added meanwhile is in the ledger by now, and what was deleted is not listed any more.
+            later = {blob.name for blob in await blobs.all_blobs(ctx.db)}
+            unknown = {each.name: each.handle async for each in store.list() if each.name in unknown.keys() - later}
     except StoreError as error:
         return [Difference("unreadable-store", store.id, str(error))]
     found = []
-    for name in sorted(unknown):
-        detail, repaired = f"store {store.id} holds it, the ledger does not", False
+    for name, handle in sorted(unknown.items()):
+        detail, repaired = f"store {store.id} has it, the ledger does not", False
         if repair and not is_object_name(name):
-            detail += "; its name was not made here, so it stays"
-        elif repair and not remove_unknown and not await _is_left_over(svc, image_of(name)):
+            detail += "; the service did not make its name, so it is kept"
+        elif repair and not remove_unknown and not await _is_dispensable(ctx, image_of(name)):
             # It may be the only copy that an image of another service has, or that this one got after the backup from
             # which the database was restored.
             detail += MAY_BE_NEEDED
         elif repair:
             try:
-                await store.delete(name)
+                await store.delete(name, handle)
                 repaired = True
             except StoreError as error:
                 detail += f"; it cannot be removed: {error}"
@@ -98,49 +98,47 @@ async def _unknown(
     return found
 
 
-async def _is_left_over(svc: Service, image_id: str) -> bool:
-    """Say whether an image can do without objects that the ledger does not know."""
-    known = await rows.marker(svc.db, image_id, None)
+async def _is_dispensable(ctx: ServiceContext, image_id: str) -> bool:
+    """Return whether an image can do without objects that the ledger does not know."""
+    known = await rows.marker(ctx.db, image_id, None)
     if known is None:
         return False
     locations = known[0].locations
     if not locations:
-        return await rows.get(svc.db, image_id, None) is None  # Deleted for good; else it waits for its data.
-    return any([await _is_whole(svc, each) for each in locations])
+        return await rows.get(ctx.db, image_id, None) is None  # Deleted for good; otherwise it waits for its data.
+    return any([await _is_readable(ctx, each) for each in locations])
 
 
-async def _is_whole(svc: Service, location: Location) -> bool:
-    blob = await blobs.by_id(svc.db, location.blob) if location.blob else None
-    store = svc.stores.get(blob.store) if blob else None
+async def _is_readable(ctx: ServiceContext, location: Location) -> bool:
+    blob = await blobs.by_id(ctx.db, location.blob) if location.blob else None
+    store = ctx.stores.get(blob.store) if blob else None
     if blob is None or store is None:
         return False
     try:
-        file = await store.get(location, blob.size)
-    except StoreError:  # Told where the finished objects are looked at.
+        await store.check(location.url, blob.size)
+    except StoreError:  # Reported where the finished objects are looked at.
         return False
-    if file is not None:
-        file.close()
     return True
 
 
-async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> list[Difference]:
-    """Return what is wrong with an object that an image should have. A deleted image that is kept counts."""
-    image = await rows.marker(svc.db, blob.image_id, None)
+async def _finished_object(ctx: ServiceContext, blob: Blob, marked: bool, repair: bool) -> list[Difference]:
+    """Return what is wrong with an object that an image needs. A deleted image whose data is kept counts."""
+    image = await rows.marker(ctx.db, blob.image_id, None)
     locations = [each for each in image[0].locations if each.blob == blob.id] if image else []
-    if not await _is_live(svc, blob):  # It went while we were looking.
+    if not await _is_live(ctx, blob):  # It was deleted since the ledger was read.
         return []
     if not locations:
         if repair:
-            async with svc.db.begin() as tx:
-                await blobs.doom(tx, {blob.id}, blob.image_id)
+            async with ctx.db.begin() as tx:
+                await blobs.mark_for_deletion(tx, {blob.id}, blob.image_id)
         return [Difference("unused-object", blob.name, f"image {blob.image_id} does not name it", repair)]
-    store = svc.stores.get(blob.store)
+    store = ctx.stores.get(blob.store)
     if store is None:
         return []
     try:
-        file = await store.get(locations[0], blob.size)
+        await store.check(locations[0].url, blob.size)
     except (BlobNotFound, BlobDamaged) as error:
-        if not await _is_live(svc, blob):  # It went before we opened it.
+        if not await _is_live(ctx, blob):  # It was deleted before it was opened.
             return []
         if isinstance(error, BlobDamaged):
             return [Difference("damaged-object", blob.name, f"image {blob.image_id} needs it: {error}")]
@@ -148,31 +146,29 @@ async def _finished(svc: Service, blob: Blob, marked: bool, repair: bool) -> lis
         return [Difference("missing-object", blob.name, detail)]
     except StoreError as error:
         return [Difference("unreadable-store", store.id, str(error))]
-    if file is not None:
-        file.close()
     if not marked:
         return []
     if repair:
-        async with svc.db.begin() as tx:
-            await blobs.unmark_damaged(tx, blob.id)
+        async with ctx.db.begin() as tx:
+            await ledger_check.unmark_damaged(tx, blob.id)
     return [Difference("marked-damaged", blob.name, f"image {blob.image_id} can be read again", repair)]
 
 
-async def _is_live(svc: Service, blob: Blob) -> bool:
-    now = await blobs.by_id(svc.db, blob.id)
+async def _is_live(ctx: ServiceContext, blob: Blob) -> bool:
+    now = await blobs.by_id(ctx.db, blob.id)
     return now is not None and now.state == "live"
 
 
-async def _counts(svc: Service, repair: bool) -> list[Difference]:
-    counted, summed = await blobs.accounts(svc.db)
+async def _usage(ctx: ServiceContext, repair: bool) -> list[Difference]:
+    counted, summed = await ledger_check.usage_vs_ledger(ctx.db)
     found = []
     for project in sorted(counted.keys() | summed.keys()):
-        says, is_ = counted.get(project, 0), summed.get(project, 0)
-        if says == is_:
+        counter, total = counted.get(project, 0), summed.get(project, 0)
+        if counter == total:
             continue
         if repair:
-            async with svc.db.begin() as tx:
-                await blobs.correct_account(tx, project)
-        detail = f"the counter says {says} bytes, the ledger adds up to {is_}"
+            async with ctx.db.begin() as tx:
+                await ledger_check.correct_usage(tx, project)
+        detail = f"the counter says {counter} bytes, the ledger adds up to {total}"
         found.append(Difference("wrong-count", f"project {project or '(none)'}", detail, repair))
     return found

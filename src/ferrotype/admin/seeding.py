@@ -6,7 +6,7 @@ import uuid
 
 from ferrotype.db import images as rows
 from ferrotype.db.engine import Database
-from ferrotype.model.image import Image
+from ferrotype.model.image import Image, Visibility
 
 #: Images written in one transaction.
 BATCH = 500
@@ -18,7 +18,9 @@ _PROJECTS = 50
 def seeded_image(index: int) -> Image:
     """Return image number ``index``: 10 properties, 3 tags, one of 50 projects, every kind of visibility."""
     kind = index % 20
-    visibility = "public" if kind == 0 else "community" if kind == 1 else "private" if kind < 8 else "shared"
+    visibility: Visibility = (
+        "public" if kind == 0 else "community" if kind == 1 else "private" if kind < 8 else "shared"
+    )
     return Image(
         id=str(uuid.UUID(bytes=hashlib.blake2b(b"seed %d" % index, digest_size=16).digest(), version=4)),
         name=f"seed-{index:07}",

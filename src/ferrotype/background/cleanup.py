@@ -1,6 +1,6 @@
-"""What keeps the ledger and the stores the same, every few seconds, on every node: crash recovery included.
+"""Background cleanup on every node: orphaned uploads, data to delete, health of stores. It is the crash recovery too.
 
-Each step is safe to repeat and safe to be done by several nodes at once.
+Each step is idempotent, and several nodes may run it at once.
 """
 
 import logging
@@ -10,84 +10,93 @@ from ferrotype.db import blobs, marks, workers
 from ferrotype.db import images as rows
 from ferrotype.db.engine import DatabaseUnavailable
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.model.image import move
-from ferrotype.service.context import Service
-from ferrotype.service.objects import give_up, remove_bytes
+from ferrotype.model.image import transition
+from ferrotype.service import objects
+from ferrotype.service.context import ServiceContext
+from ferrotype.service.data import abort_upload
 from ferrotype.service.process import is_gone
 
-log = logging.getLogger("ferrotype.upkeep")
+log = logging.getLogger("ferrotype.cleanup")
 
 
-async def expire_the_dead(svc: Service) -> None:
-    """End the leases of processes of this machine that are gone: their work need not wait."""
-    for worker, process in await workers.recent(svc.db):
-        if worker != svc.lease.worker and is_gone(process):
-            async with svc.db.begin() as tx:
+async def expire_dead_workers(ctx: ServiceContext) -> None:
+    """End the leases of processes of this machine that are gone, so that their work need not wait."""
+    for worker, process in await workers.recent(ctx.db):
+        if worker != ctx.lease.worker and is_gone(process):
+            async with ctx.db.begin() as tx:
                 await workers.expire(tx, worker)
 
 
-async def look_after_ours(svc: Service) -> None:
-    """Take back what we broke off without a proper end, and have transfers to deleted images end."""
-    for blob in await blobs.written_by(svc.db, svc.lease.worker):
-        if blob.id not in svc.lease.writing:  # Its undo failed, perhaps because the database was away.
+async def abort_own_stale_uploads(ctx: ServiceContext) -> None:
+    """Abort uploads of this worker whose rollback failed, and cancel running uploads to deleted images."""
+    for blob in await blobs.written_by(ctx.db, ctx.lease.worker):
+        if blob.id not in ctx.lease.writing:  # Its rollback failed, perhaps because the database was unavailable.
             try:
-                await give_up(svc, blob)
+                await abort_upload(ctx, blob)
             except DatabaseUnavailable as error:
-                log.warning("The upload of image %s is taken back in the next round: %s", blob.image_id, error)
-        elif blob.state == "doomed":
-            svc.lease.unwanted.add(blob.id)
+                log.warning("aborting an upload failed; will retry: image=%s: %s", blob.image_id, error)
+        elif blob.state == "deleting":
+            ctx.lease.cancelled.add(blob.id)
 
 
-async def take_over_abandoned(svc: Service) -> None:
-    """Doom objects whose writers fell silent and give their images back."""
-    for blob in await blobs.abandoned(svc.db):
+async def reclaim_orphaned_uploads(ctx: ServiceContext) -> None:
+    """Mark objects whose writers' leases lapsed for deletion, and make their images queued again."""
+    for blob in await blobs.orphaned(ctx.db):
         try:
-            async with svc.db.begin() as tx:
+            async with ctx.db.begin() as tx:
                 found = await rows.get(tx, blob.image_id, None, lock=True)
-                if not await blobs.abandon(tx, blob):
+                if not await blobs.reclaim(tx, blob):
                     continue
                 if found and found[0].status == "saving":
-                    await rows.save(tx, found[0], move(found[0], "queued"))
-        except DatabaseUnavailable as error:  # Somebody holds its image: the others must not wait for that.
-            log.warning("The broken-off upload of image %s stays for the next round: %s", blob.image_id, error)
+                    await rows.save(tx, found[0], transition(found[0], "queued"))
+        except DatabaseUnavailable as error:  # Its image is locked: the others must not wait for that.
+            log.warning("reclaiming an orphaned upload failed; will retry: image=%s: %s", blob.image_id, error)
         else:
-            log.warning("The upload of image %s was broken off with its worker; it can be repeated.", blob.image_id)
+            log.warning("reclaimed an upload whose worker died; the image is queued again: image=%s", blob.image_id)
 
 
-async def remove_doomed(svc: Service) -> None:
-    """Remove the bytes of doomed objects whose time has come, in the stores that this node has."""
-    for blob, attempts in await blobs.due(svc.db, [store.id for store in svc.stores]):
-        await remove_bytes(svc, blob, attempts)
+async def delete_marked_objects(ctx: ServiceContext) -> None:
+    """Delete the data of objects that are marked for deletion and due, in the stores that this node has."""
+    for blob, attempts in await blobs.due_for_deletion(ctx.db, [store.id for store in ctx.stores]):
+        await objects.remove(ctx, blob, attempts)
 
 
-async def forget_old_workers(svc: Service) -> None:
-    """Forget workers that nothing in the ledger speaks of any more."""
-    async with svc.db.begin() as tx:
+async def delete_old_workers(ctx: ServiceContext) -> None:
+    """Delete the rows of workers that ended long ago and that no object names."""
+    async with ctx.db.begin() as tx:
         await workers.forget_old(tx)
 
 
 #: One round, in this order.
-_STEPS = (expire_the_dead, look_after_ours, take_over_abandoned, scrub_deleted, remove_doomed, forget_old_workers)
+_STEPS = (
+    expire_dead_workers,
+    abort_own_stale_uploads,
+    reclaim_orphaned_uploads,
+    scrub_deleted,
+    delete_marked_objects,
+    delete_old_workers,
+)
 
 
-async def tidy(svc: Service) -> None:
-    """One round of upkeep. A step that cannot be done is left for the next one, and the others are done."""
+async def run_cleanup(ctx: ServiceContext) -> None:
+    """Run every step once. A step that fails is retried in the next round; the others still run."""
     for step in _STEPS:
         try:
-            await step(svc)
+            await step(ctx)
         except FerrotypeError as error:
             what = step.__name__.replace("_", " ")
-            log.error("The upkeep could not %s and tries it again in the next round: %s", what, error)
+            log.error("cleanup step failed; will retry: step=%s: %s", what, error)
 
 
-async def look_at_stores(svc: Service) -> None:
-    """Have the stores settle in what is new to them, and find out how they are."""
-    for store in svc.stores:
+async def probe_stores(ctx: ServiceContext) -> None:
+    """Have the stores initialize new directories, and find out their health."""
+    for store in ctx.stores:
         try:
-            known, fresh = await marks.of_store(svc.db, store.id), not await blobs.any_in(svc.db, store.id)
-            if new := await store.settle(known, fresh):
-                async with svc.db.begin() as tx:
+            known = await marks.of_store(ctx.db, store.id)
+            store_is_empty = not await blobs.has_blobs(ctx.db, store.id)
+            if new := await store.initialize(known, store_is_empty):
+                async with ctx.db.begin() as tx:
                     await marks.remember(tx, store.id, new)
         except FerrotypeError as error:
-            log.warning("Store %s could not settle in and tries it again: %s", store.id, error)
-    await svc.stores.probe()
+            log.warning("initializing a store failed; will retry: store=%s: %s", store.id, error)
+    await ctx.stores.probe()

@@ -1,21 +1,21 @@
-"""The end of images that were deleted with delay: their data are kept for a while, and go when it is over."""
+"""Delayed delete: the data of a deleted image is kept for ``scrub_time`` and then removed."""
 
 from ferrotype.db import blobs, scrub
 from ferrotype.db import images as rows
 from ferrotype.model.errors import Conflict
-from ferrotype.model.image import move
-from ferrotype.service.context import Service
+from ferrotype.model.image import transition
+from ferrotype.service.context import ServiceContext
 
 
-async def scrub_deleted(svc: Service) -> None:
-    """Doom the data of the images whose time is over, a page of them; ``remove_doomed`` removes the bytes.
+async def scrub_deleted(ctx: ServiceContext) -> None:
+    """Mark the data of images whose ``scrub_time`` is over for deletion, a page of them at a time.
 
-    Safe to repeat and safe to be done by several nodes at once.
+    Idempotent, and several nodes may do it at once.
     """
-    for image in await scrub.kept(svc.db, svc.config.api.scrub_time * 1_000_000):
+    for image in await scrub.kept(ctx.db, ctx.config.api.scrub_time * 1_000_000):
         try:
-            async with svc.db.begin() as tx:
-                await rows.save(tx, image, move(image, "deleted", locations=()))
-                await blobs.doom_of_image(tx, image.id)
-        except Conflict:  # Another node was quicker, and has done all of it.
+            async with ctx.db.begin() as tx:
+                await rows.save(tx, image, transition(image, "deleted", locations=()))
+                await blobs.mark_image_for_deletion(tx, image.id)
+        except Conflict:  # Another node was faster and has done all of it.
             continue

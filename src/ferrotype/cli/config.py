@@ -25,6 +25,6 @@ def config_check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool)
     from ferrotype import app
     from ferrotype.config.check import report
 
-    found = report(*sources(files, dirs, os.environ), app.obstacles)
+    found = report(*sources(files, dirs, os.environ), app.startup_errors)
     click.echo(json.dumps(found.to_dict(), indent=2) if as_json else "\n".join(found.lines()))
     sys.exit(0 if found.ok else 1)

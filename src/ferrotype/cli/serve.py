@@ -55,7 +55,7 @@ def serve(
     at_home = not files and not dirs and not os.environ.get("FERROTYPE_CONFIG_FILE")
 
     def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
-        config, waiting = app.following(running, read(*sources(files, dirs, os.environ), overrides))
+        config, waiting = app.reloadable_changes(running, read(*sources(files, dirs, os.environ), overrides))
         logs.follow(config.logging)  # of the supervisor, and of the workers that it starts from now on
         return config, waiting
 

@@ -136,6 +136,7 @@ blobs = Table(
     Column("id", _text(), primary_key=True),
     Column("store", _text(), nullable=False),
     Column("name", _text(), nullable=False),
+    Column("handle", _text()),
     Column("image_id", _text(), nullable=False),
     Column("project", _text()),
     Column("purpose", _text(), nullable=False),
@@ -148,7 +149,7 @@ blobs = Table(
     Column("hash_value", _text()),
     Column("findings", _text()),
     Column("created_at", BigInteger, nullable=False),
-    # While doomed: when to try (again) to remove the bytes, and how often that failed.
+    # While deleting: when to (re)try to remove the data, and how often that failed.
     Column("remove_at", BigInteger),
     Column("attempts", Integer, nullable=False),
     # When a read first found the object missing or altered.
@@ -156,8 +157,8 @@ blobs = Table(
 )
 Index("blobs_by_name", blobs.c.store, blobs.c.name, unique=True)
 Index("blobs_by_image", blobs.c.image_id)
-_doomed = blobs.c.state == "doomed"
-Index("blobs_doomed", blobs.c.remove_at, postgresql_where=_doomed, sqlite_where=_doomed)
+_deleting = blobs.c.state == "deleting"
+Index("blobs_deleting", blobs.c.remove_at, postgresql_where=_deleting, sqlite_where=_deleting)
 # What is being written, and what its silent writer may still be writing.
 _written = blobs.c.writer.is_not(None)
 Index("blobs_by_writer", blobs.c.writer, postgresql_where=_written, sqlite_where=_written)

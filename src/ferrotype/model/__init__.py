@@ -1,1 +1,1 @@
-"""The nouns of the Image API and their status tables. Pure: nothing here waits, stores or decides who may."""
+"""The resources of the Image API and their state tables. Pure: no I/O, no authorization."""

@@ -1,14 +1,33 @@
 """One object in one store, as the ledger knows it.
 
-writing --all bytes durable--> ready --committed with the image--> live
-   \\--lease lapsed, refused, failed--> doomed <--image deleted, copy removed--/
-                                       doomed --bytes gone--> (row removed)
+    writing --data durable--> ready --attached to its image--> live
+       |                        |                               |
+       | failed, refused,       | not needed after all          | image or copy deleted
+       | or its worker died     v                               |
+       +-------------------> deleting <-------------------------+
+                                |
+                                +--> data removed, then the row: gone
+
+An upload attaches its object in the transaction that makes the image active, so it is ``writing`` until it is
+``live``. ``ready`` is an object that waits to be attached, such as staged data.
 """
 
 import re
 import secrets
+from typing import Literal
 
 from msgspec import Struct
+
+Purpose = Literal["data", "staged"]
+State = Literal["writing", "ready", "live", "deleting"]
+
+
+class ObjectRef(Struct, frozen=True):
+    """What a driver is told of an object that it stores."""
+
+    name: str
+    image_id: str
+    owner: str | None
 
 
 class Blob(Struct, frozen=True, gc=False, kw_only=True):
@@ -16,24 +35,33 @@ class Blob(Struct, frozen=True, gc=False, kw_only=True):
 
     id: str
     store: str
+    #: our name for the object, unique per attempt
     name: str
+    #: the back end's name for it; None until it is known
+    handle: str | None = None
     image_id: str
     project: str | None
-    purpose: str
-    state: str
+    purpose: Purpose
+    state: State
     charged: int
     size: int | None = None
+    #: the worker that writes the object
     writer: str | None = None
     checksum: str | None = None
     hash_algo: str | None = None
     hash_value: str | None = None
     findings: str | None = None
 
+    @property
+    def ref(self) -> ObjectRef:
+        """What the driver is told of it."""
+        return ObjectRef(self.name, self.image_id, self.project)
+
 
 class Stored(Struct, frozen=True, kw_only=True):
-    """What is known of bytes that went through the pipe and are durable in a store."""
+    """What is known of data that went through the pipe and is durable in a store."""
 
-    url: str
+    handle: str
     size: int
     checksum: str
     hash_algo: str
@@ -56,5 +84,5 @@ def image_of(name: str) -> str:
 
 
 def is_object_name(name: str) -> bool:
-    """Tell whether ``object_name`` could have made this name."""
+    """Return whether ``object_name`` could have made this name."""
     return _NAME.fullmatch(name) is not None

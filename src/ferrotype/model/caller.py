@@ -1,20 +1,20 @@
-"""Who is calling, as far as it was proved."""
+"""Who sends a request, as far as it was authenticated."""
 
 from msgspec import Struct
 
 
 class Caller(Struct, frozen=True):
-    """Facts about the caller. ``roles`` are lower case; ``is_admin`` is what the rules make of them."""
+    """Facts about the caller. ``roles`` are lower case; ``is_admin`` is the result of the policy."""
 
     user: str | None = None
     project: str | None = None
     roles: frozenset[str] = frozenset()
     service_roles: frozenset[str] = frozenset()
     is_admin: bool = False
-    #: what a token without a project may be scoped to instead
+    #: a token may be scoped to a domain or to the system instead of a project
     domain: str | None = None
     system: str | None = None
     user_domain: str | None = None
     project_domain: str | None = None
-    #: nobody was identified, and the deployment allows that: may read, never write
+    #: not authenticated, where the deployment allows that: may read, never write
     anonymous: bool = False

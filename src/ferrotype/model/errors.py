@@ -1,81 +1,86 @@
-"""What can go wrong, by meaning. Only ``web.errors`` knows which status each one is.
+"""Every error of the product, by meaning. Only ``web.errors`` knows which HTTP status each one becomes.
 
 FerrotypeError
- |- Refusal                 the request cannot be granted; nothing was changed
+ |- ClientError             the request cannot be granted; nothing was changed
  |   |- Unauthenticated
  |   |- Forbidden
  |   |- NotFound
  |   |- Conflict
  |   |- Gone
  |   |- Invalid
- |   |   `- BadRange        the bytes asked for do not exist
+ |   |   |- BadRange        the range lies outside the data
+ |   |   `- BodyBroken      the client disconnected before its body was complete (web.http)
  |   |- OverLimit
- |   |- ContentRefused      the bytes are not what they were said to be, or are dangerous
- |   `- Busy                try again later
- `- StoreError              a store could not do its part
-     |- BlobNotFound
-     |- BlobDamaged
-     |- StoreFull
-     |- StoreDenied
-     |- StoreReadOnly
-     `- StoreUnavailable
+ |   |   `- BodyTooLarge    the document in the body is too large (web.http)
+ |   |- ContentRefused      the data do not match their declared format, or are unsafe
+ |   `- Busy                no capacity; retry later
+ |- HTTPError               an error that only HTTP has, with its status (web.errors)
+ |- StoreError              a store operation failed
+ |   |- BlobNotFound
+ |   |- BlobDamaged
+ |   |- StoreFull
+ |   |- StoreDenied
+ |   |- StoreReadOnly
+ |   `- StoreUnavailable
+ |- DatabaseUnavailable     (db.engine)
+ `- ...                     what stops a start or a reload: the errors of config, policies, accounts, schema and logs
 """
 
 
 class FerrotypeError(Exception):
-    """The root of everything that Ferrotype raises on purpose."""
+    """Base class of every exception that Ferrotype defines."""
 
 
-class Refusal(FerrotypeError):
-    """The request cannot be granted. The text is for the caller; nothing was changed."""
+class ClientError(FerrotypeError):
+    """The request cannot be granted. The text is for the client; nothing was changed."""
 
 
-class Unauthenticated(Refusal):
-    """Nobody known is calling. ``challenge`` says in HTTP's words how to prove who one is, where that is known."""
+class Unauthenticated(ClientError):
+    """The caller did not prove who they are. ``challenge`` is the value of ``WWW-Authenticate``, if there is one."""
 
     def __init__(self, text: str, challenge: str | None = None):
         super().__init__(text)
         self.challenge = challenge
 
 
-class Forbidden(Refusal):
-    """The caller may see the thing, but may not do this to it."""
+class Forbidden(ClientError):
+    """The caller may see the resource, but may not do this to it."""
 
 
-class NotFound(Refusal):
-    """There is no such thing, or the caller may not know that there is."""
+class NotFound(ClientError):
+    """The resource does not exist, or the caller may not know that it exists."""
 
 
-class Conflict(Refusal):
-    """The thing is not in a state in which this can be done."""
+class Conflict(ClientError):
+    """The resource is not in a state that allows this."""
 
 
-class Gone(Refusal):
-    """The thing disappeared while it was being worked on."""
+class Gone(ClientError):
+    """The resource was deleted while the request was working on it."""
 
 
-class Invalid(Refusal):
-    """The request is malformed: the text names the field and the limit."""
+class Invalid(ClientError):
+    """The request is malformed. The text names the field and the limit."""
 
 
 class BadRange(Invalid):
-    """The bytes asked for do not exist in ``size`` bytes of data."""
+    """The requested range lies outside the ``size`` bytes of the data."""
 
     def __init__(self, text: str, size: int):
         super().__init__(text)
         self.size = size
 
 
-class OverLimit(Refusal):
+class OverLimit(ClientError):
     """A quota or a size limit would be exceeded."""
 
 
-class ContentRefused(Refusal):
-    """The bytes are not of the declared format, or fail a safety check of their format."""
+class ContentRefused(ClientError):
+    """The data do not match the declared format, or fail a safety check of their format."""
 
 
-class Busy(Refusal):
-    """No capacity now; ``retry_after`` is in seconds."""
+class Busy(ClientError):
+    """There is no capacity at the moment. ``retry_after`` is in seconds."""
 
     def __init__(self, text: str, retry_after: int = 5):
         super().__init__(text)
@@ -83,21 +88,21 @@ class Busy(Refusal):
 
 
 class StoreError(FerrotypeError):
-    """A store could not do its part. ``store`` is filled in by ``stores.store``."""
+    """A store operation failed. ``stores.store`` fills in ``store``."""
 
     store: str | None = None
 
 
 class BlobNotFound(StoreError):
-    """The object is not there."""
+    """The object does not exist."""
 
 
 class BlobDamaged(StoreError):
-    """The object is there, but it is not the one that was stored."""
+    """The object exists, but differs from what was stored."""
 
 
 class StoreFull(StoreError):
-    """No room for the object."""
+    """The store has no room for the object."""
 
 
 class StoreDenied(StoreError):
@@ -105,8 +110,8 @@ class StoreDenied(StoreError):
 
 
 class StoreReadOnly(StoreError):
-    """The store does not take objects: by its kind, or because its last probe failed."""
+    """The store takes no objects: by its type, or because its last probe failed."""
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached or failed; it may work later."""
+    """The store cannot be reached or failed; a retry may succeed."""

@@ -1,47 +1,31 @@
-"""An image: its record, the locations of its data, and where its status may go."""
+"""An image: its record, the locations of its data, and the transitions of its status."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ferrotype.model.errors import Conflict
 
-#: Attributes that a PATCH or a create may never set as additional properties.
+#: Names that are attributes of every image, and therefore never additional properties.
 BASE_ATTRIBUTES = frozenset(
-    [
-        "id",
-        "name",
-        "status",
-        "visibility",
-        "owner",
-        "protected",
-        "os_hidden",
-        "tags",
-        "disk_format",
-        "container_format",
-        "min_disk",
-        "min_ram",
-        "size",
-        "virtual_size",
-        "checksum",
-        "os_hash_algo",
-        "os_hash_value",
-        "created_at",
-        "updated_at",
-        "self",
-        "file",
-        "schema",
-        "locations",
-        "direct_url",
-        "stores",
-    ]
-)
+    {
+        "id", "name", "status", "visibility", "owner", "protected", "os_hidden", "tags", "disk_format",
+        "container_format", "min_disk", "min_ram", "size", "virtual_size", "checksum", "os_hash_algo",
+        "os_hash_value", "created_at", "updated_at", "self", "file", "schema", "locations", "direct_url", "stores",
+    }
+)  # fmt: skip
 
-VISIBILITIES = ("private", "shared", "community", "public")
+Visibility = Literal["private", "shared", "community", "public"]
+Status = Literal[
+    "queued", "saving", "uploading", "importing", "active", "deactivated", "killed", "pending_delete", "deleted",
+]  # fmt: skip
 
-#: status -> the statuses it may be followed by
-NEXT: dict[str, frozenset[str]] = {
+VISIBILITIES: tuple[Visibility, ...] = get_args(Visibility)
+
+#: status -> the statuses that may follow it
+NEXT: Mapping[Status, frozenset[Status]] = {
     "queued": frozenset({"saving", "uploading", "importing", "active", "deleted"}),
     "saving": frozenset({"active", "queued", "deleted"}),
     "uploading": frozenset({"importing", "queued", "deleted"}),
@@ -55,7 +39,7 @@ NEXT: dict[str, frozenset[str]] = {
 
 
 class Location(Struct, frozen=True, gc=False):
-    """Where one copy of an image's data is. ``blob`` names its row in the ledger; None for data kept by others."""
+    """Where one copy of an image's data is. ``blob`` names its row in the ledger; None for external data."""
 
     url: str
     metadata: dict[str, Any]
@@ -63,17 +47,17 @@ class Location(Struct, frozen=True, gc=False):
 
     @property
     def store(self) -> str | None:
-        """The id of the store, where the metadata name one."""
+        """The id of the store, if the metadata name one."""
         return self.metadata.get("store")
 
 
 class Image(Struct, frozen=True, gc=False, kw_only=True):
-    """An image as the database knows it. Times are microseconds since 1970, UTC; sizes are bytes."""
+    """An image as the database stores it. Times are microseconds since 1970, UTC; sizes are bytes."""
 
     id: str
     name: str | None = None
-    status: str = "queued"
-    visibility: str = "shared"
+    status: Status = "queued"
+    visibility: Visibility = "shared"
     owner: str | None = None
     protected: bool = False
     os_hidden: bool = False
@@ -95,8 +79,25 @@ class Image(Struct, frozen=True, gc=False, kw_only=True):
     locations: tuple[Location, ...] = ()
 
 
-#: What an image without data cannot say.
-NOTHING_KNOWN: dict[str, Any] = {
+class NewImage(Struct, frozen=True):
+    """An image as the client asked for it, by attribute name. ``rules.review`` checks names and values."""
+
+    #: those of ``BASE_ATTRIBUTES`` that the client named
+    attributes: Mapping[str, Any]
+    #: additional properties, in the client's order
+    properties: Mapping[str, Any]
+
+
+class NewLocation(Struct, frozen=True):
+    """A location as the client asked for it, and the digest that its data are expected to have."""
+
+    url: str
+    hash_algo: str | None = None
+    hash_value: str | None = None
+
+
+#: The attributes of an image without data.
+NO_DATA: Mapping[str, Any] = {
     "size": None,
     "virtual_size": None,
     "checksum": None,
@@ -106,10 +107,10 @@ NOTHING_KNOWN: dict[str, Any] = {
 }
 
 
-def move(image: Image, status: str, **changes: Any) -> Image:
-    """Return the image in its next status, or say why it cannot go there."""
+def transition(image: Image, status: Status, **changes: Any) -> Image:
+    """Return the image in its next status, with ``changes`` applied; raise Conflict if the table forbids it."""
     if status not in NEXT[image.status]:
         raise Conflict(f"Image {image.id} is {image.status} and cannot become {status}.")
-    if status == "queued":  # Going back: what was known of the data is void.
-        changes = {**NOTHING_KNOWN, **changes}
+    if status == "queued":  # Back to the start: size, digests and locations no longer apply.
+        changes = {**NO_DATA, **changes}
     return replace(image, status=status, **changes)

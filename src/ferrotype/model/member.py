@@ -1,8 +1,12 @@
 """A member: a project with which an image is shared."""
 
+from typing import Literal, get_args
+
 from msgspec import Struct
 
-STATUSES = ("pending", "accepted", "rejected")
+MemberStatus = Literal["pending", "accepted", "rejected"]
+
+STATUSES: tuple[MemberStatus, ...] = get_args(MemberStatus)
 
 
 class Member(Struct, frozen=True, gc=False):
@@ -10,6 +14,6 @@ class Member(Struct, frozen=True, gc=False):
 
     image_id: str
     member: str
-    status: str
+    status: MemberStatus
     created_at: int
     updated_at: int

@@ -1,27 +1,31 @@
-"""A change to an image as a caller asked for it: operations in order, each on one attribute."""
+"""A change to an image as the client asked for it: operations in order, each on one attribute."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
+
+PatchOp = Literal["add", "replace", "remove"]
+
+OPS: tuple[PatchOp, ...] = get_args(PatchOp)
 
 
 class Operation(Struct, frozen=True):
     """One step of a patch. ``path`` is the attribute's name, or ``locations`` and a position."""
 
-    op: Literal["add", "replace", "remove"]
+    op: PatchOp
     path: tuple[str, ...]
     value: Any = None
 
     @property
     def name(self) -> str:
-        """The attribute that is touched."""
+        """The attribute that the operation changes."""
         return self.path[0]
 
 
 class Patch(Struct, frozen=True):
     """Operations that are applied together or not at all.
 
-    ``only_new``: an ``add`` of what is there already is a conflict, as the first patch media type has it.
+    ``only_new``: an ``add`` of an existing attribute is a conflict, as in the first patch media type.
     """
 
     operations: tuple[Operation, ...]

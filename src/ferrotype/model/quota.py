@@ -1,4 +1,4 @@
-"""How much a project may have of something."""
+"""Quotas of a project, and what the project uses of them."""
 
 from msgspec import Struct
 
@@ -6,9 +6,12 @@ from ferrotype.model.errors import OverLimit
 
 MIB = 1 << 20
 
+#: Keystone's names for the resources; those of data are limited in MiB.
+SIZE, STAGE, COUNT, UPLOADING = "image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"
+
 
 class Quota(Struct, frozen=True):
-    """What a project may have of ``resource``: bytes, or a number of images. Negative: as much as it likes."""
+    """The quota of ``resource``: bytes, or a number of images. Negative: unlimited."""
 
     resource: str
     most: int = -1
@@ -16,19 +19,19 @@ class Quota(Struct, frozen=True):
 
     @property
     def counts(self) -> bool:
-        """Whether there is a limit at all."""
+        """Whether there is a limit."""
         return self.most >= 0
 
     def exceeded_by(self, usage: int, delta: int) -> OverLimit:
-        """Return the refusal of ``delta`` more where ``usage`` is in use."""
+        """Return the error for ``delta`` more when ``usage`` is in use."""
         return OverLimit(
-            f"The project's limit of {self.resource} would be exceeded:"
-            f" the limit is {self.most} {self.unit}, {usage} are in use, {delta} more were asked for."
+            f"The project's quota of {self.resource} would be exceeded:"
+            f" the limit is {self.most} {self.unit}, {usage} are in use, {delta} more were requested."
         )
 
 
 class Quotas(Struct, frozen=True):
-    """Everything that is counted for one project, by the names that Keystone has for it."""
+    """All quotas of one project, by Keystone's names for the resources."""
 
     size: Quota
     stage: Quota
@@ -37,9 +40,16 @@ class Quotas(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """What a project uses: bytes of finished and coming data, bytes that are staged, and images."""
+    """What a project uses: bytes of finished and announced data, bytes of staged data, and images."""
 
     size: int
     stage: int
     count: int
     uploading: int
+
+
+class ProjectUsage(Struct, frozen=True):
+    """What a project uses, and its quotas."""
+
+    used: Usage
+    quotas: Quotas

@@ -1,7 +1,7 @@
-"""May they touch it? Two questions, always in this order: do they see it, and does a rule allow it.
+"""Authorization. Two questions, always in this order: is the image visible, and does a policy rule allow it?
 
-``sees`` says what one image is to a caller, ``scope`` where a list for the caller may come from. They say the
-same in two ways: whatever a list yields can be shown.
+``is_visible`` answers for one image, ``scope`` names the branches of a list. They agree: ``is_visible`` holds for
+every image that a list yields.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from ferrotype.model.query import Branch, Scope
 from ferrotype.rules.policy import Rule
 
 
-def sees(caller: Caller, image: Image, shared: bool) -> bool:
-    """Tell whether the image exists for the caller. No rule of a deployment can widen this."""
+def is_visible(caller: Caller, image: Image, shared: bool) -> bool:
+    """Tell whether the caller can see the image. A policy can narrow this and never widen it."""
     return (
         caller.is_admin
         or image.owner is None
@@ -25,23 +25,23 @@ def sees(caller: Caller, image: Image, shared: bool) -> bool:
 
 
 def scope(caller: Caller, visibility: str | None) -> Scope:
-    """Return the branches that a list of this visibility (None: the default view, or "all") is made of."""
+    """Return the branches of a list of this visibility; None is the default view, "all" adds community images."""
     return Scope(
-        caller.project, _everything(caller, visibility) if caller.is_admin else _own_view(caller, visibility)
+        caller.project, _admin_branches(caller, visibility) if caller.is_admin else _branches(caller, visibility)
     )
 
 
-def _everything(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
+def _admin_branches(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
     match visibility:
         case "all":
             return (Branch("all"),)
-        case None:  # Community images of others are only listed when somebody asks for them.
+        case None:  # Community images of other projects are listed on request only.
             return (Branch("usual"),)
         case _:
             return (Branch("visible", visibility),)
 
 
-def _own_view(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
+def _branches(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
     mine = Branch("mine", None if visibility in (None, "all") else visibility)
     branches = [mine] if caller.project is not None else []
     if visibility in (None, "all", "public"):
@@ -53,48 +53,47 @@ def _own_view(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
     return tuple(branches)
 
 
-#: What somebody may ask whom nobody has identified, where the deployment lets such people in at all.
-READS = frozenset(
+#: Actions allowed to anonymous callers when `allow_anonymous_access` is on.
+ANONYMOUS_ACTIONS = frozenset(
     {
         "get_images", "get_image", "download_image", "download_from_store", "get_members", "get_member",
         "get_image_location", "fetch_image_location", "stores_info_detail",
     }
 )  # fmt: skip
 
-#: What another service of the cloud may ask about images that it does not see.
-BEYOND_THE_VIEW = frozenset({"fetch_image_location", "add_image_location"})
+#: Actions that another service of the cloud may do to images that it cannot see.
+VISIBLE_TO_SERVICES = frozenset({"fetch_image_location", "add_image_location"})
 
 
 class Authoriser:
-    """Every access to an image passes here. ``rules`` say for each action who may do it.
+    """Authorizes every access to an image. ``rules`` has a policy rule for each action.
 
-    ``narrows``: the deployment has a rule of its own for ``get_image``, so what a list finds is judged one
-    by one; the usual rule says nothing more than the list's own question. ``projects_only``: a token for a
-    domain or for the system may do nothing here, whatever its roles.
+    ``filters_lists``: the deployment overrides the rule ``get_image``, so every image of a list is checked with
+    it; the default rule allows what the list's scope allows. ``projects_only``: a token scoped to a domain or to
+    the system is refused, whatever its roles.
     """
 
-    def __init__(self, rules: Mapping[str, Rule], narrows: bool = False, projects_only: bool = True):
+    def __init__(self, rules: Mapping[str, Rule], filters_lists: bool = False, projects_only: bool = True):
         self._rules = rules
-        self.narrows = narrows
+        self.filters_lists = filters_lists
         self._projects_only = projects_only
 
     def is_admin(self, caller: Caller) -> bool:
-        """Tell whether the rules make an administrator of the caller."""
+        """Tell whether the caller is an administrator (rule ``context_is_admin``)."""
         return not caller.anonymous and self._rules["context_is_admin"](caller, None, False)
 
     def allows(self, caller: Caller, action: str, image: Image | None = None, shared: bool = False) -> bool:
-        """Tell whether the action's rule lets the caller do it."""
-        return not _changes_unknown(caller, action) and self._rules[action](caller, image, shared)
+        """Tell whether the rule of the action allows it to the caller."""
+        return not _is_anonymous_change(caller, action) and self._rules[action](caller, image, shared)
 
     def permit(self, caller: Caller, action: str, image: Image, shared: bool) -> None:
         """Raise unless ``caller`` may do ``action`` to ``image``.
 
-        An image that the caller may not even see is *not found*: a refusal
-        must never reveal that something exists, and no policy widens the view.
-        Only locations may be asked for beyond it, by other services.
+        Raises NotFound when the caller cannot see the image, so that the error does not reveal its existence;
+        Forbidden when the caller can see it. Other services may read and add locations of images they cannot see.
         """
-        beyond = action in BEYOND_THE_VIEW and "service" in caller.roles
-        if not sees(caller, image, shared) and not beyond:
+        is_service = action in VISIBLE_TO_SERVICES and "service" in caller.roles
+        if not is_visible(caller, image, shared) and not is_service:
             raise NotFound(f"No image found with ID {image.id}.")
         if self.allows(caller, action, image, shared):
             return
@@ -102,24 +101,24 @@ class Authoriser:
             raise NotFound(f"No image found with ID {image.id}.")
         raise Forbidden(f"You are not allowed to do this ({action}) to image {image.id}.")
 
-    def permit_at_all(self, caller: Caller, action: str) -> None:
-        """Raise Forbidden unless ``caller`` may do ``action``, where no image is involved."""
-        self.admit(caller, action)
+    def require(self, caller: Caller, action: str) -> None:
+        """Raise Forbidden unless ``caller`` may do ``action``, which involves no image."""
+        self.check_scope(caller, action)
         if not self.allows(caller, action):
             raise Forbidden(f"You are not allowed to do this ({action}).")
 
-    def admit(self, caller: Caller, action: str) -> None:
-        """Raise Forbidden for whoever may do nothing of the kind, whatever the image: before it is looked up.
+    def check_scope(self, caller: Caller, action: str) -> None:
+        """Raise Forbidden when ``caller`` may not do ``action`` to any image; asked before the image is looked up.
 
-        Those are tokens of a domain or of the system, and changes by somebody whom nobody has identified.
+        That holds for changes by anonymous callers, and for tokens that are scoped to a domain or to the system.
         """
-        if _changes_unknown(caller, action):
-            raise Forbidden("Read-only access: a token is needed to change anything.")
+        if _is_anonymous_change(caller, action):
+            raise Forbidden("Read-only access: authenticate to make changes.")
         if self._projects_only and (caller.domain or caller.system):
             scope = "the system" if caller.system else "a domain"
-            raise Forbidden(f"Images belong to projects; this token is for {scope}.")
+            raise Forbidden(f"Images belong to projects, but this token is scoped to {scope}.")
 
 
-def _changes_unknown(caller: Caller, action: str) -> bool:
-    """Tell whether somebody who is not identified wants more than to read."""
-    return caller.anonymous and action not in READS
+def _is_anonymous_change(caller: Caller, action: str) -> bool:
+    """Tell whether an anonymous caller tries to do more than read."""
+    return caller.anonymous and action not in ANONYMOUS_ACTIONS

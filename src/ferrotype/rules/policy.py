@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ferrotype.model.caller import Caller
+from ferrotype.model.errors import FerrotypeError
 from ferrotype.model.image import BASE_ATTRIBUTES, Image
 
 #: (caller, image or None, whether the image is shared with the caller) -> allowed
@@ -22,7 +23,7 @@ Rule = Callable[[Caller, Image | None, bool], bool]
 _Target = Callable[[Caller, Image | None, bool], str | None]
 
 
-class PolicyError(Exception):
+class PolicyError(FerrotypeError):
     """A rule cannot be understood. The text names it and says what is wrong."""
 
 

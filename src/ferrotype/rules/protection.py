@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Literal, NamedTuple
 
 from ferrotype.model.caller import Caller
+from ferrotype.model.errors import FerrotypeError
 
 Operation = Literal["create", "read", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("create", "read", "update", "delete")
@@ -22,7 +23,7 @@ NAME_LENGTH = 255
 Passes = Callable[[Caller, str], bool]
 
 
-class ProtectionError(Exception):
+class ProtectionError(FerrotypeError):
     """A protection file cannot be understood. The text names the section and says what is wrong."""
 
 
@@ -43,8 +44,12 @@ class Protection:
         self._passes = passes
         self._found: dict[str, _Section | None] = {}
 
-    def unreadable(self, caller: Caller, names: Collection[str]) -> list[str]:
-        """Return those of the properties that do not exist for the caller."""
+    def bound_to(self, passes: Passes) -> "Protection":
+        """Return this protection under another policy, so that both can be replaced together."""
+        return self if self._passes is None else Protection(self._sections, passes)
+
+    def hidden(self, caller: Caller, names: Collection[str]) -> list[str]:
+        """Return the names of the properties that the caller may not read."""
         return [name for name in names if not self.allows(caller, "read", name)]
 
     def allows(self, caller: Caller, operation: Operation, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""May it become that? What a create or a change asks for, judged attribute by attribute in the API's order."""
+"""Validate image create and update requests, attribute by attribute, in the order the API defines."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,20 +10,22 @@ from msgspec.structs import replace
 from ferrotype.config.model import UUID, Limits
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Conflict, Forbidden, Invalid
-from ferrotype.model.image import BASE_ATTRIBUTES, Image
+from ferrotype.model.image import BASE_ATTRIBUTES, Image, NewImage
 from ferrotype.model.patch import Operation, Patch
-from ferrotype.rules import limits as room
+from ferrotype.rules import limits as quota
 from ferrotype.rules.protection import NAME_LENGTH, Protection
 from ferrotype.rules.schemas import Schemas
 
-#: Set by the service alone; a create that names one is refused whatever its value.
-NEVER_GIVEN = ("direct_url", "self", "file", "schema", "stores")
+#: Set by the service alone; a create that names one is refused before its value is looked at (IMG-PROP-06).
+SET_BY_SERVICE = ("direct_url", "self", "file", "schema", "stores")
 READ_ONLY = (
     "status", "checksum", "size", "virtual_size", "created_at", "updated_at", "os_hash_algo", "os_hash_value",
 )  # fmt: skip
 RESERVED = ("location", "deleted", "deleted_at")
+#: Attributes that cannot change once the image has data.
 FIXED_BY_DATA = ("disk_format", "container_format")
 INT_MAX = 2**31 - 1
+#: Most bytes of a property's value, and most levels of nesting in it.
 PROPERTY_BYTES = 65535
 NESTING = 32
 
@@ -34,26 +36,26 @@ _SIGNATURE = (
     "img_signature_certificate_uuid",
 )
 
-#: Asks the rules whether a visibility may be given to this image, or raises.
-MayBecome = Callable[[Image], None]
+#: Raises Forbidden unless the policy allows the image's visibility.
+CheckVisibility = Callable[[Image], None]
 
 
-def name_is_free(name: str) -> None:
-    """Raise unless a property may have this name."""
+def check_name_allowed(name: str) -> None:
+    """Raise Forbidden if the name of a property is reserved for the service."""
     if name.startswith("os_glance") or name in RESERVED:
         raise Forbidden(f"Attribute '{name[:NAME_LENGTH]}' is reserved.")
 
 
-def name_fits(name: str) -> None:
-    """Raise Invalid unless a property's name is of a length that every database keeps."""
+def check_name_length(name: str) -> None:
+    """Raise Invalid unless the name of a property has 1 to 255 characters."""
     if not name:
-        raise Invalid("A property must have a name.")
+        raise Invalid(f"The name of a property must have 1 to {NAME_LENGTH} characters; it is empty.")
     if len(name) > NAME_LENGTH:
         raise Invalid(f"Property name '{name[:32]}...' must have at most {NAME_LENGTH} characters.")
 
 
-def value_fits(name: str, value: Any) -> None:
-    """Raise Invalid unless a property's value is of a size that every database keeps and every client reads."""
+def check_value_size(name: str, value: Any) -> None:
+    """Raise Invalid if the value of a property has too many bytes or levels (SEC-107)."""
     if _deeper_than(NESTING, value):
         raise Invalid(f"Property '{name}' must be nested in at most {NESTING} levels.")
     length = len(value.encode()) if isinstance(value, str) else len(msgspec.json.encode(value))
@@ -68,56 +70,63 @@ def _deeper_than(levels: int, value: Any) -> bool:
     return levels == 0 or any(_deeper_than(levels - 1, each) for each in inner)
 
 
-def proposed(document: Mapping[str, Any], caller: Caller, schemas: Schemas) -> Image:
-    """Return the image that a create asks for, checked for form; what the caller may do comes after."""
-    for name in NEVER_GIVEN:
-        if name in document:
+# -- create -------------------------------------------------------------------------------------
+# The order of the checks is IMG-CREATE-02: parse_new_image, then the policy, then check_property_protection,
+# then with_numbers.
+
+
+def parse_new_image(new: NewImage, caller: Caller, schemas: Schemas) -> Image:
+    """Return the image that a create asks for, without its numbers; raise Forbidden or Invalid.
+
+    Its id is empty if the client named none. Checks names, the schema and the size of properties.
+    """
+    for name in SET_BY_SERVICE:
+        if name in new.attributes:
             raise Forbidden(f"Attribute '{name}' is set by the service.")
+    document = {**new.attributes, **new.properties}
     schemas.check(document)
     schemas.check_required(document)
-    properties: dict[str, Any] = {}
-    for name, value in document.items():
-        if name not in BASE_ATTRIBUTES:
-            name_fits(name)
-            name_is_free(name)
-            value_fits(name, value)
-            properties[name] = value
-    if "locations" in document:
+    for name, value in new.properties.items():
+        check_name_length(name)
+        check_name_allowed(name)
+        check_value_size(name, value)
+    given = new.attributes
+    if "locations" in given:
         raise Forbidden("Attribute 'locations' is reserved.")
     return Image(
-        id=document.get("id", ""),
-        name=document.get("name"),
-        visibility=document.get("visibility", "shared"),
-        owner=(document["owner"] or None) if "owner" in document else caller.project,
-        protected=document.get("protected", False),
-        os_hidden=document.get("os_hidden", False),
-        disk_format=document.get("disk_format"),
-        container_format=document.get("container_format"),
-        tags=tuple(dict.fromkeys(document.get("tags", ()))),
-        properties=properties,
+        id=given.get("id", ""),
+        name=given.get("name"),
+        visibility=given.get("visibility", "shared"),
+        owner=(given["owner"] or None) if "owner" in given else caller.project,
+        protected=given.get("protected", False),
+        os_hidden=given.get("os_hidden", False),
+        disk_format=given.get("disk_format"),
+        container_format=given.get("container_format"),
+        tags=tuple(dict.fromkeys(given.get("tags", ()))),
+        properties=dict(new.properties),
     )
 
 
-def properties_are_open(image: Image, caller: Caller, protection: Protection | None) -> None:
-    """Raise Forbidden where a new image has a property that the caller may not create."""
+def check_property_protection(image: Image, caller: Caller, protection: Protection | None) -> None:
+    """Raise Forbidden if a new image has a property that the caller may not create."""
     for name in image.properties if protection else ():
         if protection and not protection.allows(caller, "create", name):
             raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
-def completed(image: Image, document: Mapping[str, Any], limits: Limits) -> Image:
-    """Return the proposed image with its numbers, after the checks that the API makes last."""
-    room.tags_fit((), image.tags, limits)
+def with_numbers(image: Image, new: NewImage, limits: Limits) -> Image:
+    """Return the parsed image with min_disk and min_ram, after the last checks: quotas and read-only attributes."""
+    quota.tags_fit((), image.tags, limits)
     for name in READ_ONLY:
-        if name in document:
+        if name in new.attributes:
             raise Forbidden(f"Attribute '{name}' is read-only.")
-    min_disk, min_ram = (whole(name, document.get(name, 0)) for name in ("min_disk", "min_ram"))
-    room.properties_fit({}, image.properties, limits)
+    min_disk, min_ram = (to_int(name, new.attributes.get(name, 0)) for name in ("min_disk", "min_ram"))
+    quota.properties_fit({}, image.properties, limits)
     return replace(image, min_disk=min_disk, min_ram=min_ram)
 
 
-def whole(name: str, value: float) -> int:
-    """Return a number of ``min_disk`` or ``min_ram`` as an integer within its bounds; raise Invalid."""
+def to_int(name: str, value: float) -> int:
+    """Return the value of ``min_disk`` or ``min_ram`` as an integer; raise Invalid if it is out of bounds."""
     if not 0 <= value <= INT_MAX:
         raise Invalid(f"'{name}' must be from 0 to {INT_MAX}.")
     return int(value)
@@ -126,13 +135,13 @@ def whole(name: str, value: float) -> int:
 # -- PATCH --------------------------------------------------------------------------------------
 
 
-def patch_is_legal(patch: Patch, schemas: Schemas) -> None:
-    """Raise where an operation could not be applied to any image: before the image is even looked for."""
+def check_patch(patch: Patch, schemas: Schemas) -> None:
+    """Raise if an operation is impossible on every image; asked before the image is looked up."""
     for operation in patch.operations:
         name = operation.name
-        if name in ("id", *READ_ONLY, *NEVER_GIVEN):
+        if name in ("id", *READ_ONLY, *SET_BY_SERVICE):
             raise Forbidden(f"Attribute '{name}' is read-only.")
-        name_is_free(name)
+        check_name_allowed(name)
         if operation.op == "remove":
             continue
         if name == "locations" and len(operation.path) > 1:
@@ -140,49 +149,51 @@ def patch_is_legal(patch: Patch, schemas: Schemas) -> None:
             continue
         schemas.check({name: operation.value})
         if name not in BASE_ATTRIBUTES:
-            name_fits(name)
-            value_fits(name, operation.value)
+            check_name_length(name)
+            check_value_size(name, operation.value)
         elif name in ("min_disk", "min_ram"):
-            whole(name, operation.value)
+            to_int(name, operation.value)
 
 
-def changed(
+def apply_patch(
     before: Image,
     patch: Patch,
     caller: Caller,
-    may_become: MayBecome,
+    check_visibility: CheckVisibility,
     limits: Limits,
     schemas: Schemas,
     protection: Protection | None = None,
 ) -> Image:
-    """Return ``before`` with every operation applied in order; raise, and nothing is applied.
+    """Return ``before`` with all operations applied in order, or raise.
 
-    Properties that the caller cannot read are part of ``before``, and stay part of it.
+    ``before`` includes the properties that are hidden from the caller; the result keeps them.
     """
     after = before
     for operation in patch.operations:
         if operation.name in BASE_ATTRIBUTES:
-            after = _base_changed(after, operation, patch.only_new, caller, may_become)
+            after = _patch_attribute(after, operation, patch.only_new, caller, check_visibility)
         else:
             if protection:
-                _property_is_open(after.properties, operation, caller, protection)
-            after = replace(after, properties=_property_changed(after.properties, operation, patch.only_new))
-    room.tags_fit(before.tags, after.tags, limits)
-    room.properties_fit(before.properties, after.properties, limits)
+                _check_protected(after.properties, operation, caller, protection)
+            after = replace(after, properties=_patch_property(after.properties, operation, patch.only_new))
+    quota.tags_fit(before.tags, after.tags, limits)
+    quota.properties_fit(before.properties, after.properties, limits)
     for name in schemas.required:
         if name in before.properties and name not in after.properties:
             raise Invalid(f"Property '{name}' is required in this deployment.")
     return after
 
 
-def _base_changed(image: Image, operation: Operation, only_new: bool, caller: Caller, may_become: MayBecome) -> Image:
+def _patch_attribute(
+    image: Image, operation: Operation, only_new: bool, caller: Caller, check_visibility: CheckVisibility
+) -> Image:
     name, value = operation.name, operation.value
     if name == "locations":
-        raise Forbidden("Locations cannot be changed: no store of this deployment takes any that somebody names.")
+        raise Forbidden("Locations cannot be changed: no store of this deployment accepts external locations.")
     if operation.op == "remove":
         raise Forbidden(f"Attribute '{name}' cannot be removed.")
     if operation.op == "add" and only_new:
-        raise Conflict(f"Attribute '{name}' exists already; replace it.")
+        raise Conflict(f"Attribute '{name}' already exists; replace it.")
     if name in FIXED_BY_DATA and image.status not in ("queued", "importing"):
         raise Forbidden(f"Attribute '{name}' cannot be changed once the image is {image.status}.")
     if name == "owner":
@@ -195,14 +206,14 @@ def _base_changed(image: Image, operation: Operation, only_new: bool, caller: Ca
         value = tuple(dict.fromkeys(value))
     after: Image = replace(image, **{name: value})
     if name == "visibility":
-        may_become(after)
+        check_visibility(after)
     return after
 
 
-def _property_is_open(
+def _check_protected(
     properties: Mapping[str, Any], operation: Operation, caller: Caller, protection: Protection
 ) -> None:
-    """Raise where the caller may not do this: as if there were nothing, where it cannot read what there is."""
+    """Raise if the caller may not do this to a property; the error does not reveal a property that is hidden."""
     name = operation.name
     if name not in properties:
         if operation.op == "add" and not protection.allows(caller, "create", name):
@@ -215,11 +226,11 @@ def _property_is_open(
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
-def _property_changed(properties: Mapping[str, Any], operation: Operation, only_new: bool) -> dict[str, Any]:
+def _patch_property(properties: Mapping[str, Any], operation: Operation, only_new: bool) -> dict[str, Any]:
     name, present = operation.name, operation.name in properties
     if operation.op == "add":
         if present and only_new:
-            raise Conflict(f"Property '{name}' exists already; replace it.")
+            raise Conflict(f"Property '{name}' already exists; replace it.")
     elif not present:
         raise Conflict(f"Property '{name[:NAME_LENGTH]}' does not exist.")
     if operation.op == "remove":
@@ -231,12 +242,12 @@ def _property_changed(properties: Mapping[str, Any], operation: Operation, only_
 
 
 def ready_for_data(image: Image) -> None:
-    """Raise unless the image can take data now."""
+    """Raise unless data can be uploaded to the image now: it is queued, has its formats and no signature."""
     if image.status != "queued":
-        raise Conflict(f"Image {image.id} is {image.status}; only a queued image takes data.")
+        raise Conflict(f"Image {image.id} is {image.status}; data can be uploaded to a queued image only.")
     for name in FIXED_BY_DATA:
         if not getattr(image, name):
-            raise Invalid(f"Set '{name}' before data are uploaded.")
+            raise Invalid(f"Set '{name}' before uploading data.")
     if all(image.properties.get(name) for name in _SIGNATURE):
         raise Invalid(
             "This image carries a signature, which this version cannot verify;"
@@ -247,8 +258,8 @@ def ready_for_data(image: Image) -> None:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def is_clean(what: str, text: str) -> None:
-    """Raise Invalid where a text that will be part of a URL has control characters."""
+def reject_control_chars(what: str, text: str) -> None:
+    """Raise Invalid if a string that becomes part of a URL has control characters."""
     if _CONTROL.search(text):
         raise Invalid(f"{what} must not contain control characters.")
 
@@ -257,5 +268,5 @@ _IMAGE_ID = re.compile(UUID)
 
 
 def could_be_image_id(text: str) -> bool:
-    """Tell whether any image could have this id; clients ask for names in the place of ids."""
+    """Tell whether the string has the form of an image id; clients also send names in place of ids."""
     return _IMAGE_ID.fullmatch(text) is not None

@@ -1,6 +1,6 @@
-"""The JSON schemas of images and members, made once from the configuration, and the check against them.
+"""JSON schemas of images and members, built once from the configuration, and validation against them.
 
-The same document is served to clients and used here, so what clients validate is what we accept.
+The document that clients get is the one that requests are validated against.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,13 +10,16 @@ import fastjsonschema
 
 from ferrotype.config.model import UUID, Api, Formats
 from ferrotype.model.errors import Invalid
+from ferrotype.model.image import Status
+from ferrotype.model.member import STATUSES as MEMBER_STATUSES
 
-_STATUSES = (
+#: In the order of the API's schema.
+_STATUSES: tuple[Status, ...] = (
     "queued", "saving", "active", "killed", "deleted", "uploading", "importing", "pending_delete", "deactivated",
 )  # fmt: skip
 
 
-def _text(description: str, limit: int | None = None, null: bool = False, **more: Any) -> dict[str, Any]:
+def _string(description: str, limit: int | None = None, null: bool = False, **more: Any) -> dict[str, Any]:
     kind: Any = ["null", "string"] if null else "string"
     return {
         "type": kind,
@@ -34,37 +37,37 @@ def image_schema(formats: Formats, api: Api) -> dict[str, Any]:
     """Return the schema of an image in this deployment."""
     read_only = {"readOnly": True}
     properties: dict[str, Any] = {
-        "id": _text("Identifier of the image.", pattern=UUID),
-        "name": _text("Name of the image; need not be unique.", 255, null=True),
-        "status": _text("Where the image is in its life.", enum=list(_STATUSES), **read_only),
-        "visibility": _text("Who can see the image.", enum=["community", "public", "private", "shared"]),
-        "protected": {"type": "boolean", "description": "Whether the image is safe from deletion."},
-        "os_hidden": {"type": "boolean", "description": "Whether the image is left out of ordinary lists."},
-        "checksum": _text("MD5 of the data, in hexadecimal.", 32, null=True, **read_only),
-        "os_hash_algo": _text("Algorithm of os_hash_value.", 64, null=True, **read_only),
-        "os_hash_value": _text("Digest of the data, in hexadecimal.", 128, null=True, **read_only),
-        "owner": _text("Project that owns the image.", 255, null=True),
+        "id": _string("Identifier of the image.", pattern=UUID),
+        "name": _string("Name of the image; not necessarily unique.", 255, null=True),
+        "status": _string("Status of the image.", enum=list(_STATUSES), **read_only),
+        "visibility": _string("Who can see the image.", enum=["community", "public", "private", "shared"]),
+        "protected": {"type": "boolean", "description": "Whether deletion of the image is refused."},
+        "os_hidden": {"type": "boolean", "description": "Whether default lists leave the image out."},
+        "checksum": _string("MD5 of the data, in hexadecimal.", 32, null=True, **read_only),
+        "os_hash_algo": _string("Algorithm of os_hash_value.", 64, null=True, **read_only),
+        "os_hash_value": _string("Digest of the data, in hexadecimal.", 128, null=True, **read_only),
+        "owner": _string("Project that owns the image.", 255, null=True),
         "size": _number("Size of the data in bytes.", null=True, **read_only),
-        "virtual_size": _number("Size in bytes of the disk that the data hold.", null=True, **read_only),
-        "container_format": _text(
-            "Format of what is around the disk.", null=True, enum=[None, *formats.container_formats]
+        "virtual_size": _number("Size in bytes of the virtual disk in the data.", null=True, **read_only),
+        "container_format": _string(
+            "Format of the container around the disk.", null=True, enum=[None, *formats.container_formats]
         ),
-        "disk_format": _text("Format of the disk.", null=True, enum=[None, *formats.disk_formats]),
-        "created_at": _text("When the image was made.", **read_only),
-        "updated_at": _text("When the image was last changed.", **read_only),
+        "disk_format": _string("Format of the disk.", null=True, enum=[None, *formats.disk_formats]),
+        "created_at": _string("When the image was created.", **read_only),
+        "updated_at": _string("When the image was last changed.", **read_only),
         "tags": {
             "type": "array",
             "items": {"type": "string", "maxLength": 255},
-            "description": "Short texts to find the image by.",
+            "description": "Strings to find the image by.",
         },
-        "direct_url": _text("Where the data are, for those who may read them there.", **read_only),
+        "direct_url": _string("URL of the data, for clients with access to the store.", **read_only),
         "min_ram": _number("Memory in MiB that a server needs for this image."),
         "min_disk": _number("Disk in GiB that a server needs for this image."),
-        "self": _text("Path of the image.", **read_only),
-        "file": _text("Path of the image's data.", **read_only),
-        "schema": _text("Path of this schema.", **read_only),
-        "stores": _text("Stores that hold the data, joined by commas.", **read_only),
-        "locations": {"type": "array", "items": _LOCATION, "description": "Where the data are."},
+        "self": _string("Path of the image.", **read_only),
+        "file": _string("Path of the image's data.", **read_only),
+        "schema": _string("Path of this schema.", **read_only),
+        "stores": _string("Stores that hold the data, joined by commas.", **read_only),
+        "locations": {"type": "array", "items": _LOCATION, "description": "Locations of the data."},
     }
     properties |= {name: {**each, "is_base": False} for name, each in api.schema_properties.items()}
     return {
@@ -87,7 +90,7 @@ _LOCATION: dict[str, Any] = {
         "metadata": {"type": "object"},
         "validation_data": {
             "type": "object",
-            "description": "Digests that the data must have.",
+            "description": "Expected digests of the data.",
             "writeOnly": True,
             "additionalProperties": False,
             "properties": {
@@ -110,8 +113,8 @@ MEMBER_SCHEMA: dict[str, Any] = {
         "updated_at": {"type": "string", "description": "When the membership was last changed."},
         "status": {
             "type": "string",
-            "enum": ["pending", "accepted", "rejected"],
-            "description": "What the project made of the offer.",
+            "enum": list(MEMBER_STATUSES),
+            "description": "The project's answer to the offer.",
         },
         "schema": {"type": "string", "readOnly": True, "description": "Path of this schema."},
     },
@@ -143,7 +146,7 @@ def images_schema(image: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Schemas:
-    """The documents of one deployment and the compiled check of images."""
+    """The schemas of one deployment, and the compiled validator of images."""
 
     def __init__(self, formats: Formats, api: Api):
         self.image = image_schema(formats, api)
@@ -157,21 +160,21 @@ class Schemas:
         )
 
     def check(self, document: Mapping[str, Any]) -> None:
-        """Raise Invalid naming the attribute and the limit where the document breaks the image's schema."""
+        """Raise Invalid, naming attribute and limit, if the document does not match the schema of images."""
         try:
             self._check(dict(document))
         except fastjsonschema.JsonSchemaValueException as error:
-            raise Invalid(_explained(error)) from None
+            raise Invalid(_message(error)) from None
 
     def check_required(self, document: Mapping[str, Any]) -> None:
-        """Raise Invalid when something that the deployment requires is missing."""
+        """Raise Invalid if a property that the deployment requires is missing."""
         for name in self.required:
             if name not in document:
                 raise Invalid(f"Property '{name}' is required in this deployment.")
 
 
-def _explained(error: Any) -> str:
-    """Say which attribute breaks which limit, in our words."""
+def _message(error: Any) -> str:
+    """Return a sentence that names the attribute and the limit."""
     path = [str(step) for step in error.path[1:]]
     name = path[0][:255] if path else "document"
     place = f"'{name}'" + (f" ({'.'.join(path[1:])})" if len(path) > 1 else "")
@@ -191,6 +194,6 @@ def _explained(error: Any) -> str:
         case "required":
             return f"{place} must have {', '.join(limit)}."
         case "additionalProperties":
-            return f"{place} must not have other members than those the schema names."
+            return f"{place} must not have members that the schema does not name."
         case rule:
-            return f"{place} breaks the schema's rule {rule}: {limit}."
+            return f"{place} does not match the schema ({rule}: {limit})."

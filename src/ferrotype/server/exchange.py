@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from ferrotype.offload import undisturbed
+from ferrotype.offload import shielded
 from ferrotype.server.request_head import Refused
 from ferrotype.stores.driver import LocalFile
-from ferrotype.web.http import SENDFILE
+from ferrotype.web.http import SENDFILE, ResponseAborted
 
 if TYPE_CHECKING:
     from ferrotype.server.connection import Protocol
@@ -89,6 +89,8 @@ class Exchange(RequestResponseCycle):
             await app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
             await self.fail(503, "The service is shutting down.")
+        except ResponseAborted:
+            self.cut()
         except Exception:
             if self.disconnected:
                 log.debug("the application ended because its client had gone", exc_info=True)
@@ -293,7 +295,7 @@ class Exchange(RequestResponseCycle):
             size = min(count, SENDFILE_SLICE)
             try:
                 work = loop.run_in_executor(file.threads, os.sendfile, out, file.fd, offset, size)
-                sent = await undisturbed(work)  # It uses descriptors that are closed after it.
+                sent = await shielded(work)  # It uses descriptors that are closed after it.
             except BlockingIOError:
                 await self.writable(out)
                 continue

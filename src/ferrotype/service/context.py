@@ -1,4 +1,4 @@
-"""The ring of keys: what a verb needs is on it, and nothing is reached in another way."""
+"""Dependencies shared by all service functions, and how they fetch an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +21,19 @@ from ferrotype.stores.store import Stores
 
 
 class UnifiedLimits(Protocol):
-    """Says what projects may have, where Keystone is asked."""
+    """Source of the projects' limits when they are Keystone's."""
 
     async def of(self, project: str | None) -> Mapping[str, int]:
-        """Return the limits of a project by resource. Raises Busy where they cannot be known."""
+        """Return the limits of a project by resource. Raises Busy while they are not available."""
 
 
-@dataclass
-class Service:
-    """One process's service. ``config`` and what is made from it are swapped whole on a reload."""
+@dataclass(frozen=True, kw_only=True)
+class ServiceContext:
+    """The dependencies of one process.
+
+    Immutable: a reload and a change of the policy files build another context, with the same database, stores,
+    thread pools and lease. A request keeps the context that it began with.
+    """
 
     config: Config
     db: Database
@@ -40,21 +44,22 @@ class Service:
     schemas: Schemas
     view: View
     protection: Protection | None = None
-    #: where limits of projects are Keystone's
+    #: when the projects' limits are Keystone's
     unified_limits: UnifiedLimits | None = None
 
 
 async def fetch(
-    svc: Service, connection: Connection, caller: Caller, image_id: str, action: str, lock: bool = False
+    ctx: ServiceContext, connection: Connection, caller: Caller, image_id: str, action: str, lock: bool = False
 ) -> tuple[Image, bool]:
-    """Return an image that the caller may do ``action`` to, and whether it is shared with the caller.
+    """Return an image to which the caller may do ``action``, and whether it is shared with the caller.
 
-    There is no other way to get an image. With ``lock`` it stays as it is until the transaction ends.
+    All access to images goes through here. With ``lock`` its row is locked until the transaction ends. Raises
+    NotFound and Forbidden.
     """
-    svc.authoriser.admit(caller, action)
+    ctx.authoriser.check_scope(caller, action)
     found = await rows.get(connection, image_id, caller.project, lock) if could_be_image_id(image_id) else None
     if found is None:
         raise NotFound(f"No image found with ID {image_id[:64]}.")
     image, shared = found
-    svc.authoriser.permit(caller, action, image, shared)
+    ctx.authoriser.permit(caller, action, image, shared)
     return image, shared

@@ -1,112 +1,99 @@
-"""Filling an image with data, and giving the data out."""
+"""Upload and download of image data."""
 
 import logging
 from collections.abc import AsyncIterator
 
-from ferrotype.db import blobs, usage
 from ferrotype.db import images as rows
+from ferrotype.db import ledger_check, usage
 from ferrotype.db.engine import Connection, DatabaseUnavailable
-from ferrotype.model.blob import Blob, Stored, object_name
+from ferrotype.model.blob import Blob, Stored
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import (
     BlobDamaged,
     BlobNotFound,
     Busy,
+    ClientError,
     Conflict,
     Forbidden,
     Gone,
     Invalid,
-    OverLimit,
-    Refusal,
     StoreError,
     StoreUnavailable,
 )
-from ferrotype.model.image import Image, Location, move
-from ferrotype.model.quota import Quota
+from ferrotype.model.image import Image, Location, transition
 from ferrotype.rules import limits, review
-from ferrotype.service import quotas
-from ferrotype.service.context import Service, fetch
-from ferrotype.service.objects import give_up
-from ferrotype.service.rollback import undoing
-from ferrotype.stores.driver import LocalFile
+from ferrotype.service import objects, quotas
+from ferrotype.service.context import ServiceContext, fetch
+from ferrotype.service.rollback import rollback_on_error
+from ferrotype.stores.driver import Source
 from ferrotype.stores.store import Store
 from ferrotype.streams import inspect
-from ferrotype.streams.pipe import Checks, transfer
+from ferrotype.streams.pipe import Checks
 
 log = logging.getLogger("ferrotype.data")
 
-#: Bytes that an upload of unknown size reserves at first; doubled each time up to the last.
-FIRST_STEP = 8 * 1024 * 1024
-LAST_STEP = 1024 * 1024 * 1024
 
-
-def chosen_store(svc: Service, store_id: str | None) -> Store:
-    """Return the store that an upload names, or the default one. In single-store mode names mean nothing."""
-    if store_id is None or not svc.stores.multi:
-        store_id = svc.stores.default
-    store = svc.stores.get(store_id)
-    if store is None or (store_id.startswith("os_glance_") and svc.stores.multi):
+def chosen_store(ctx: ServiceContext, store_id: str | None) -> Store:
+    """Return the store that an upload names, or the default one. In single-store mode names are ignored."""
+    if store_id is None or not ctx.stores.multi:
+        store_id = ctx.stores.default
+    store = ctx.stores.get(store_id)
+    if store is None or (store_id.startswith("os_glance_") and ctx.stores.multi):
         raise Invalid(f"Store for identifier {store_id[:64]} not found.")
     return store
 
 
 async def upload(
-    svc: Service,
+    ctx: ServiceContext,
     caller: Caller,
     image_id: str,
     chunks: AsyncIterator[bytes],
     announced: int | None,
     store_id: str | None,
 ) -> None:
-    """Fill a queued image with data and make it active; or leave it queued, with nothing stored."""
-    store = chosen_store(svc, store_id)
-    owner = (await fetch(svc, svc.db, caller, image_id, "upload_image"))[0].owner if svc.unified_limits else None
-    room = await quotas.of(svc, owner)
-    with svc.lease.under_way() as blob_id:
-        async with undoing() as undo:
-            async with svc.db.begin() as tx:
-                image, _ = await fetch(svc, tx, caller, image_id, "upload_image", lock=True)
+    """Upload data to a queued image and make it active; on any failure it is queued again, with nothing stored."""
+    store = chosen_store(ctx, store_id)
+    owner = (await fetch(ctx, ctx.db, caller, image_id, "upload_image"))[0].owner if ctx.unified_limits else None
+    allowed = await quotas.of(ctx, owner)
+    with ctx.lease.track_upload() as blob_id:
+        async with rollback_on_error() as on_error:
+            async with ctx.db.begin() as tx:
+                image, _ = await fetch(ctx, tx, caller, image_id, "upload_image", lock=True)
                 review.ready_for_data(image)
-                limits.size_fits(announced or 0, svc.config.limits)
-                if svc.unified_limits and image.owner != owner:
+                limits.size_fits(announced or 0, ctx.config.limits)
+                if ctx.unified_limits and image.owner != owner:
                     raise Conflict(f"Image {image_id} was given to another project meanwhile.")
-                saving = await rows.save(tx, image, move(image, "saving"))
-                blob = await blobs.reserve(tx, _new_blob(svc, blob_id, image, store, announced, room.size), room.size)
-                await usage.uploading_fits(tx, image.owner, room.uploading)
-                undo(give_up, svc, blob)
-            reserved = _Reservation(svc, blob, room.size)
+                saving = await rows.save(tx, image, transition(image, "saving"))
+                blob = await objects.reserve(ctx, tx, blob_id, image, store, announced, allowed.size)
+                await usage.uploading_fits(tx, image.owner, allowed.uploading)
+                on_error(abort_upload, ctx, blob)
+            writing = objects.Writing(ctx, blob, store, allowed.size, lambda blob: ownership_lost_error(ctx.db, blob))
             checks = Checks(
-                most=svc.config.limits.image_size_cap,
+                most=ctx.config.limits.image_size_cap,
                 announced=announced,
-                algorithm=svc.config.api.hashing_algorithm,
-                room=reserved.room,
-                judge=lambda findings: _judge(svc, saving, findings),
-                last=reserved.last,
+                algorithm=ctx.config.api.hashing_algorithm,
+                reserve=writing.reserve_up_to,
+                check_format=lambda findings: _check_format(ctx, saving, findings),
+                before_commit=writing.before_commit,
             )
-            stored = await transfer(
-                chunks, lambda batches: store.put(blob.name, batches, announced), svc.crew, checks
-            )
-            await _activate(svc, reserved.blob, store, stored)
+            stored = await writing.write(chunks, announced, checks)
+            await _activate(ctx, writing.blob, store, stored)
 
 
-def _new_blob(svc: Service, blob_id: str, image: Image, store: Store, announced: int | None, quota: Quota) -> Blob:
-    # Of an unknown size at least the first byte is reserved: with nothing left it is refused before it is read.
-    first = 1 if quota.counts else 0
-    return Blob(
-        id=blob_id,
-        store=store.id,
-        name=object_name(image.id),
-        image_id=image.id,
-        project=image.owner,
-        purpose="data",
-        state="writing",
-        charged=first if announced is None else announced,
-        writer=svc.lease.worker,
-    )
+async def abort_upload(ctx: ServiceContext, blob: Blob) -> None:
+    """Roll back an upload of this worker: the image is queued again, the object's data and row are removed."""
+    async with ctx.db.begin() as tx:
+        found = await rows.get(tx, blob.image_id, None, lock=True)
+        was = await objects.abandon(tx, blob)
+        if was is None:
+            return
+        if found and found[0].status == "saving" and was.state == "writing":
+            await rows.save(tx, found[0], transition(found[0], "queued"))
+    await objects.remove(ctx, was)
 
 
-def _judge(svc: Service, image: Image, findings: inspect.Findings) -> int | None:
-    formats = svc.config.formats
+def _check_format(ctx: ServiceContext, image: Image, findings: inspect.Findings) -> int | None:
+    formats = ctx.config.formats
     return inspect.verdict(
         findings,
         image.disk_format,
@@ -116,58 +103,25 @@ def _judge(svc: Service, image: Image, findings: inspect.Findings) -> int | None
     )
 
 
-class _Reservation:
-    """What one upload has reserved: ahead of the stream when a quota counts it and its size is unknown."""
-
-    def __init__(self, svc: Service, blob: Blob, quota: Quota):
-        self._svc, self.blob, self._quota = svc, blob, quota
-        self._step = FIRST_STEP
-
-    async def room(self, total: int) -> None:
-        """Make sure that ``total`` bytes are reserved, and that the work is still ours."""
-        lease = self._svc.lease
-        if self.blob.id in lease.unwanted or not lease.held_by(self.blob.writer or ""):
-            raise await _taken(self._svc.db, self.blob)
-        if not self._quota.counts or total <= self.blob.charged:
-            return
-        missing = total - self.blob.charged
-        try:
-            await self._grow(max(missing, self._step))
-        except OverLimit:  # There is no room for a whole step, but there may be for what is here.
-            await self._grow(missing)
-        self._step = min(self._step * 2, LAST_STEP)
-
-    async def _grow(self, by: int) -> None:
-        async with self._svc.db.begin() as tx:
-            grown = await blobs.grow(tx, self.blob, by, self._quota)
-        if grown is None:
-            raise await _taken(self._svc.db, self.blob)
-        self.blob = grown
-
-    async def last(self) -> None:
-        """Every byte is there: make sure that the work is still ours before it becomes final."""
-        await self._svc.lease.assure(self.blob.writer or "")
-
-
-async def _taken(connection: Connection, blob: Blob) -> Refusal:
-    """Return the reason why an upload of ours is not ours any more."""
+async def ownership_lost_error(connection: Connection, blob: Blob) -> ClientError:
+    """Return the error for an upload that this worker does not own any more."""
     if await rows.get(connection, blob.image_id, None) is None:
         return Gone(f"Image {blob.image_id} was deleted during the upload.")
-    return Busy("This node lost its hold on the transfer; please repeat it.")
+    return Busy("This node lost its lease on the upload; please repeat it.")
 
 
-async def _activate(svc: Service, blob: Blob, store: Store, stored: Stored) -> None:
-    """Commit the bytes and the image together; raise when either is no longer ours."""
-    async with svc.db.begin() as tx:
+async def _activate(ctx: ServiceContext, blob: Blob, store: Store, stored: Stored) -> None:
+    """Attach the data and make the image active in one transaction; raise when either is no longer ours."""
+    async with ctx.db.begin() as tx:
         found = await rows.get(tx, blob.image_id, None, lock=True)
         current = found[0] if found else None
-        if current is None or current.status != "saving" or not await blobs.keep(tx, blob, stored, current.owner):
-            raise await _taken(tx, blob)
-        metadata = {"store": store.id} if svc.stores.multi else {}
+        if current is None or current.status != "saving" or not await objects.attach(tx, blob, stored, current.owner):
+            raise await ownership_lost_error(tx, blob)
+        metadata = {"store": store.id} if ctx.stores.multi else {}
         await rows.save(
             tx,
             current,
-            move(
+            transition(
                 current,
                 "active",
                 size=stored.size,
@@ -175,76 +129,75 @@ async def _activate(svc: Service, blob: Blob, store: Store, stored: Stored) -> N
                 checksum=stored.checksum,
                 os_hash_algo=stored.hash_algo,
                 os_hash_value=stored.hash_value,
-                locations=(Location(stored.url, metadata, blob.id),),
+                locations=(Location(store.url(stored.handle), metadata, blob.id),),
             ),
         )
 
 
 async def download(
-    svc: Service, caller: Caller, image_id: str, prefer: tuple[str, ...] = ()
-) -> tuple[Image, LocalFile | None]:
-    """Return an image and its data as an open file; None for an image that has no data yet.
+    ctx: ServiceContext, caller: Caller, image_id: str, prefer: tuple[str, ...] = ()
+) -> tuple[Image, Source | None]:
+    """Return an image and its data, open for reading; None for an image that has no data yet. The caller closes it.
 
-    Copies in the preferred stores are tried first, in the order given; a copy that cannot be read is passed over.
+    Copies in the preferred stores are tried first, in the order given; a copy that cannot be opened is skipped.
     """
-    image, shared = await fetch(svc, svc.db, caller, image_id, "download_image")
+    image, shared = await fetch(ctx, ctx.db, caller, image_id, "download_image")
     if prefer:
-        svc.authoriser.permit(caller, "download_from_store", image, shared)
+        ctx.authoriser.permit(caller, "download_from_store", image, shared)
     if image.status == "deactivated" and not caller.is_admin:
         raise Forbidden(f"Image {image_id} is deactivated.")
     failure: StoreError | None = None
-    for location in _in_order(svc, image, prefer):
-        store = svc.stores.of(location)
+    for location in _in_order(ctx, image, prefer):
+        store = ctx.stores.of(location)
         if store is None:  # A copy in a store that this node does not have: another node can read it.
             continue
         try:
-            file = await store.get(location, image.size)
+            return image, await store.open(location.url, image.size)
         except StoreError as error:
-            now, _ = await fetch(svc, svc.db, caller, image_id, "download_image")
-            if now.locations != image.locations:  # It went because somebody had it removed, and nothing is wrong.
-                return await download(svc, caller, image_id, prefer)
+            now, _ = await fetch(ctx, ctx.db, caller, image_id, "download_image")
+            if now.locations != image.locations:  # The copy was removed meanwhile; nothing is wrong.
+                return await download(ctx, caller, image_id, prefer)
             failure = error
-            await _report(svc, image, location, store, error)
-            continue
-        if file is not None:
-            return image, file
+            await report_unreadable(ctx, image, location, store, error)
     if image.locations:
         raise StoreUnavailable(f"The data of image {image_id} cannot be read at present.") from failure
     return image, None
 
 
-def _in_order(svc: Service, image: Image, prefer: tuple[str, ...]) -> list[Location]:
-    ordered = list(svc.view.ordered(image))
+def _in_order(ctx: ServiceContext, image: Image, prefer: tuple[str, ...]) -> list[Location]:
+    ordered = list(ctx.view.ordered(image))
     ranks = {store_id: rank for rank, store_id in enumerate(dict.fromkeys(prefer))}
     ordered.sort(key=lambda location: ranks.get(location.store or "", len(ranks)))
     return ordered
 
 
-async def _report(svc: Service, image: Image, location: Location, store: Store, error: StoreError) -> None:
-    """Say that a copy cannot be read. One that is not what was stored is marked, and its row and bytes stay."""
+async def report_unreadable(
+    ctx: ServiceContext, image: Image, location: Location, store: Store, error: StoreError
+) -> None:
+    """Log that a copy cannot be read. One that is missing or altered is marked damaged; its row and data stay."""
     if not isinstance(error, BlobNotFound | BlobDamaged):
-        log.error("Image %s cannot be read from store %s: %s", image.id, store.id, error)
+        log.error("image cannot be read: image=%s store=%s: %s", image.id, store.id, error)
         return
     log.error(
-        "The copy of image %s in store %s is lost or damaged: %s. Bring the object back from a backup, or delete"
-        " the copy or the image; `ferrotype check` lists all of them.",
+        "copy is missing or damaged: image=%s store=%s: %s. Restore the object from a backup, or delete the copy or"
+        " the image; `ferrotype check` lists all of them.",
         image.id, store.id, error,
     )  # fmt: skip
     if not location.blob:
         return
     try:
-        async with svc.db.begin() as tx:
-            await blobs.mark_damaged(tx, location.blob)
+        async with ctx.db.begin() as tx:
+            await ledger_check.mark_damaged(tx, location.blob)
     except DatabaseUnavailable as unavailable:  # The next reader marks it; this one may have another copy.
-        log.error("The damaged copy could not be marked: %s", unavailable)
+        log.error("the damaged copy could not be marked: image=%s: %s", image.id, unavailable)
 
 
-def preferred(svc: Service, text: str) -> tuple[str, ...]:
-    """Return the stores that a ``prefer`` parameter names; raise Invalid for one that there is none of."""
-    if not svc.stores.multi:
+def preferred(ctx: ServiceContext, text: str) -> tuple[str, ...]:
+    """Return the stores that a ``prefer`` parameter names; raise Invalid for one that does not exist."""
+    if not ctx.stores.multi:
         raise Invalid("'prefer' needs more than one store, and this deployment has one.")
     wanted = tuple(each for each in (part.strip() for part in text.split(",")) if each)
     for store_id in wanted:
-        if svc.stores.get(store_id) is None or store_id.startswith("os_glance_"):
+        if ctx.stores.get(store_id) is None or store_id.startswith("os_glance_"):
             raise Invalid(f"'prefer' names a store that does not exist: {store_id[:64]}")
     return wanted

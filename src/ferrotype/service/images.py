@@ -1,8 +1,6 @@
-"""Making, finding, changing and deleting images."""
+"""Create, list, show, change and delete images."""
 
 import uuid
-from collections.abc import Mapping
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -12,138 +10,139 @@ from ferrotype.db.engine import Transaction
 from ferrotype.model.blob import Blob
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Forbidden, Invalid, NotFound
-from ferrotype.model.image import Image, move
+from ferrotype.model.image import Image, NewImage, Status, transition
 from ferrotype.model.patch import Patch
 from ferrotype.model.query import ImageQuery
 from ferrotype.rules import limits, review
-from ferrotype.rules.permit import scope, sees
-from ferrotype.service import quotas
-from ferrotype.service.context import Service, fetch
-from ferrotype.service.objects import remove_bytes
+from ferrotype.rules.permit import is_visible, scope
+from ferrotype.service import objects, quotas
+from ferrotype.service.context import ServiceContext, fetch
 
 
-async def create_image(svc: Service, caller: Caller, document: Mapping[str, Any]) -> Image:
-    """Make a queued image from what the caller proposes."""
-    svc.authoriser.admit(caller, "add_image")
-    image = review.proposed(document, caller, svc.schemas)
-    if not svc.authoriser.allows(caller, "add_image", image):
+async def create_image(ctx: ServiceContext, caller: Caller, new: NewImage) -> Image:
+    """Create a queued image. Raises Forbidden, Invalid, OverLimit, and Conflict for an id that is taken."""
+    ctx.authoriser.check_scope(caller, "add_image")
+    image = review.parse_new_image(new, caller, ctx.schemas)
+    if not ctx.authoriser.allows(caller, "add_image", image):
         raise Forbidden("You are not allowed to create this image (add_image).")
-    _visibility_is_theirs(svc, caller, image)
-    review.properties_are_open(image, caller, svc.protection)
-    image = review.completed(image, document, svc.config.limits)
+    _check_visibility(ctx, caller, image)
+    review.check_property_protection(image, caller, ctx.protection)
+    image = review.with_numbers(image, new, ctx.config.limits)
     if not image.id:
         image = replace(image, id=str(uuid.uuid4()))
-    room = await quotas.of(svc, image.owner)
-    async with svc.db.begin() as tx:
-        made = await rows.insert_image(tx, image)
-        await usage.images_fit(tx, image.owner, room.count)
-    return made
+    quota = await quotas.of(ctx, image.owner)
+    async with ctx.db.begin() as tx:
+        created = await rows.insert_image(tx, image)
+        await usage.images_fit(tx, image.owner, quota.count)
+    return created
 
 
-def _visibility_is_theirs(svc: Service, caller: Caller, image: Image) -> None:
+def _check_visibility(ctx: ServiceContext, caller: Caller, image: Image) -> None:
     action = {"public": "publicize_image", "community": "communitize_image"}.get(image.visibility)
-    if action and not svc.authoriser.allows(caller, action, image):
+    if action and not ctx.authoriser.allows(caller, action, image):
         raise Forbidden(f"You are not allowed to make an image {image.visibility} ({action}).")
 
 
-async def list_images(svc: Service, caller: Caller, query: ImageQuery) -> list[Image]:
-    """Return one page of the images that the caller may see and asked for."""
-    svc.authoriser.permit_at_all(caller, "get_images")
+async def list_images(ctx: ServiceContext, caller: Caller, query: ImageQuery) -> list[Image]:
+    """Return one page of the images that match the query and are visible to the caller."""
+    ctx.authoriser.require(caller, "get_images")
     asked = [each.field for each in query.filters if each.op == "property"]
-    if svc.protection and svc.protection.unreadable(caller, asked):
-        return []  # What the caller cannot read matches nothing, whatever it is.
-    after = await _marker(svc, caller, query.marker) if query.marker is not None else None
+    if ctx.protection and ctx.protection.hidden(caller, asked):
+        return []  # A filter on a hidden property must not reveal its value.
+    after = await _marker(ctx, caller, query.marker) if query.marker is not None else None
 
-    def may_be_shown(image: Image) -> bool:
+    def allowed(image: Image) -> bool:
         shared = not caller.is_admin and image.visibility == "shared" and image.owner != caller.project
-        return svc.authoriser.allows(caller, "get_image", image, shared)
+        return ctx.authoriser.allows(caller, "get_image", image, shared)
 
-    keep = may_be_shown if svc.authoriser.narrows else None
-    return await pages.page(svc.db, scope(caller, query.visibility), query, after, keep)
+    keep = allowed if ctx.authoriser.filters_lists else None
+    return await pages.page(ctx.db, scope(caller, query.visibility), query, after, keep)
 
 
-async def _marker(svc: Service, caller: Caller, image_id: str) -> Image:
-    """Return the image that the walk goes on behind; whoever could see it may name it, even when it is gone."""
-    found = await rows.marker(svc.db, image_id, caller.project) if review.could_be_image_id(image_id) else None
-    if found is None or not sees(caller, *found):
-        raise Invalid(f"'marker' names no image that you can see: {image_id[:64]}")
+async def _marker(ctx: ServiceContext, caller: Caller, image_id: str) -> Image:
+    """Return the last image of the previous page, visible to the caller; it may have been deleted since."""
+    found = await rows.marker(ctx.db, image_id, caller.project) if review.could_be_image_id(image_id) else None
+    if found is None or not is_visible(caller, *found):
+        raise Invalid(f"'marker' must be the ID of an image that you can see; got '{image_id[:64]}'.")
     return found[0]
 
 
-async def show_image(svc: Service, caller: Caller, image_id: str) -> Image:
-    """Return one image."""
-    image, _ = await fetch(svc, svc.db, caller, image_id, "get_image")
+async def show_image(ctx: ServiceContext, caller: Caller, image_id: str) -> Image:
+    """Return one image. Raises NotFound."""
+    image, _ = await fetch(ctx, ctx.db, caller, image_id, "get_image")
     return image
 
 
-async def update_image(svc: Service, caller: Caller, image_id: str, patch: Patch) -> Image:
-    """Apply a patch, all of it or nothing. Attributes that it does not name are left as they are."""
-    review.patch_is_legal(patch, svc.schemas)
+async def update_image(ctx: ServiceContext, caller: Caller, image_id: str, patch: Patch) -> Image:
+    """Apply a patch atomically and return the image. Attributes that the patch does not name keep their values."""
+    review.check_patch(patch, ctx.schemas)
     if not patch.operations:
-        image, _ = await fetch(svc, svc.db, caller, image_id, "modify_image")
+        image, _ = await fetch(ctx, ctx.db, caller, image_id, "modify_image")
         return image
-    async with svc.db.begin() as tx:
-        before, _ = await fetch(svc, tx, caller, image_id, "modify_image", lock=True)
+    async with ctx.db.begin() as tx:
+        before, _ = await fetch(ctx, tx, caller, image_id, "modify_image", lock=True)
 
-        def may_become(after: Image) -> None:
-            _visibility_is_theirs(svc, caller, after)
+        def check_visibility(after: Image) -> None:
+            _check_visibility(ctx, caller, after)
 
-        after = review.changed(before, patch, caller, may_become, svc.config.limits, svc.schemas, svc.protection)
+        after = review.apply_patch(
+            before, patch, caller, check_visibility, ctx.config.limits, ctx.schemas, ctx.protection
+        )
         saved = await rows.save(tx, before, after)
         if after.owner != before.owner:
-            await blobs.give(tx, image_id, after.owner)
+            await blobs.reassign_charges(tx, image_id, after.owner)
         return saved
 
 
-async def delete_image(svc: Service, caller: Caller, image_id: str) -> None:
-    """Delete an image in whatever state it is; its bytes go now if their stores let them, else later."""
-    async with svc.db.begin() as tx:
-        image, _ = await fetch(svc, tx, caller, image_id, "delete_image", lock=True)
+async def delete_image(ctx: ServiceContext, caller: Caller, image_id: str) -> None:
+    """Delete an image in any state. Its data is removed immediately if possible, otherwise by background cleanup."""
+    async with ctx.db.begin() as tx:
+        image, _ = await fetch(ctx, tx, caller, image_id, "delete_image", lock=True)
         if image.protected:
             raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-        removable = await _delete(svc, tx, image)
+        removable = await _delete(ctx, tx, image)
     for blob in removable:
-        await remove_bytes(svc, blob)
+        await objects.remove(ctx, blob)
 
 
-async def _delete(svc: Service, tx: Transaction, image: Image) -> list[Blob]:
-    if svc.config.api.delayed_delete and image.locations and image.status == "active":
-        await rows.save(tx, image, move(image, "pending_delete"))
+async def _delete(ctx: ServiceContext, tx: Transaction, image: Image) -> list[Blob]:
+    if ctx.config.api.delayed_delete and image.locations and image.status == "active":
+        await rows.save(tx, image, transition(image, "pending_delete"))
         await blobs.uncharge_image(tx, image.id)
         return []
-    await rows.save(tx, image, move(image, "deleted", locations=()))
-    return await blobs.doom_of_image(tx, image.id)
+    await rows.save(tx, image, transition(image, "deleted", locations=()))
+    return await blobs.mark_image_for_deletion(tx, image.id)
 
 
-async def set_active(svc: Service, caller: Caller, image_id: str, active: bool) -> None:
-    """Deactivate or reactivate an image; one that is so already stays as it is."""
-    action, wanted, other = (
-        ("reactivate", "active", "deactivated") if active else ("deactivate", "deactivated", "active")
-    )
-    async with svc.db.begin() as tx:
-        image, _ = await fetch(svc, tx, caller, image_id, action, lock=True)
+async def set_active(ctx: ServiceContext, caller: Caller, image_id: str, active: bool) -> None:
+    """Deactivate or reactivate an image; idempotent."""
+    action = "reactivate" if active else "deactivate"
+    wanted: Status = "active" if active else "deactivated"
+    other: Status = "deactivated" if active else "active"
+    async with ctx.db.begin() as tx:
+        image, _ = await fetch(ctx, tx, caller, image_id, action, lock=True)
         if image.status == other:
-            await rows.save(tx, image, move(image, wanted))
+            await rows.save(tx, image, transition(image, wanted))
         elif image.status != wanted:
             raise Forbidden(f"Image {image_id} is {image.status}; only an {other} image can become {wanted}.")
 
 
-async def add_tag(svc: Service, caller: Caller, image_id: str, tag: str) -> None:
-    """Give an image a tag; one that it has already is fine."""
-    svc.schemas.check({"tags": [tag]})
-    review.is_clean("A tag", tag)
-    async with svc.db.begin() as tx:
-        image, _ = await fetch(svc, tx, caller, image_id, "modify_image", lock=True)
+async def add_tag(ctx: ServiceContext, caller: Caller, image_id: str, tag: str) -> None:
+    """Add a tag to an image; idempotent."""
+    ctx.schemas.check({"tags": [tag]})
+    review.reject_control_chars("A tag", tag)
+    async with ctx.db.begin() as tx:
+        image, _ = await fetch(ctx, tx, caller, image_id, "modify_image", lock=True)
         if tag not in image.tags:
             after = replace(image, tags=(*image.tags, tag))
-            limits.tags_fit(image.tags, after.tags, svc.config.limits)
+            limits.tags_fit(image.tags, after.tags, ctx.config.limits)
             await rows.save(tx, image, after)
 
 
-async def remove_tag(svc: Service, caller: Caller, image_id: str, tag: str) -> None:
-    """Take a tag from an image."""
-    async with svc.db.begin() as tx:
-        image, _ = await fetch(svc, tx, caller, image_id, "modify_image", lock=True)
+async def remove_tag(ctx: ServiceContext, caller: Caller, image_id: str, tag: str) -> None:
+    """Remove a tag from an image. Raises NotFound if the image does not have it."""
+    async with ctx.db.begin() as tx:
+        image, _ = await fetch(ctx, tx, caller, image_id, "modify_image", lock=True)
         if tag not in image.tags:
             raise NotFound(f"Image {image_id} has no tag '{tag[:64]}'.")
         await rows.save(tx, image, replace(image, tags=tuple(each for each in image.tags if each != tag)))

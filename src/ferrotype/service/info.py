@@ -1,50 +1,39 @@
-"""What the service says of itself: only what is so."""
-
-from typing import Any
+"""What the service tells about itself. Answered from memory: no store is asked."""
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import NotFound
-from ferrotype.service.context import Service
+from ferrotype.model.store import StoreDetail, StoreInfo
+from ferrotype.service.context import ServiceContext
 from ferrotype.stores.store import Store
 
 
-def import_methods(svc: Service) -> tuple[str, ...]:
-    """Return the ways of importing that work here."""
-    return svc.config.api.import_methods
+def import_methods(ctx: ServiceContext) -> tuple[str, ...]:
+    """Return the enabled import methods."""
+    return ctx.config.api.import_methods
 
 
-def store_ids(svc: Service) -> tuple[str, ...]:
+def store_ids(ctx: ServiceContext) -> tuple[str, ...]:
     """Return the ids that users may name; none in single-store mode."""
-    return tuple(store.id for store in svc.stores) if svc.stores.multi else ()
+    return tuple(store.id for store in ctx.stores) if ctx.stores.multi else ()
 
 
-def _entry(svc: Service, store: Store) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": store.id}
-    if store.description:
-        entry["description"] = store.description
-    if store.id == svc.stores.default:
-        entry["default"] = "true"
-    if not store.health.writable:
-        entry["read-only"] = "true"
-    return entry
+def stores(ctx: ServiceContext) -> list[StoreInfo]:
+    """Return the stores as users may see them. Raises NotFound in single-store mode (DISC-41)."""
+    _require_multi_store(ctx)
+    return [_info(ctx, store) for store in ctx.stores]
 
 
-def _multi_store_only(svc: Service) -> None:
-    if not svc.stores.multi:
+def stores_detail(ctx: ServiceContext, caller: Caller) -> list[StoreDetail]:
+    """Return the stores as operators may see them. Raises NotFound in single-store mode, and Forbidden."""
+    _require_multi_store(ctx)
+    ctx.authoriser.require(caller, "stores_info_detail")
+    return [StoreDetail(_info(ctx, store), store.type, store.weight, store.properties) for store in ctx.stores]
+
+
+def _require_multi_store(ctx: ServiceContext) -> None:
+    if not ctx.stores.multi:
         raise NotFound("Multi backend is not supported at this site.")
 
 
-def stores(svc: Service) -> list[dict[str, Any]]:
-    """Return the stores as users see them, from memory: no store is asked."""
-    _multi_store_only(svc)
-    return [_entry(svc, store) for store in svc.stores]
-
-
-def stores_detail(svc: Service, caller: Caller) -> list[dict[str, Any]]:
-    """Return the stores as operators see them, from memory: no store is asked."""
-    _multi_store_only(svc)
-    svc.authoriser.permit_at_all(caller, "stores_info_detail")
-    return [
-        {**_entry(svc, store), "type": store.type, "properties": dict(store.properties), "weight": store.weight}
-        for store in svc.stores
-    ]
+def _info(ctx: ServiceContext, store: Store) -> StoreInfo:
+    return StoreInfo(store.id, store.description, store.id == ctx.stores.default, not store.health.writable)

@@ -1,29 +1,25 @@
-"""How much a project may have: by the configuration, or by what Keystone has registered."""
-
-from typing import Any
+"""Quotas of a project: from the configuration, or from Keystone's unified limits."""
 
 from ferrotype.db import usage
 from ferrotype.model.caller import Caller
-from ferrotype.model.quota import MIB, Quota, Quotas
-from ferrotype.service.context import Service
-
-SIZE, STAGE, COUNT, UPLOADING = "image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"
+from ferrotype.model.quota import COUNT, MIB, SIZE, STAGE, UPLOADING, ProjectUsage, Quota, Quotas
+from ferrotype.service.context import ServiceContext
 
 
-async def of(svc: Service, project: str | None) -> Quotas:
-    """Return what a project may have. Raises Busy where Keystone says it and cannot be asked.
+async def of(ctx: ServiceContext, project: str | None) -> Quotas:
+    """Return the quotas of a project. Raises Busy while Keystone's limits are not available.
 
-    Never called in a transaction: Keystone may let us wait.
+    Not to be called in a transaction: it may wait for Keystone.
     """
-    if svc.unified_limits is None:
-        most = svc.config.limits.user_storage_quota
+    if ctx.unified_limits is None:
+        most = ctx.config.limits.user_storage_quota
         return Quotas(
             Quota("user_storage_quota", most if most > 0 else -1, "bytes"),
             Quota(STAGE, unit="bytes"),
             Quota(COUNT),
             Quota(UPLOADING),
         )
-    limits = await svc.unified_limits.of(project)
+    limits = await ctx.unified_limits.of(project)
 
     def bytes_of(resource: str) -> Quota:
         most = limits.get(resource, 0)
@@ -37,19 +33,9 @@ async def of(svc: Service, project: str | None) -> Quotas:
     )
 
 
-async def shown(svc: Service, caller: Caller) -> dict[str, Any]:
-    """Return the caller's project's use and limits as Keystone counts them; nothing where it does not."""
-    if svc.unified_limits is None:
-        return {}
-    quotas = await of(svc, caller.project)
-    used = await usage.of(svc.db, caller.project)
-    return {
-        SIZE: {"usage": used.size // MIB, "limit": _in_mib(quotas.size)},
-        STAGE: {"usage": used.stage // MIB, "limit": _in_mib(quotas.stage)},
-        COUNT: {"usage": used.count, "limit": quotas.count.most},
-        UPLOADING: {"usage": used.uploading, "limit": quotas.uploading.most},
-    }
-
-
-def _in_mib(quota: Quota) -> int:
-    return quota.most // MIB if quota.counts else -1
+async def project_usage(ctx: ServiceContext, caller: Caller) -> ProjectUsage | None:
+    """Return usage and quotas of the caller's project; None unless limits are Keystone's."""
+    if ctx.unified_limits is None:
+        return None
+    quotas = await of(ctx, caller.project)
+    return ProjectUsage(await usage.of(ctx.db, caller.project), quotas)

@@ -1,4 +1,4 @@
-"""Whatever stops us, take back what was done, newest first."""
+"""Roll back completed steps in reverse order when a later one fails."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,36 +6,36 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.offload import undisturbed
+from ferrotype.offload import shielded
 
-log = logging.getLogger("ferrotype.undo")
+log = logging.getLogger("ferrotype.rollback")
 
-Undo = Callable[..., None]
+Register = Callable[..., None]
 
 
 @asynccontextmanager
-async def undoing() -> AsyncIterator[Undo]:
-    """Yield a function that registers a step; when the block raises, the steps are run in reverse order.
+async def rollback_on_error() -> AsyncIterator[Register]:
+    """Yield a function that registers a rollback step; when the block raises, the steps run in reverse order.
 
-    They run to their end even when we are cancelled. A step that fails is logged and does not keep the others
-    from running: what it left is found by the upkeep, because the ledger knows of it.
+    They run to their end even when the caller is cancelled. A step that fails is logged and does not keep the others
+    from running: the cleanup finds what it left through the ledger.
     """
     steps: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]] = []
 
     def register(step: Callable[..., Awaitable[None]], *args: Any) -> None:
         steps.append((step, args))
 
-    async def take_back() -> None:
+    async def rollback() -> None:
         for step, args in reversed(steps):
             try:
                 await step(*args)
             except FerrotypeError as error:
-                log.error("%s could not be done and is left to the upkeep: %s", step.__name__, error)
+                log.error("rollback step %s failed; the cleanup will retry: %s", step.__name__, error)
             except Exception:
-                log.exception("%s failed and is left to the upkeep", step.__name__)
+                log.exception("rollback step %s failed; the cleanup will retry", step.__name__)
 
     try:
         yield register
     except BaseException:
-        await undisturbed(take_back())
+        await shielded(rollback())
         raise

@@ -1,7 +1,8 @@
-"""The directories of a file store: which of them are here, ours, and have room.
+"""The directories of a file store: their identity, their free space, and whether they can be written.
 
-A directory says which it is in its file ``.ferrotype``, and the database remembers that. Where another lies in its
-place, or none, its file system is not mounted: nothing is written then, and nothing is taken for gone.
+Each directory contains a file ``.ferrotype`` with a unique ID, which is also recorded in the database. If the ID is
+missing or different, typically because a file system is not mounted, the directory is offline: nothing is written to
+it, and no object is reported missing.
 """
 
 import errno
@@ -15,12 +16,12 @@ from pathlib import Path
 from ferrotype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from ferrotype.stores.driver import Health
 
-#: The file in which a directory says which it is.
-MARK = ".ferrotype"
-HOW_TO_MEND = "Check its owner, mode and free space."
-HOW_TO_BRING_BACK = (
-    "What lies there is not the directory that was used before: mount its file system. To use what lies there"
-    f" instead, put an empty file {MARK} into it."
+#: The file that holds a directory's ID.
+ID_FILE = ".ferrotype"
+CHECK_PERMISSIONS = "Check its owner, mode and free space."
+MOUNT_OR_ADOPT = (
+    "The directory is not the one that was used before: mount its file system. To use this directory instead, create"
+    f" an empty file {ID_FILE} in it."
 )
 
 _BY_ERRNO: dict[int, type[StoreError]] = {
@@ -37,7 +38,7 @@ _BY_ERRNO: dict[int, type[StoreError]] = {
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Raise what the system says as an error of stores, which begins with "cannot " and ``what``."""
+    """Raise an OSError as the StoreError of its cause, with a text that begins with "cannot " and ``what``."""
     try:
         yield
     except OSError as error:
@@ -45,10 +46,10 @@ def translated(what: str) -> Iterator[None]:
         raise kind(f"cannot {what}: {os.strerror(error.errno or errno.EIO)}") from error
 
 
-def _mark_of(folder: int) -> str | None:
-    """Return what a directory that is open says of itself; None where it says nothing."""
+def _read_id(folder: int) -> str | None:
+    """Return the ID of an open directory, "" for an empty ID file, None without one."""
     try:
-        fd = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        fd = os.open(ID_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return None
     try:
@@ -58,79 +59,79 @@ def _mark_of(folder: int) -> str | None:
 
 
 class Directories:
-    """Directories with priorities, the preferred ones first. ``mode`` is that of the files in them; 0: the usual."""
+    """Directories with priorities, the highest first. ``mode`` is that of their files; 0 leaves it to the umask."""
 
     def __init__(self, priorities: Mapping[Path, int], mode: int):
         self._priorities = dict(sorted(priorities.items(), key=lambda each: each[1], reverse=True))
         self._mode = mode
-        #: what they must say of themselves
-        self._marks: Mapping[str, str] = {}
-        #: why those that could not be settled in could not
-        self._wrong: Mapping[Path, OSError] = {}
+        #: expected IDs by path
+        self._ids: Mapping[str, str] = {}
+        #: directories that could not be initialized, and why
+        self._failed: Mapping[Path, OSError] = {}
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._priorities)
 
-    def enter(self, directory: Path) -> int:
-        """Open a directory and return the descriptor. Raise FileNotFoundError where another lies in its place."""
+    def open_checked(self, directory: Path) -> int:
+        """Open a directory and return the descriptor; raise FileNotFoundError when its ID is not the expected one."""
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            mark = _mark_of(folder)
-            if mark is None or mark != self._marks.get(str(directory), mark):
+            found = _read_id(folder)
+            if found is None or found != self._ids.get(str(directory), found):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         except BaseException:
             os.close(folder)
             raise
         return folder
 
-    def expect(self, marks: Mapping[str, str]) -> None:
-        """Take it that the directories have these marks, and look at none."""
-        self._marks = marks
+    def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
+        """Expect these IDs; no directory is looked at."""
+        self._ids = directory_ids
 
-    def knows(self, directory: Path) -> bool:
-        """Say whether a directory has been settled in, and has a mark by which to know it."""
-        return str(directory) in self._marks
+    def is_known(self, directory: Path) -> bool:
+        """Return whether the ID of a directory is recorded."""
+        return str(directory) in self._ids
 
-    def may_hold(self, directory: Path) -> bool:
-        """Say whether objects may lie in a directory: not in one that was never settled in."""
-        return not self._marks or self.knows(directory)
+    def may_contain(self, directory: Path) -> bool:
+        """Return whether objects may be in a directory: not in one that was never initialized."""
+        return not self._ids or self.is_known(directory)
 
-    def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
-        """Make and mark what is new, and return the marks that are; see ``Driver.settle``.
+    def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
+        """Create new directories and their IDs, and return the new IDs; see ``DirectoryIdentity.initialize``.
 
-        One whose mark is known and that has another, or none, is away: its file system is not mounted. Whoever knows
-        better puts an empty mark into it.
+        A directory whose ID is recorded and that has another, or none, is offline. An empty ID file in it tells that
+        the operator wants it to be used.
         """
-        new, self._wrong = {}, {}
+        new, self._failed = {}, {}
         for directory in self:
-            place = str(directory)
+            path = str(directory)
             try:
-                mark = self._settle(directory, None if fresh else marks.get(place))
+                found = self._initialize(directory, None if store_is_empty else directory_ids.get(path))
             except OSError as error:
-                self._wrong[directory] = error
+                self._failed[directory] = error
             else:
-                if mark != marks.get(place):
-                    new[place] = mark
-        self._marks = {**marks, **new}
+                if found != directory_ids.get(path):
+                    new[path] = found
+        self._ids = {**directory_ids, **new}
         return new
 
-    def _settle(self, directory: Path, known: str | None) -> str:
-        if known is None:
-            self._make(directory)
+    def _initialize(self, directory: Path, expected: str | None) -> str:
+        if expected is None:
+            self._create(directory)
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            mark = _mark_of(folder)
-            if mark == "" or (mark is None and known is None):
-                mark = _write_mark(folder)
-            elif mark is None or mark != (known or mark):
+            found = _read_id(folder)
+            if found == "" or (found is None and expected is None):
+                found = _write_id(folder)
+            elif found is None or found != (expected or found):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         finally:
             os.close(folder)
-        self._let_in(directory)
-        return mark
+        self._relax_mode(directory)
+        return found
 
-    def _make(self, directory: Path) -> None:
-        """Make the directory where it is missing, durably: else its files could vanish with it after a power loss."""
+    def _create(self, directory: Path) -> None:
+        """Create a missing directory durably: after a power loss its files could vanish with it otherwise."""
         missing = []
         parent = directory
         while not parent.exists():
@@ -140,30 +141,30 @@ class Directories:
             each.mkdir(mode=0o750, exist_ok=True)
             _fsync_directory(each.parent)
 
-    def _let_in(self, directory: Path) -> None:
-        """Let whoever may read the files by ``file_perm`` into the directory too."""
+    def _relax_mode(self, directory: Path) -> None:
+        """Let groups and users that may read the files, by ``file_perm``, enter the directory too."""
         mode = stat.S_IMODE(directory.stat().st_mode)
         enter = (0o010 if self._mode & 0o070 else 0) | (0o001 if self._mode & 0o007 else 0)
         if mode | enter != mode:
             directory.chmod(mode | enter)
 
-    def _look_at(self, directory: Path) -> None:
+    def _check_online(self, directory: Path) -> None:
         try:
-            os.close(self.enter(directory))
+            os.close(self.open_checked(directory))
         except FileNotFoundError as error:
-            raise self._wrong.get(directory, error) from error
+            raise self._failed.get(directory, error) from error
 
-    def roomiest(self, size: int) -> Path:
-        """Return the directory of the highest priority that has room; among equals the emptiest.
+    def pick_directory(self, size: int) -> Path:
+        """Return the directory with the highest priority that has ``size`` bytes free; among equals the emptiest.
 
-        One that cannot be used is passed over, as long as there is another.
+        A directory that cannot be used is skipped as long as another can.
         """
         usable: list[tuple[int, int, Path]] = []
         failure: StoreError | None = None
         for directory in self:
             try:
                 with translated(f"use {directory}"):
-                    self._look_at(directory)
+                    self._check_online(directory)
                     found = os.statvfs(directory)
                     _check_access(directory)
             except StoreError as error:
@@ -172,31 +173,31 @@ class Directories:
             usable.append((self._priorities[directory], found.f_bavail * found.f_frsize, directory))
         if not usable and failure:
             raise failure
-        roomy = [each for each in usable if each[1] >= size]
-        if not roomy:
+        large_enough = [each for each in usable if each[1] >= size]
+        if not large_enough:
             raise StoreFull(f"no directory has {size} bytes free: {', '.join(map(str, self))}")
-        return max(roomy, key=lambda each: each[:2])[2]
+        return max(large_enough, key=lambda each: each[:2])[2]
 
     def probe(self) -> Health:
-        """Find out whether files can be written, in at least one of them."""
+        """Find out whether files can be written in at least one directory."""
         reasons, full, writable = [], True, False
         for directory in self:
             try:
-                self._look_at(directory)
+                self._check_online(directory)
                 _try_to_write(directory)
                 writable = True
             except OSError as error:
                 full = full and error.errno in (errno.ENOSPC, errno.EDQUOT)
                 reason = os.strerror(error.errno or errno.EIO)
-                advice = HOW_TO_BRING_BACK if isinstance(error, FileNotFoundError) else HOW_TO_MEND
+                advice = MOUNT_OR_ADOPT if isinstance(error, FileNotFoundError) else CHECK_PERMISSIONS
                 reasons.append(f"cannot write to {directory}: {reason}. {advice}")
         return Health(writable, " ".join(reasons), full and not writable)
 
 
-def _write_mark(folder: int) -> str:
-    """Have a directory say which it is, durably, and return what it says: another process may have been quicker."""
+def _write_id(folder: int) -> str:
+    """Give a directory an ID, durably, and return the ID it has: another process may have been faster."""
     made = uuid.uuid4().hex
-    name = f"{MARK}-{made}"
+    name = f"{ID_FILE}-{made}"
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640, dir_fd=folder)
     try:
         os.write(fd, made.encode())
@@ -206,9 +207,9 @@ def _write_mark(folder: int) -> str:
         raise
     finally:
         os.close(fd)
-    os.rename(name, MARK, src_dir_fd=folder, dst_dir_fd=folder)
+    os.rename(name, ID_FILE, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)
-    return _mark_of(folder) or made
+    return _read_id(folder) or made
 
 
 def _check_access(directory: Path) -> None:
@@ -227,13 +228,13 @@ def _fsync_directory(directory: Path) -> None:
 
 
 def _try_to_write(directory: Path) -> None:
-    """Write a file that has no name, so that nothing is left whatever happens."""
+    """Write an unnamed file (O_TMPFILE), so that nothing is left whatever happens."""
     try:
         fd = os.open(directory, os.O_WRONLY | os.O_TMPFILE, 0o600)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
-        _check_access(directory)  # This file system has no nameless files.
+        _check_access(directory)  # This file system has no unnamed files.
         return
     try:
         os.write(fd, b"probe")

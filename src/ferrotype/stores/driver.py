@@ -1,21 +1,34 @@
-"""What a backend is: something that keeps, yields and deletes bytes, all or nothing."""
+"""What a store driver provides: it keeps, returns, lists and deletes objects, each of them whole or not at all.
+
+A driver is one module with a class that has the methods of ``Driver``; ``stores.store.DRIVERS`` has a row for it.
+What only some back ends can do is a protocol of its own here (``DirectoryIdentity``), which a driver has or has not.
+"""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from ferrotype.config.model import StoreConfig
+from ferrotype.model.blob import ObjectRef
 from ferrotype.offload import Crew
 
+#: Chunks of data that move together. They are never joined.
 Batch = Sequence[bytes]
+
+#: Largest chunk that ``Source.read`` yields, in bytes.
+READ_SIZE = 1 << 20
+
+#: Records the handle of an object that is being written, as soon as the back end has one.
+Noted = Callable[[str], Awaitable[None]]
 
 
 class LocalFile:
-    """An object that is a file on this machine, open for reading: the server can send it without reading it.
+    """An open file of this machine, which the server can send without reading it.
 
-    Reading may wait as long as its file system does, so it is done in ``threads``. Whoever gets it closes it.
+    Reading may block as long as its file system does, so it is done in ``threads``.
     """
 
     __slots__ = ("fd", "sent", "size", "threads")
@@ -26,16 +39,43 @@ class LocalFile:
         self.sent = 0
 
     def close(self) -> None:
-        """Close the file; once more does nothing."""
+        """Close the file; closing it again does nothing."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
-class Health(Struct, frozen=True):
-    """What the last probe found. ``reason`` says what an operator has to mend.
+class Source(Protocol):
+    """An object that is open for reading. Whoever opened it closes it."""
 
-    ``full``: nothing is broken, there is no room. Room may come at any moment, so writing is tried all the same.
+    #: bytes; None where the back end does not say
+    size: int | None
+    #: the same data as a file, where there is one
+    local_file: LocalFile | None
+
+    def read(self, offset: int, count: int | None) -> AsyncIterator[bytes]:
+        """Yield ``count`` bytes from ``offset`` on, or all that follow, in chunks of at most ``READ_SIZE``.
+
+        Fewer come only where the object ends before. Several reads may run at once; each can be cancelled, and raises
+        a StoreError at whatever chunk the back end fails.
+        """
+
+    async def close(self) -> None:
+        """Release what the object holds; closing it again does nothing."""
+
+
+class Listed(Struct, frozen=True):
+    """One object that a back end holds. ``handle`` is None, and ``size`` what is there so far, while unfinished."""
+
+    name: str
+    handle: str | None
+    size: int
+
+
+class Health(Struct, frozen=True):
+    """What the last probe found. ``reason`` tells the operator what to repair.
+
+    ``full``: the back end works and has no free space. Space may be freed at any moment, so writing is still tried.
     """
 
     writable: bool
@@ -44,50 +84,65 @@ class Health(Struct, frozen=True):
 
 
 class Driver(Protocol):
-    """One configured backend. Names are ours: lower-case letters, digits and dashes.
+    """One configured back end. It raises the StoreErrors of ``model.errors`` and keeps no state between transfers.
 
-    Drivers raise the StoreErrors of ``model.errors`` from their causes.
+    An object has *our* name (``ObjectRef.name``: lower-case letters, digits and dashes, used once) and the back end's
+    *handle* for it, a string of at most 1,024 characters.
     """
 
     #: keys and values that ``/v2/info/stores/detail`` shows; from configuration and memory alone
     properties: Mapping[str, Any]
 
-    async def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
-        """Make what objects are kept in where it is missing, unless it is known and therefore only away.
+    async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
+        """Store an object and return its handle. When this returns, the data is durable.
 
-        ``marks`` are those of known places, ``fresh`` says that no object was ever kept in this store: then nothing
-        can be away. Return the marks of places that are new; before this nothing is made.
+        ``size`` is what the client announced, if it did. Call ``noted`` before the first byte where ``delete`` could
+        not find the object by its name alone. After any failure ``delete`` of the name removes whatever is left. A
+        name that exists already is refused and left as it is.
         """
 
-    def expect(self, marks: Mapping[str, str]) -> None:
-        """Hold known places to their marks as ``settle`` does, and make nothing: what follows only looks."""
+    async def open(self, handle: str) -> Source:
+        """Return an object, open for reading; raise BlobNotFound, or BlobDamaged for what is no object."""
 
-    async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
-        """Keep an object and return its URL. When this returns, the bytes are durable.
+    async def stat(self, handle: str) -> int | None:
+        """Return the size of an object in bytes, None where the back end does not say; raise as ``open`` does."""
 
-        ``size`` is what the source announced, if it did. On any failure nothing is left behind that
-        ``delete`` of the same name would not remove. An object of this name that exists already is left as
-        it is, and the new one fails.
+    async def delete(self, name: str, handle: str | None) -> None:
+        """Remove an object and what an interrupted ``put`` left of it. It is no error when nothing is there.
+
+        Without ``handle`` (the writer crashed before it was noted) the object is found by its name.
         """
 
-    async def get(self, url: str, size: int | None) -> LocalFile | None:
-        """Return the object as an open file; None where this backend has no files.
-
-        ``size`` is what was stored: an object of another size is BlobDamaged.
-        """
-
-    async def delete(self, name: str) -> None:
-        """Remove an object and whatever a broken-off ``put`` of that name left. Absent is fine."""
+    def list(self) -> AsyncIterator[Listed]:
+        """Yield every object that the back end holds, unfinished ones included."""
 
     async def probe(self) -> Health:
         """Find out whether objects can be written now; leave nothing behind."""
 
-    def names(self) -> AsyncIterator[str]:
-        """Yield the name of every object there is, unfinished ones included."""
+    def url(self, handle: str) -> str:
+        """Return the URL that a location shows for an object. It never holds credentials."""
 
-    def owns(self, url: str) -> str | None:
-        """Return the name of the object that a URL of this backend means; None for any other URL."""
+    def parse(self, url: str) -> str | None:
+        """Return the handle that a URL of this store means; None for any other URL."""
 
 
-#: (options, threads for blocking calls) -> driver
-Factory = Callable[[Mapping[str, Any], Crew], Driver]
+@runtime_checkable
+class DirectoryIdentity(Protocol):
+    """A driver whose places may be replaced by others, such as the mount points of file systems.
+
+    Each place has an ID, kept in it and in the database. Where the two differ, the place is offline.
+    """
+
+    async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
+        """Create the places that are new, and return their IDs; one that is known and absent is offline.
+
+        ``directory_ids`` are the known IDs by path. With ``store_is_empty`` (the ledger has no object in the store)
+        nothing can be offline. Before this call the driver creates nothing.
+        """
+
+    def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
+        """Hold the places to these IDs without creating anything: for commands that only read."""
+
+
+#: (configuration of the store, threads for blocking calls) -> driver
+Factory = Callable[[StoreConfig, Crew], Driver]

@@ -1,34 +1,36 @@
 """Objects as files in one directory or several: written under a temporary name, made durable, then renamed.
 
-The order is what makes an answer true after a power loss: bytes, fsync of the file, rename, fsync of the
-directory. The temporary name is made from the object's name, so the ledger's row covers both.
+The order makes an answer true after a power loss: data, fsync of the file, rename, fsync of the directory. The
+temporary name is derived from the object's name, so the ledger's row covers both. The handle is the file's path.
 """
 
 import asyncio
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from ferrotype.config.model import StoreConfig
+from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError, StoreUnavailable
-from ferrotype.offload import Crew, undisturbed
-from ferrotype.stores.directories import HOW_TO_BRING_BACK, MARK, Directories, translated
-from ferrotype.stores.driver import Batch, Health, LocalFile
+from ferrotype.offload import Crew, shielded
+from ferrotype.stores.directories import ID_FILE, MOUNT_OR_ADOPT, Directories, translated
+from ferrotype.stores.driver import READ_SIZE, Batch, Health, Listed, LocalFile, Noted
 
-#: Bytes after which they are asked to be on the disk, so that the end comes quickly.
+#: Bytes after which fdatasync is called, so that the last one is quick.
 SYNC_EVERY = 32 * 1024 * 1024
-#: Calls of one store that wait for its file system at once, and downloads of it that the kernel works on at once.
+#: Threads of one store for calls to its file system, and for sendfile.
 THREADS, SENDING = 32, 8
-#: Most buffers that one writev takes.
+#: Largest number of buffers that one writev takes.
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 
-class _Writing:
-    """A file that is being written; every method is called in a thread, one at a time but for ``sync``."""
+class _FileWriter:
+    """A file that is being written; methods are called in threads, one at a time except ``sync``."""
 
     def __init__(self, directories: Directories, directory: Path, name: str, mode: int, thin: bool):
         self._directories = directories
@@ -41,7 +43,7 @@ class _Writing:
 
     def open(self) -> None:
         with translated(f"create {self._part} in {self._directory}"):
-            self._folder = self._directories.enter(self._directory)
+            self._folder = self._directories.open_checked(self._directory)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self._part, flags, self._mode or 0o640, dir_fd=self._folder)
             if _exists(self._name, self._folder):
@@ -70,7 +72,7 @@ class _Writing:
     def _write_all(self, buffers: Batch) -> None:
         wanted = sum(map(len, buffers))
         written = os.writev(self._fd, buffers)
-        if written < wanted:  # A full disk takes a part first and refuses the rest.
+        if written < wanted:  # A full disk takes a part before it refuses the rest.
             rest = memoryview(b"".join(buffers))[written:]
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
@@ -81,7 +83,7 @@ class _Writing:
         else:
             self._write_all([chunk])
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         with translated(f"finish {self._name} in {self._directory}"):
             if self._thin:
                 os.ftruncate(self._fd, self._size)
@@ -92,8 +94,8 @@ class _Writing:
             os.fsync(self._folder)
 
     def abandon(self) -> None:
-        """Undo a broken-off write. What cannot be removed now is left to the ledger, which knows the name."""
-        if self._opened and self._folder >= 0:  # Else what is there is not ours.
+        """Remove what was written. What cannot be removed now is found by the ledger, which knows the name."""
+        if self._opened and self._folder >= 0:  # Otherwise the file that is there is not ours.
             with suppress(OSError):
                 _unlink(self._folder, self._name)
         with suppress(OSError):
@@ -109,16 +111,45 @@ class _Writing:
                 os.close(folder)
 
 
-class FileDriver:
-    """Files below directories of this machine (or of a file system that it mounts)."""
+class FileSource:
+    """An object that is an open file."""
 
-    def __init__(self, options: Mapping[str, Any], crew: Crew):
+    def __init__(self, file: LocalFile):
+        self.local_file: LocalFile | None = file
+        self.size: int | None = file.size
+        self._file = file
+
+    async def read(self, offset: int, count: int | None) -> AsyncIterator[bytes]:
+        """Yield a part of the file."""
+        loop = asyncio.get_running_loop()
+        end = self._file.size if count is None else offset + count
+        while offset < end:
+            with translated("read the file"):
+                work = loop.run_in_executor(
+                    self._file.threads, os.pread, self._file.fd, min(READ_SIZE, end - offset), offset
+                )
+                chunk = await shielded(work)  # The thread uses the descriptor, which may be closed afterwards.
+            if not chunk:
+                return
+            offset += len(chunk)
+            yield chunk
+
+    async def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class FileDriver:
+    """Files in directories of this machine, or of a file system that it mounts."""
+
+    def __init__(self, config: StoreConfig, crew: Crew):
+        options = config.options
         self._crew = crew
         self._threads = crew.threads(THREADS, "store")
         self._sending = crew.threads(SENDING, "sending")
         listed = options.get("datadirs") or ((options["datadir"], 0),)
         self._mode = int(options.get("file_perm", 0))
-        # As they are configured: a link to a directory may lead elsewhere tomorrow, and URLs stay.
+        # As they are configured: a symbolic link to a directory may change, and URLs must stay valid.
         self._directories = Directories({Path(path).absolute(): priority for path, priority in listed}, self._mode)
         self._thin = bool(options.get("thin_provisioning", False))
         data_dirs = [str(each) for each in self._directories]
@@ -129,15 +160,15 @@ class FileDriver:
             **({"data_dirs": data_dirs} if len(data_dirs) > 1 else {}),
         }
 
-    async def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
-        return await self._crew.offload(self._directories.settle, marks, fresh)
+    async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
+        return await self._crew.offload(self._directories.initialize, directory_ids, store_is_empty)
 
-    def expect(self, marks: Mapping[str, str]) -> None:
-        self._directories.expect(marks)
+    def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
+        self._directories.set_expected_ids(directory_ids)
 
-    async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
-        directory = await self._threads.offload(self._directories.roomiest, size or 0)
-        file = _Writing(self._directories, directory, name, self._mode, self._thin)
+    async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
+        directory = await self._threads.offload(self._directories.pick_directory, size or 0)
+        file = _FileWriter(self._directories, directory, object.name, self._mode, self._thin)
         syncing: asyncio.Future[None] | None = None
         try:
             await self._threads.offload(file.open)
@@ -147,111 +178,131 @@ class FileDriver:
                     if syncing is not None:
                         await syncing
                     file.unsynced = 0
-                    # The disk works while more bytes come, and is never more than two such steps behind.
+                    # The disk works while more data arrives, and is never more than two such steps behind.
                     syncing = asyncio.ensure_future(self._threads.offload(file.sync))
             if syncing is not None:
                 await syncing
-            await self._threads.offload(file.settle)
-        except BaseException:  # Failed or cancelled: leave no trace, then let it through.
+            await self._threads.offload(file.finish)
+        except BaseException:  # Failed or cancelled: remove the file, then let the error through.
             try:
                 if syncing is not None:  # It uses the descriptor that is closed next.
-                    await undisturbed(asyncio.wait([syncing]))
-                    syncing.cancelled() or syncing.exception()  # Looked at: what ended us may be another thing.
+                    await shielded(asyncio.wait([syncing]))
+                    syncing.cancelled() or syncing.exception()  # Retrieved: the error that ended us may be another.
             finally:
                 await self._threads.offload(file.abandon)
             raise
         file.close()
-        return f"file://{quote(str(directory / name))}"
+        return str(directory / object.name)
 
-    def owns(self, url: str) -> str | None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("file", "filesystem") or parts.netloc:
-            return None
-        path = Path(unquote(parts.path))
-        return path.name if path.parent in self._directories else None
+    async def open(self, handle: str) -> FileSource:
+        return FileSource(await self._threads.offload(self._open, Path(handle)))
 
-    async def get(self, url: str, size: int | None) -> LocalFile | None:
-        return await self._threads.offload(self._open, url, size)
+    async def stat(self, handle: str) -> int | None:
+        def size_of(path: Path) -> int:
+            file = self._open(path)
+            file.close()
+            return file.size
 
-    def _open(self, url: str, size: int | None) -> LocalFile:
-        path = Path(unquote(urlsplit(url).path))
+        return await self._threads.offload(size_of, Path(handle))
+
+    def _open(self, path: Path) -> LocalFile:
         if path.parent not in self._directories:
-            raise StoreDenied(f"{path.name} is not in a directory of this store")
+            raise StoreDenied(f"{path} is not in a directory of this store")
         with translated(f"open {path}"):
-            # Neither a link nor a pipe that somebody put in its place is followed or waited for.
+            # O_NOFOLLOW and O_NONBLOCK: a link or a FIFO that was planted in its place is neither followed nor
+            # waited for.
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except FileNotFoundError as error:
-                os.close(self._directories.enter(path.parent))
+                os.close(self._directories.open_checked(path.parent))
                 raise BlobNotFound(f"{path} does not exist") from error
             try:
                 found = os.fstat(fd)
             except OSError:
                 os.close(fd)
                 raise
-        if stat.S_ISREG(found.st_mode) and size in (None, found.st_size):
+        if stat.S_ISREG(found.st_mode):
             return LocalFile(fd, found.st_size, self._sending.executor)
         os.close(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise BlobDamaged(f"{path} is not a plain file")
-        raise BlobDamaged(f"{path} has {found.st_size} bytes where {size} were stored")
+        raise BlobDamaged(f"{path} is not a regular file")
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, handle: str | None) -> None:
+        home = Path(handle).parent if handle else None
+        directories = [home] if home and home in self._directories else [*self._directories]
         failure: StoreError | None = None
-        for directory in self._directories:
+        for directory in directories:
             try:
                 await self._threads.offload(self._delete, directory, name)
-            except StoreError as error:  # It may lie in one of the others all the same.
-                if self._directories.may_hold(directory):
+            except StoreError as error:  # The object may be in another directory.
+                if self._directories.may_contain(directory):
                     failure = failure or error
         if failure:
             raise failure
 
     def _delete(self, directory: Path, name: str) -> None:
         with translated(f"remove {name} from {directory}"):
-            folder = self._directories.enter(directory)
+            folder = self._directories.open_checked(directory)
             try:
                 _unlink(folder, name)
             finally:
                 os.close(folder)
 
-    async def probe(self) -> Health:
-        # Not in a thread of ours: all of them may be busy, and that is no trouble.
-        return await self._crew.offload(self._directories.probe)
-
-    async def names(self) -> AsyncIterator[str]:
+    async def list(self) -> AsyncIterator[Listed]:
         for directory in self._directories:
-            for name in await self._threads.offload(self._list, directory):
-                yield name
+            for each in await self._threads.offload(self._list, directory):
+                yield each
 
-    def _list(self, directory: Path) -> list[str]:
+    def _list(self, directory: Path) -> Sequence[Listed]:
         with translated(f"list {directory}"):
-            if self._directories.knows(directory):
+            if self._directories.is_known(directory):
                 try:
-                    os.close(self._directories.enter(directory))
+                    os.close(self._directories.open_checked(directory))
                 except FileNotFoundError as error:
-                    raise StoreUnavailable(f"cannot list {directory}: it is away. {HOW_TO_BRING_BACK}") from error
+                    raise StoreUnavailable(f"cannot list {directory}: it is offline. {MOUNT_OR_ADOPT}") from error
             elif not directory.exists():
                 return []
-            found = [each.name for each in directory.iterdir()]
-        return sorted(
-            {
-                name[1:].removesuffix(".part") if name.startswith(".") and name.endswith(".part") else name
-                for name in found
-                if not name.startswith(MARK)
-            }
-        )
+            with os.scandir(directory) as entries:
+                found = [_listed(entry) for entry in entries if not entry.name.startswith(ID_FILE)]
+        return [each for each in found if each is not None]
+
+    async def probe(self) -> Health:
+        # Not in the store's own threads: all of them may be busy, and that is no failure.
+        return await self._crew.offload(self._directories.probe)
+
+    def url(self, handle: str) -> str:
+        return f"file://{quote(handle)}"
+
+    def parse(self, url: str) -> str | None:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None
+        if parts.scheme not in ("file", "filesystem") or parts.netloc:
+            return None
+        path = Path(unquote(parts.path))
+        return str(path) if path.parent in self._directories else None
+
+
+def _listed(entry: "os.DirEntry[str]") -> Listed | None:
+    """Return what a directory entry is, None when it has gone; a temporary file has the name of its object."""
+    try:
+        size = entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return None
+    if entry.name.startswith(".") and entry.name.endswith(".part"):
+        return Listed(entry.name[1:].removesuffix(".part"), None, size)
+    return Listed(entry.name, entry.path, size)
 
 
 def _unlink(folder: int, name: str) -> None:
-    """Remove a finished and an unfinished file of this name, and make that durable."""
-    gone = False
+    """Remove the finished and the unfinished file of this name durably."""
+    removed = False
     for each in (name, f".{name}.part"):
-        if _exists(each, folder):  # Asked first: a file system that is read-only says so before "not found".
-            with suppress(FileNotFoundError):  # Another node was quicker.
+        if _exists(each, folder):  # A read-only file system reports EROFS before ENOENT, so look first.
+            with suppress(FileNotFoundError):  # Another node was faster.
                 os.unlink(each, dir_fd=folder)
-            gone = True
-    if gone:
+            removed = True
+    if removed:
         os.fsync(folder)
 
 

@@ -2,26 +2,39 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ferrotype.config.model import StoreConfig
 from ferrotype.config.model import Stores as StoresConfig
-from ferrotype.model.errors import StoreError, StoreReadOnly, StoreUnavailable
+from ferrotype.model.blob import ObjectRef
+from ferrotype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreReadOnly, StoreUnavailable
 from ferrotype.model.image import Location
-from ferrotype.offload import Crew
-from ferrotype.stores.driver import Batch, Driver, Factory, Health, LocalFile
+from ferrotype.offload import Crew, shielded
+from ferrotype.stores.driver import (
+    Batch,
+    DirectoryIdentity,
+    Driver,
+    Factory,
+    Health,
+    Listed,
+    LocalFile,
+    Noted,
+    Source,
+)
 from ferrotype.stores.file import FileDriver
+from ferrotype.stores.memory import MemoryDriver
 
 T = TypeVar("T")
 
 log = logging.getLogger("ferrotype.stores")
 
-#: Seconds that a backend has to answer a probe, and after which it is probed when it owes another answer.
-PATIENCE = 5.0
+#: Seconds that a back end has to answer a probe, and after which it is probed while it owes another answer.
+PROBE_TIMEOUT = 5.0
 
-DRIVERS: Mapping[str, Factory] = {"file": FileDriver}
+#: One row for each type of store.
+DRIVERS: Mapping[str, Factory] = {"file": FileDriver, "memory": MemoryDriver}
 
 
 class Store:
@@ -33,125 +46,191 @@ class Store:
         self.description = config.description
         self.weight = config.weight
         self._driver = driver
-        self.patience = PATIENCE
+        self.probe_timeout = PROBE_TIMEOUT
         self.health = Health(True)
-        #: a probe that has not been answered yet
-        self._asked: asyncio.Future[Health] | None = None
-        #: it should have been answered by now
-        self._silent = False
-        self._settling: asyncio.Future[Mapping[str, str]] | None = None
+        self._pending_probe: asyncio.Future[Health] | None = None
+        #: a probe was not answered in time
+        self._unresponsive = False
+        self._initializing: asyncio.Future[Mapping[str, str]] | None = None
 
     @property
     def properties(self) -> Mapping[str, Any]:
-        """What the operator's discovery shows of the driver."""
+        """What the operators' discovery shows of the driver."""
         return self._driver.properties
 
-    async def put(self, name: str, batches: AsyncIterator[Batch], size: int | None) -> str:
-        """Keep an object durably and return its URL; all of it, or nothing and an error."""
-        with self._translated():
+    async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
+        """Store an object durably and return its handle; all of it, or nothing and an error."""
+        with self.named_errors():
             if not self.health.writable and not self.health.full:
                 raise StoreReadOnly(f"it does not take images at present: {self.health.reason}")
-            return await self._driver.put(name, batches, size)
+            return await self._driver.put(object, batches, size, noted)
 
-    async def get(self, location: Location, size: int | None) -> LocalFile | None:
-        """Return the data of a location as an open file."""
-        with self._translated():
-            return await self._answer(self._driver.get(location.url, size))
+    async def open(self, url: str, size: int | None) -> Source:
+        """Return the object of a location, open for reading; the caller closes it.
 
-    async def delete(self, name: str) -> None:
-        """Remove an object; one that is absent is fine."""
-        with self._translated():
-            await self._answer(self._driver.delete(name))
-
-    async def _answer(self, question: Coroutine[Any, Any, T]) -> T:
-        """Return the backend's answer, however long it takes, as long as the backend answers probes.
-
-        Once it does not, nobody waits for what it was asked; nor does whoever is cancelled.
+        Raises BlobDamaged when it has not the ``size`` that was stored.
         """
-        asked = asyncio.ensure_future(question)
-        try:
-            while not (await asyncio.wait([asked], timeout=self.patience))[0]:
-                await self.probe()
-                if self._silent:
-                    raise StoreUnavailable(self.health.reason)
-        except BaseException:  # Cancelled or given up: what comes of it after all is put away.
-            asked.add_done_callback(_put_away)
-            raise
-        return asked.result()
+        with self.named_errors():
+            source = await self.call(self._driver.open(self._handle(url)))
+            if size is not None and source.size not in (None, size):
+                await source.close()
+                raise BlobDamaged(f"{url} has {source.size} bytes where {size} were stored")
+        return source if source.local_file else _SupervisedSource(self, source)
 
-    async def settle(self, marks: Mapping[str, str], fresh: bool) -> Mapping[str, str]:
-        """Have the backend settle in, as ``Driver.settle`` says; one that does not answer in time does it later."""
-        self._settling = self._settling or asyncio.ensure_future(self._driver.settle(marks, fresh))
-        answered, _ = await asyncio.wait([self._settling], timeout=self.patience)
+    async def check(self, url: str, size: int | None) -> None:
+        """Read the end of an object; raise what ``open`` raises, and BlobDamaged when its last byte does not come."""
+        source = await self.open(url, size)
+        try:
+            length = size if size is not None else source.size
+            if length and not [chunk async for chunk in source.read(length - 1, 1)]:
+                raise BlobDamaged(f"{url} ends before its {length} bytes")
+        except StoreError as error:
+            raise self._with_id(error) from error.__cause__
+        finally:
+            await shielded(source.close())
+
+    async def delete(self, name: str, handle: str | None) -> None:
+        """Remove an object; it is no error when it is absent."""
+        with self.named_errors():
+            await self.call(self._driver.delete(name, handle))
+
+    async def call(self, request: Awaitable[T]) -> T:
+        """Return the back end's answer, however long it takes, as long as it answers probes.
+
+        A back end that does not answer them is unresponsive: every caller gets StoreUnavailable at once.
+        """
+        call = asyncio.ensure_future(request)
+        try:
+            while not (await asyncio.wait([call], timeout=self.probe_timeout))[0]:
+                await self.probe()
+                if self._unresponsive:
+                    raise StoreUnavailable(self.health.reason)
+        except BaseException:  # Cancelled or given up: nobody takes the result if it comes after all.
+            call.add_done_callback(_discard_late_result)
+            raise
+        return call.result()
+
+    def list(self) -> AsyncIterator[Listed]:
+        """Yield all objects that the back end holds."""
+        return self._driver.list()
+
+    def url(self, handle: str) -> str:
+        """Return the URL of an object."""
+        return self._driver.url(handle)
+
+    def owns(self, url: str) -> bool:
+        """Return whether a URL means an object of this store."""
+        return self._driver.parse(url) is not None
+
+    def _handle(self, url: str) -> str:
+        handle = self._driver.parse(url)
+        if handle is None:
+            raise StoreDenied(f"{url} is not a URL of this store")
+        return handle
+
+    async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
+        """Have a driver with directories initialize them, as ``DirectoryIdentity`` says; others have no IDs.
+
+        One that does not answer in time is asked again by the next call.
+        """
+        if not isinstance(self._driver, DirectoryIdentity):
+            return {}
+        request = self._initializing or asyncio.ensure_future(self._driver.initialize(directory_ids, store_is_empty))
+        self._initializing = request
+        answered, _ = await asyncio.wait([request], timeout=self.probe_timeout)
         if not answered:
             return {}
-        settling, self._settling = self._settling, None
-        with self._translated():
-            return settling.result()
+        self._initializing = None
+        with self.named_errors():
+            return request.result()
 
-    def expect(self, marks: Mapping[str, str]) -> None:
-        """Hold the backend's places to these marks, as ``Driver.expect`` says."""
-        self._driver.expect(marks)
-
-    def names(self) -> AsyncIterator[str]:
-        """Yield the names of all objects there are."""
-        return self._driver.names()
-
-    def owns(self, url: str) -> str | None:
-        """Return the name of the object that the URL means in this store, or None."""
-        return self._driver.owns(url)
+    def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
+        """Hold a driver with directories to these IDs, as ``DirectoryIdentity`` says."""
+        if isinstance(self._driver, DirectoryIdentity):
+            self._driver.set_expected_ids(directory_ids)
 
     async def probe(self) -> None:
         """Find out whether the store can be written, and log when that changes.
 
-        A backend that does not answer counts as one that cannot. Nobody waits for it, and it is asked for nothing
-        else, before it has answered.
+        A back end that does not answer counts as one that cannot, and gets no other request before it has answered.
         """
-        if self._asked is None:
-            self._asked = asyncio.ensure_future(self._driver.probe())
-            self._asked.add_done_callback(self._answered)
-        answered, _ = await asyncio.wait([self._asked], timeout=self.patience)
+        if self._pending_probe is None:
+            self._pending_probe = asyncio.ensure_future(self._driver.probe())
+            self._pending_probe.add_done_callback(self._on_probe_result)
+        answered, _ = await asyncio.wait([self._pending_probe], timeout=self.probe_timeout)
         if not answered:
-            self._silent = True
-            self._found(Health(False, "it does not answer. Check its file system, or the network to it."))
+            self._unresponsive = True
+            self._set_health(Health(False, "it does not answer. Check its file system, or the network to it."))
 
-    def _answered(self, asked: "asyncio.Future[Health]") -> None:
-        """Take note of the answer to a probe, however late it comes."""
-        self._asked, self._silent = None, False
-        if asked.cancelled():
+    def _on_probe_result(self, probe: "asyncio.Future[Health]") -> None:
+        """Record the answer to a probe, however late it comes."""
+        self._pending_probe, self._unresponsive = None, False
+        if probe.cancelled():
             return
         try:
-            health = asked.result()
+            health = probe.result()
         except StoreError as error:
             health = Health(False, str(error))
-        self._found(health)
+        self._set_health(health)
 
-    def _found(self, health: Health) -> None:
+    def _set_health(self, health: Health) -> None:
         if health.writable and not self.health.writable:
-            log.warning("Store %s takes images again.", self.id)
+            log.warning("store takes images again: store=%s", self.id)
         if health.reason and health != self.health:
-            how = "is in trouble" if health.writable else "is full" if health.full else "is read-only now"
-            log.error("Store %s %s: %s", self.id, how, health.reason)
+            state = "degraded" if health.writable else "full" if health.full else "read-only"
+            log.error("store is %s: store=%s: %s", state, self.id, health.reason)
         self.health = health
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        if self._silent:
-            raise self._named(StoreUnavailable(self.health.reason))
+    def named_errors(self) -> Iterator[None]:
+        """Give StoreErrors the store's id; while the back end is unresponsive, raise StoreUnavailable at once."""
+        if self._unresponsive:
+            raise self._with_id(StoreUnavailable(self.health.reason))
         try:
             yield
         except StoreError as error:
-            raise self._named(error) from error.__cause__
+            raise self._with_id(error) from error.__cause__
 
-    def _named(self, error: StoreError) -> StoreError:
+    def _with_id(self, error: StoreError) -> StoreError:
         error.store = self.id
         return error
 
 
-def _put_away(answer: asyncio.Future[Any]) -> None:
-    """Take note of an answer that nobody waited for."""
-    if not answer.cancelled() and answer.exception() is None and isinstance(answer.result(), LocalFile):
-        answer.result().close()
+class _SupervisedSource:
+    """A source whose reads fail, instead of waiting for ever, once its back end is unresponsive."""
+
+    local_file: LocalFile | None = None
+
+    def __init__(self, store: Store, source: Source):
+        self._store, self._source = store, source
+        self.size = source.size
+
+    async def read(self, offset: int, count: int | None) -> AsyncIterator[bytes]:
+        chunks = self._source.read(offset, count)
+        while True:
+            with self._store.named_errors():
+                chunk = await self._store.call(anext(chunks, b""))
+            if not chunk:
+                return
+            yield chunk
+
+    async def close(self) -> None:
+        await self._source.close()
+
+
+#: closings that nobody waits for
+_closing: set[asyncio.Future[None]] = set()
+
+
+def _discard_late_result(call: "asyncio.Future[Any]") -> None:
+    """Retrieve a result that nobody takes; a source is closed."""
+    if call.cancelled() or call.exception() is not None:
+        return
+    close = getattr(call.result(), "close", None)
+    if close is not None:
+        closing = asyncio.ensure_future(close())
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
 
 
 class Stores:
@@ -166,11 +245,11 @@ class Stores:
         return iter(self._stores.values())
 
     def get(self, store_id: str | None) -> Store | None:
-        """Return a store, or None when this node has none of that id."""
+        """Return a store, or None when this node has none with that id."""
         return self._stores.get(store_id or "")
 
     def weight(self, location: Location) -> int:
-        """Return how much a location's store is preferred; 0 for a store that this node does not know."""
+        """Return the weight of a location's store; 0 for a store that this node does not have."""
         store = self._stores.get(location.store or "")
         return store.weight if store else 0
 
@@ -187,5 +266,5 @@ class Stores:
 
 def open_stores(config: StoresConfig, crew: Crew) -> Stores:
     """Return the configured stores; nothing is written yet."""
-    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry.options, crew)) for entry in config.entries}
+    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry, crew)) for entry in config.entries}
     return Stores(stores, config.default, config.multi)

@@ -1,1 +1,1 @@
-"""Bytes in motion: from a source, past watchers, into a sink."""
+"""Data in motion: from a source, past observers, into a sink."""

@@ -1,8 +1,8 @@
-"""The one way for bytes: source -> watched (size, digests, inspector) -> sink.
+"""Stream data from a source to a sink while checking its size, computing digests and inspecting the format.
 
-Bytes move in batches of two mebibytes or more, lists of the chunks as they came, never joined. While a sink
-writes one batch the digests of it are made in other threads and the next one is being read. Whatever is
-wrong with the data is said inside the source, before the sink sees its end: a sink never finishes bad bytes.
+Data moves in batches of two mebibytes or more: lists of the chunks as they came, never joined. While the sink writes
+one batch, threads compute its digests and the next one is read. Whatever is wrong with the data is raised inside the
+source, before the sink sees the end: a sink never finishes bad data.
 """
 
 import asyncio
@@ -17,41 +17,40 @@ import msgspec
 
 from ferrotype.model.blob import Stored
 from ferrotype.model.errors import Invalid, OverLimit
-from ferrotype.offload import Budget, Crew, undisturbed
+from ferrotype.offload import Budget, Crew, shielded
 from ferrotype.streams.inspect import Findings, Inspector
 
 Batch = Sequence[bytes]
 
-#: Smaller ones cost more switches between threads, larger ones fall out of the processor's cache.
+#: Bytes. Smaller batches cost more thread switches, larger ones fall out of the CPU cache.
 BATCH = 2 * 1024 * 1024
-#: Batches that may be on their way through watchers at once, for one transfer.
+#: Batches of one transfer that observers may be working on at once.
 WINDOW = 4
 #: Seconds after which a batch that a slow source has not filled is passed on.
-PATIENCE = 1.0
+BATCH_TIMEOUT = 1.0
 
 
-class Watcher(Protocol):
-    """Sees every batch, in a thread; never waits, never changes it."""
+class Observer(Protocol):
+    """Gets every batch, in a thread; it never blocks and never changes the data."""
 
     def __call__(self, batch: Batch, /) -> None:
-        """Take note of a batch."""
+        """Process a batch."""
 
 
 class Checks(msgspec.Struct, frozen=True):
-    """What one transfer is held to.
+    """The limits of one transfer, and what is called during it.
 
-    ``most``: bytes that are too many come as OverLimit. ``announced``: another size than this is Invalid.
-    ``algorithm``: the digest beside md5. ``room(total)`` is asked before so many bytes are passed on.
-    ``judge`` says what the inspected bytes are good for, or raises. ``last`` is awaited when every byte
-    has passed and before the sink may finish.
+    ``most``: more bytes raise OverLimit. ``announced``: another size raises Invalid. ``algorithm``: the digest beside
+    md5. ``reserve(total)`` is awaited before so many bytes are passed on. ``check_format`` returns the virtual size,
+    or raises. ``before_commit`` is awaited when every byte has passed and before the sink may finish.
     """
 
     most: int
     announced: int | None
     algorithm: str
-    room: Callable[[int], Awaitable[None]]
-    judge: Callable[[Findings], int | None]
-    last: Callable[[], Awaitable[None]]
+    reserve: Callable[[int], Awaitable[None]]
+    check_format: Callable[[Findings], int | None]
+    before_commit: Callable[[], Awaitable[None]]
 
 
 async def transfer(
@@ -60,13 +59,16 @@ async def transfer(
     crew: Crew,
     checks: Checks,
 ) -> Stored:
-    """Move all of ``chunks`` into ``sink`` and return what is known of them; or raise, and nothing is kept."""
+    """Move all of ``chunks`` into ``sink`` and return what is known of the data; or raise, and nothing is kept.
+
+    ``sink`` stores the batches and returns the handle of the object.
+    """
     md5 = hashlib.md5(usedforsecurity=False)
     digest = md5 if checks.algorithm == "md5" else hashlib.new(checks.algorithm, usedforsecurity=False)
     inspector = Inspector()
-    watchers: list[Watcher] = [_both(inspector.feed, _hashing(digest))]
+    observers: list[Observer] = [_both(inspector.feed, _hashing(digest))]
     if digest is not md5:
-        watchers.append(_hashing(md5))
+        observers.append(_hashing(md5))
     size = 0
     virtual_size: int | None = None
     findings: Findings | None = None
@@ -74,26 +76,26 @@ async def transfer(
     async def source() -> AsyncGenerator[Batch, None]:
         nonlocal size, virtual_size, findings
         async with (
-            aclosing(_gathered(chunks, checks, crew.budget)) as gathered,
-            aclosing(_roomy(gathered, checks)) as roomy,
-            aclosing(_watched(roomy, watchers, crew)) as watched,
+            aclosing(_batched(chunks, checks, crew.budget)) as batched,
+            aclosing(_reserved(batched, checks)) as reserved,
+            aclosing(_observed(reserved, observers, crew)) as observed,
         ):
-            async for batch in watched:
+            async for batch in observed:
                 size += _bytes_in(batch)
                 yield batch
         if checks.announced is not None and size != checks.announced:
             raise Invalid(f"{size} bytes came where {checks.announced} were announced.")
         findings = await crew.offload(inspector.finish)
-        virtual_size = checks.judge(findings)
-        await checks.last()
+        virtual_size = checks.check_format(findings)
+        await checks.before_commit()
 
-    # Closed here, not whenever the collector comes by: nothing is read any more once we have ended.
+    # Closed here and not by the garbage collector, so that nothing is read after this returns.
     async with aclosing(source()) as batches:
-        url = await sink(batches)
+        handle = await sink(batches)
     if findings is None:
-        raise RuntimeError("the sink was content before the data had ended")
+        raise RuntimeError("the sink returned before it had consumed the whole source")
     return Stored(
-        url=url,
+        handle=handle,
         size=size,
         checksum=md5.hexdigest(),
         hash_algo=checks.algorithm,
@@ -103,7 +105,7 @@ async def transfer(
     )
 
 
-def _hashing(digest: Any) -> Watcher:
+def _hashing(digest: Any) -> Observer:
     def feed(batch: Batch, /) -> None:
         for chunk in batch:
             digest.update(chunk)
@@ -111,7 +113,7 @@ def _hashing(digest: Any) -> Watcher:
     return feed
 
 
-def _both(first: Watcher, second: Watcher) -> Watcher:
+def _both(first: Observer, second: Observer) -> Observer:
     def feed(batch: Batch, /) -> None:
         first(batch)
         second(batch)
@@ -119,11 +121,11 @@ def _both(first: Watcher, second: Watcher) -> Watcher:
     return feed
 
 
-async def _gathered(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget) -> AsyncGenerator[Batch, None]:
+async def _batched(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget) -> AsyncGenerator[Batch, None]:
     """Yield the chunks in lists of at least ``BATCH`` bytes; smaller ones at the end, from a slow source, or when
     memory is scarce.
 
-    The first byte that is too much ends it at once, whatever else may still come.
+    The first byte beyond a limit raises at once, whatever else may still come.
     """
     batch: list[bytes] = []
     total, size, began = 0, 0, 0.0
@@ -141,7 +143,7 @@ async def _gathered(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget
             batch.append(chunk)
             size += len(chunk)
             budget.coming += len(chunk)
-            if size >= BATCH or not budget.plenty or time.monotonic() - began > PATIENCE:
+            if size >= BATCH or not budget.plenty or time.monotonic() - began > BATCH_TIMEOUT:
                 yield batch
                 budget.coming -= size
                 batch, size = [], 0
@@ -151,23 +153,25 @@ async def _gathered(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget
         budget.coming -= size
 
 
-async def _roomy(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGenerator[Batch, None]:
-    """Pass batches on when there is room for them."""
+async def _reserved(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGenerator[Batch, None]:
+    """Pass batches on once their size is reserved."""
     total = 0
     async for batch in batches:
         total += _bytes_in(batch)
-        await checks.room(total)
+        await checks.reserve(total)
         yield batch
 
 
-async def _watched(batches: AsyncIterator[Batch], watchers: list[Watcher], crew: Crew) -> AsyncGenerator[Batch, None]:
-    """Yield every batch while the watchers see it in their threads; end when they have seen all.
+async def _observed(
+    batches: AsyncIterator[Batch], observers: list[Observer], crew: Crew
+) -> AsyncGenerator[Batch, None]:
+    """Yield every batch while the observers process it in their threads; end when they have processed all.
 
-    The next batch is read meanwhile. A batch leaves the budget when everybody is done with it, whatever becomes
-    of the others: a transfer that waits for memory must never hold any that it does not use.
+    The next batch is read meanwhile. A batch leaves the budget once the sink and all observers are done with it: a
+    transfer that waits for memory must never hold memory that it does not use (deadlock).
     """
-    chains = [crew.chain() for _ in watchers]
-    under_way: deque[asyncio.Task[None]] = deque()
+    queues = [crew.chain() for _ in observers]
+    in_flight: deque[asyncio.Task[None]] = deque()
 
     async def next_batch() -> Batch | None:
         batch = await anext(batches, None)
@@ -175,7 +179,7 @@ async def _watched(batches: AsyncIterator[Batch], watchers: list[Watcher], crew:
             await crew.budget.take(_bytes_in(batch))
         return batch
 
-    async def seen(batch: Batch, outcomes: list[asyncio.Future[None]]) -> None:
+    async def finished(batch: Batch, outcomes: list[asyncio.Future[None]]) -> None:
         await asyncio.wait(outcomes)
         crew.budget.give(_bytes_in(batch))
         for outcome in outcomes:
@@ -183,34 +187,34 @@ async def _watched(batches: AsyncIterator[Batch], watchers: list[Watcher], crew:
 
     async def wind_up() -> None:
         reading.cancel()
-        await asyncio.wait([reading, *under_way])
-        for each in under_way:
+        await asyncio.wait([reading, *in_flight])
+        for each in in_flight:
             if not each.cancelled():
-                each.exception()  # Looked at, so that nobody complains: what ended us is more to the point.
+                each.exception()  # Retrieved: the error that ended us is the one to report.
         if not reading.cancelled() and reading.exception() is None and (unused := reading.result()):
             crew.budget.give(_bytes_in(unused))
 
     reading = asyncio.create_task(next_batch())
     try:
         while (batch := await reading) is not None:
-            outcomes = [chain.submit(watch, batch) for chain, watch in zip(chains, watchers, strict=True)]
+            outcomes = [queue.submit(observe, batch) for queue, observe in zip(queues, observers, strict=True)]
             reading = asyncio.create_task(next_batch())
             try:
                 yield batch
             finally:
-                under_way.append(asyncio.create_task(seen(batch, outcomes)))
-            while len(under_way) >= WINDOW:
-                await _oldest(under_way)
-        while under_way:
-            await _oldest(under_way)
+                in_flight.append(asyncio.create_task(finished(batch, outcomes)))
+            while len(in_flight) >= WINDOW:
+                await _oldest(in_flight)
+        while in_flight:
+            await _oldest(in_flight)
     finally:
-        await undisturbed(wind_up())
+        await shielded(wind_up())
 
 
-async def _oldest(under_way: deque[asyncio.Task[None]]) -> None:
-    """Wait for the first of the tasks without passing a cancellation on to it, and take it away."""
-    await asyncio.wait([under_way[0]])
-    under_way.popleft().result()
+async def _oldest(in_flight: deque[asyncio.Task[None]]) -> None:
+    """Wait for the first of the tasks without passing a cancellation on to it, and remove it."""
+    await asyncio.wait([in_flight[0]])
+    in_flight.popleft().result()
 
 
 def _bytes_in(batch: Batch) -> int:

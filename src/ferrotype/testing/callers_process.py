@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -55,7 +56,7 @@ def _build(limits: Mapping[str, int]) -> Callable[[Config], Awaitable[app.Applic
     async def build(config: Config) -> app.Application:
         application = await app.build(config, identify)
         if limits:
-            application.svc.unified_limits = FixedLimits(limits)
+            application.ctx = replace(application.ctx, unified_limits=FixedLimits(limits))
         return application
 
     return build
@@ -77,7 +78,7 @@ def main(file: Path, port: int, workers: int, limits: tuple[str, ...]) -> None:
     found = {name: int(value) for name, _, value in (limit.partition("=") for limit in limits)}
 
     def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
-        return app.following(running, read([file], [], overrides))
+        return app.reloadable_changes(running, read([file], [], overrides))
 
     sys.exit(server.serve(config, reload_config, _build(found), lambda url: None))
 
@@ -121,12 +122,12 @@ class Account:
 
     def differences(self) -> list[Difference]:
         """Return every difference there is."""
-        return self._runner.run(differences(self._application.svc, repair=False))
+        return self._runner.run(differences(self._application.ctx, repair=False))
 
     def close(self) -> None:
         """Leave."""
-        self._runner.run(self._application.svc.db.close())
-        self._application.svc.crew.close()
+        self._runner.run(self._application.ctx.db.close())
+        self._application.ctx.crew.close()
         self._runner.close()
 
 

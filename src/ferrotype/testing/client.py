@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from ferrotype import app
 from ferrotype.app import Application, build
+from ferrotype.background import periodic
 from ferrotype.config.model import (
     Api,
     Auth,
@@ -274,14 +274,14 @@ def client(directory: Path, *, upkeep: bool = True, **changes: Any) -> Iterator[
 @contextmanager
 def _by_hand() -> Iterator[None]:
     """Let a service that starts in the block wait for ever before it does what it does every few seconds."""
-    usual = {name: getattr(app, name) for name in ("TIDY", "PROBE", "REREAD")}
+    usual = {name: getattr(periodic, name) for name in ("CLEANUP_PERIOD", "PROBE_PERIOD", "REFRESH_PERIOD")}
     try:
         for name in usual:
-            setattr(app, name, NEVER)
+            setattr(periodic, name, NEVER)
         yield
     finally:
         for name, seconds in usual.items():
-            setattr(app, name, seconds)
+            setattr(periodic, name, seconds)
 
 
 @contextmanager

@@ -4,22 +4,24 @@
     def test_the_driver_does_what_every_driver_does(check):
         asyncio.run(check(my_driver))
 
-A check gets a driver with nothing in it and raises AssertionError where the driver does not do its part.
+A check gets a driver with nothing in it and raises AssertionError where the driver does not do its part. Everything
+that is stored is read back: a driver that discards data passes none of the checks that store any.
 """
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreError
-from ferrotype.stores.driver import Batch, Driver
+from ferrotype.model.blob import ObjectRef, image_of
+from ferrotype.model.errors import BlobNotFound, StoreError
+from ferrotype.stores.driver import READ_SIZE, Batch, Driver, Listed
 
 Check = Callable[[Driver], Awaitable[None]]
 
 NAMES = tuple(f"6f9619ff-8b86-4d01-b42d-00cf4fc964{number:02x}-0123abcd" for number in range(16))
 MIB = 1024 * 1024
 
-#: Contents as the pipe hands them on: lists of pieces of any length.
+#: Contents as the pipe hands them on: lists of chunks of any length.
 CONTENTS: tuple[tuple[tuple[bytes, ...], ...], ...] = (
     (),
     ((b"x",),),
@@ -72,162 +74,203 @@ def _joined(content: Sequence[Batch]) -> bytes:
     return b"".join(b"".join(batch) for batch in content)
 
 
-async def _content(driver: Driver, url: str, size: int) -> bytes | None:
-    """Return the whole content of an object; None from a driver that has no local files."""
-    file = await driver.get(url, size)
-    if file is None:
-        return None
+async def not_noted(handle: str) -> None:
+    """Take a handle that no ledger records."""
+
+
+async def put(driver: Driver, name: str, batches: AsyncIterator[Batch], size: int | None = None) -> str:
+    """Store an object of an image without owner and return its handle."""
+    return await driver.put(ObjectRef(name, image_of(name), None), batches, size, not_noted)
+
+
+async def content_of(driver: Driver, handle: str, offset: int = 0, count: int | None = None) -> bytes:
+    """Return a part of an object, all of it unless told otherwise."""
+    opened = await driver.open(handle)
     try:
-        expect(file.size == size, "a file says how large it is")
-        return os.pread(file.fd, size + 1, 0)
+        chunks = [chunk async for chunk in opened.read(offset, count)]
     finally:
-        file.close()
+        await opened.close()
+    expect(all(0 < len(chunk) <= READ_SIZE for chunk in chunks), f"a chunk has 1 to {READ_SIZE} bytes")
+    return b"".join(chunks)
 
 
-async def _names(driver: Driver) -> list[str]:
-    return sorted([name async for name in driver.names()])
+async def listed(driver: Driver) -> Sequence[Listed]:
+    """Return every object that the driver lists, by name."""
+    return sorted([each async for each in driver.list()], key=lambda each: each.name)
+
+
+async def names(driver: Driver) -> Sequence[str]:
+    """Return the name of every object that the driver lists."""
+    return [each.name for each in await listed(driver)]
 
 
 async def what_is_put_comes_back(driver: Driver) -> None:
     """Whatever the batches, and whether the size is known or not."""
     for known in (True, False):
+        stored = []
         for name, content in zip(NAMES, CONTENTS, strict=False):
             data = _joined(content)
-            url = await driver.put(name, source(content), len(data) if known else None)
-            found = await _content(driver, url, len(data))
-            expect(found in (None, data), f"{len(data)} bytes must come back as they were put")
-            expect(driver.owns(url) == name, "a driver knows its own URLs")
+            handle = await put(driver, name, source(content), len(data) if known else None)
+            stored.append(Listed(name, handle, len(data)))
+            expect(await content_of(driver, handle) == data, f"{len(data)} bytes must come back as they were put")
+            expect(await driver.stat(handle) in (None, len(data)), "stat returns the size")
+            expect(0 < len(handle) <= 1024, "a handle has 1 to 1,024 characters")
+            url = driver.url(handle)
+            expect(driver.parse(url) == handle, "a driver parses its own URLs")
             expect("@" not in url, "a URL holds no credentials")
-        expect(await _names(driver) == sorted(NAMES[: len(CONTENTS)]), "every object is listed once")
-        for name in NAMES[: len(CONTENTS)]:
-            await driver.delete(name)
-        expect(await _names(driver) == [], "what was deleted is not listed")
+        expect(await listed(driver) == stored, "every object is listed once, with its handle and size")
+        for each in stored:
+            await driver.delete(each.name, each.handle if known else None)
+        expect(await names(driver) == [], "what was deleted is not listed")
 
 
 async def any_part_can_be_read(driver: Driver) -> None:
-    """Reading at any place gives what is there, and nothing beyond the end."""
-    data = os.urandom(100_000)
-    file = await driver.get(await driver.put(NAMES[0], source([[data]]), None), len(data))
-    if file is None:
-        return
-    for offset, count in ((0, 1), (99_999, 1), (50_000, 100), (99_990, 100), (100_000, 1)):
-        expect(os.pread(file.fd, count, offset) == data[offset : offset + count], f"{count} bytes from {offset}")
-    file.close()
-    file.close()
-    expect(file.fd == -1, "closing once more does nothing")
+    """Reading at any offset gives what is there, and nothing beyond the end."""
+    data = os.urandom(2 * READ_SIZE + 1000)
+    handle = await put(driver, NAMES[0], source([[data]]))
+    end = len(data)
+    parts = (
+        (0, 1), (end - 1, 1), (50_000, 100), (end - 10, 100), (end, 1), (READ_SIZE - 1, 2), (0, end), (1, end - 2),
+        (READ_SIZE, READ_SIZE), (0, 0), (end - 5, None), (end, None), (0, None),
+    )  # fmt: skip
+    for offset, count in parts:
+        wanted = data[offset:] if count is None else data[offset : offset + count]
+        expect(await content_of(driver, handle, offset, count) == wanted, f"{count} bytes from {offset}")
+
+
+async def reads_of_one_object_run_side_by_side(driver: Driver) -> None:
+    """Several at once give the right bytes each, one can be cancelled, and closing twice is harmless."""
+    data = os.urandom(3 * READ_SIZE)
+    opened = await driver.open(await put(driver, NAMES[0], source([[data]])))
+    expect(opened.size in (None, len(data)), "a source tells its size")
+
+    async def part(offset: int) -> bytes:
+        return b"".join([chunk async for chunk in opened.read(offset, READ_SIZE + 7)])
+
+    cancelled = asyncio.ensure_future(part(0))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    offsets = [number * 100_003 for number in range(16)]
+    found = await asyncio.gather(*(part(offset) for offset in offsets))
+    await asyncio.wait([cancelled])
+    for offset, each in zip(offsets, found, strict=True):
+        expect(each == data[offset : offset + READ_SIZE + 7], f"the right bytes from {offset}")
+    await opened.close()
+    await opened.close()
 
 
 async def a_source_that_breaks_leaves_nothing(driver: Driver) -> None:
-    """The source's own error comes through, and the name can be forgotten."""
+    """The source's own error comes through, and the name can be used again."""
     for content in CONTENTS:
         try:
-            await driver.put(NAMES[0], breaking(content), None)
+            await put(driver, NAMES[0], breaking(content))
         except Broken:
-            expect(await _names(driver) == [], "nothing is left of a broken put")
+            expect(await names(driver) == [], "nothing is left of a broken put")
             continue
         raise AssertionError("the error of the source must come through")
+    handle = await put(driver, NAMES[0], source([[b"whole"]]))
+    expect(await content_of(driver, handle) == b"whole", "a put that failed does not harm the next one")
 
 
 async def a_cancelled_put_leaves_nothing(driver: Driver) -> None:
     """At whatever moment it is cancelled."""
     for content in CONTENTS:
         stalled = asyncio.Event()
-        writing = asyncio.ensure_future(driver.put(NAMES[0], stalling(content, stalled), None))
+        writing = asyncio.ensure_future(put(driver, NAMES[0], stalling(content, stalled)))
         await stalled.wait()
         if content:
-            expect(await _names(driver) == [NAMES[0]], "an unfinished object is listed under its name")
+            unfinished = await listed(driver)
+            expect([each.name for each in unfinished] == [NAMES[0]], "an unfinished object is listed by its name")
+            expect(unfinished[0].handle is None, "an unfinished object is listed without a handle")
         writing.cancel()
         await asyncio.wait([writing])
         expect(writing.cancelled(), "a cancellation comes through")
-        expect(await _names(driver) == [], "nothing is left of a cancelled put")
+        expect(await names(driver) == [], "nothing is left of a cancelled put")
     for delay in range(12):
-        writing = asyncio.ensure_future(driver.put(NAMES[0], source([[bytes(100)]] * 3), None))
+        writing = asyncio.ensure_future(put(driver, NAMES[0], source([[bytes(100)]] * 3)))
         await asyncio.sleep(delay / 4000)
         writing.cancel()
         await asyncio.wait([writing])
         if writing.cancelled():
-            expect(await _names(driver) == [], "nothing is left of a cancelled put")
-        await driver.delete(NAMES[0])
+            expect(await names(driver) == [], "nothing is left of a cancelled put")
+        await driver.delete(NAMES[0], None)
 
 
 async def an_object_that_exists_is_left_as_it_is(driver: Driver) -> None:
-    """A second put of its name fails and harms nothing."""
-    url = await driver.put(NAMES[0], source([[b"the first"]]), None)
+    """A second put of its name fails and changes nothing."""
+    handle = await put(driver, NAMES[0], source([[b"the first"]]))
     try:
-        await driver.put(NAMES[0], source([[b"the second, longer"]]), None)
+        await put(driver, NAMES[0], source([[b"the second, longer"]]))
     except StoreError:
-        expect(await _content(driver, url, 9) in (None, b"the first"), "the first object stays")
-        expect(await _names(driver) == [NAMES[0]], "the first object stays listed")
+        expect(await content_of(driver, handle) == b"the first", "the first object stays")
+        expect(await names(driver) == [NAMES[0]], "the first object stays listed")
         return
     raise AssertionError("a name that is taken must be refused")
 
 
 async def deleting_what_is_absent_is_fine(driver: Driver) -> None:
-    """Once, twice, and of names that never were."""
-    await driver.put(NAMES[0], source([[b"x"]]), None)
-    await driver.put(NAMES[1], source([[b"y"]]), None)
-    for name in (NAMES[0], NAMES[0], NAMES[2]):
-        await driver.delete(name)
-    expect(await _names(driver) == [NAMES[1]], "only the one that was named is deleted")
+    """Once, twice, with the handle and without it, and for names that never were."""
+    first = await put(driver, NAMES[0], source([[b"x"]]))
+    second = await put(driver, NAMES[1], source([[b"y"]]))
+    for name, handle in ((NAMES[0], first), (NAMES[0], first), (NAMES[0], None), (NAMES[2], None)):
+        await driver.delete(name, handle)
+    expect(await names(driver) == [NAMES[1]], "only the one that was named is deleted")
+    expect(await content_of(driver, second) == b"y", "the others are unchanged")
 
 
-async def many_at_once_do_not_meet(driver: Driver) -> None:
-    """Objects that are written side by side keep apart."""
+async def concurrent_puts_do_not_mix(driver: Driver) -> None:
+    """Objects that are written side by side have their own bytes."""
     contents = [[[bytes([number]) * 50_000] for _ in range(4)] for number in range(len(NAMES))]
-    urls = await asyncio.gather(
-        *(driver.put(name, source(content), None) for name, content in zip(NAMES, contents, strict=True))
+    handles = await asyncio.gather(
+        *(put(driver, name, source(content)) for name, content in zip(NAMES, contents, strict=True))
     )
-    for url, content in zip(urls, contents, strict=True):
-        expect(await _content(driver, url, 200_000) in (None, _joined(content)), "each has its own bytes")
-    await asyncio.gather(*(driver.delete(name) for name in NAMES))
-    expect(await _names(driver) == [], "all of them go")
+    for handle, content in zip(handles, contents, strict=True):
+        expect(await content_of(driver, handle) == _joined(content), "each has its own bytes")
+    await asyncio.gather(*(driver.delete(name, None) for name in NAMES))
+    expect(await names(driver) == [], "all of them are deleted")
 
 
-async def what_is_not_there_or_not_right_is_told_apart(driver: Driver) -> None:
-    """BlobNotFound, and BlobDamaged for another size than was stored."""
-    url = await driver.put(NAMES[0], source([[b"content"]]), 7)
-    for size in (6, 8, 0):
+async def what_is_not_there_is_not_found(driver: Driver) -> None:
+    """By ``open`` and by ``stat``."""
+    handle = await put(driver, NAMES[0], source([[b"content"]]), 7)
+    await driver.delete(NAMES[0], handle)
+    for work in (driver.open, driver.stat):
         try:
-            file = await driver.get(url, size)
-        except BlobDamaged:
+            await work(handle)
+        except BlobNotFound:
             continue
-        expect(file is None, "an object of another size is damaged")
-    await driver.delete(NAMES[0])
-    try:
-        file = await driver.get(url, 7)
-    except BlobNotFound:
-        return
-    expect(file is None, "an object that is gone is not found")
+        raise AssertionError("an object that is gone is not found")
 
 
-async def foreign_urls_are_not_its_own(driver: Driver) -> None:
-    """Nor is one that only looks like its own."""
-    url = await driver.put(NAMES[0], source([[b"x"]]), None)
+async def foreign_urls_are_refused(driver: Driver) -> None:
+    """So is one that only resembles the driver's own."""
+    url = driver.url(await put(driver, NAMES[0], source([[b"x"]])))
     scheme, _, rest = url.partition(":")
     foreign = (
         "", "x", "http://example.org/x", f"{scheme}:", f"{scheme}://", f"{scheme}:///{NAMES[0]}", f"other:{rest}",
-        "file:///etc/passwd", f"{url}/{NAMES[1]}", f"{url}/../../{NAMES[1]}",
+        "file:///etc/passwd", f"{url}/{NAMES[1]}", f"{url}/../../{NAMES[1]}", f"{scheme}://[", "http://[::1",
     )  # fmt: skip
     for each in foreign:
-        expect(driver.owns(each) is None, f"{each!r} is nobody's")
+        expect(driver.parse(each) is None, f"{each!r} is no URL of this store")
 
 
-async def a_probe_says_that_all_is_well_and_leaves_nothing(driver: Driver) -> None:
-    """Also the first thing that is ever asked of the driver."""
+async def a_probe_reports_health_and_leaves_nothing(driver: Driver) -> None:
+    """Also when it is the first call of the driver."""
     health = await driver.probe()
     expect(health.writable and not health.reason, f"an empty store can be written: {health.reason}")
-    expect(await _names(driver) == [], "a probe leaves nothing behind")
+    expect(await names(driver) == [], "a probe leaves nothing behind")
 
 
 CHECKS: tuple[Check, ...] = (
     what_is_put_comes_back,
     any_part_can_be_read,
+    reads_of_one_object_run_side_by_side,
     a_source_that_breaks_leaves_nothing,
     a_cancelled_put_leaves_nothing,
     an_object_that_exists_is_left_as_it_is,
     deleting_what_is_absent_is_fine,
-    many_at_once_do_not_meet,
-    what_is_not_there_or_not_right_is_told_apart,
-    foreign_urls_are_not_its_own,
-    a_probe_says_that_all_is_well_and_leaves_nothing,
+    concurrent_puts_do_not_mix,
+    what_is_not_there_is_not_found,
+    foreign_urls_are_refused,
+    a_probe_reports_health_and_leaves_nothing,
 )

@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out. Nobody below this room knows a status code."""
+"""The HTTP API: requests -> service calls -> responses. No lower layer knows HTTP statuses or JSON keys."""

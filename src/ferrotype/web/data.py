@@ -3,10 +3,13 @@
 import re
 
 from ferrotype.model.errors import Invalid
+from ferrotype.model.image import Image
+from ferrotype.offload import shielded
 from ferrotype.service import data
+from ferrotype.stores.driver import Source
 from ferrotype.web import ranges
-from ferrotype.web.errors import HTTPRefusal
-from ferrotype.web.http import NO_CONTENT, FileResponse, Request, Response
+from ferrotype.web.errors import HTTPError
+from ferrotype.web.http import NO_CONTENT, DataResponse, Request, Response
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
@@ -15,11 +18,11 @@ async def upload(request: Request) -> Response:
     """PUT /v2/images/{image_id}/file"""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/octet-stream":
-        raise HTTPRefusal(415, "The content type of image data must be application/octet-stream.")
+        raise HTTPError(415, "The content type of image data must be application/octet-stream.")
     announced = _announced(request)
     store_id = request.headers.get("x-image-meta-store")
     image_id = request.params["image_id"]
-    await data.upload(request.svc, request.caller, image_id, request.stream(), announced, store_id)
+    await data.upload(request.ctx, request.caller, image_id, request.stream(), announced, store_id)
     return Response(NO_CONTENT)
 
 
@@ -38,30 +41,37 @@ def _announced(request: Request) -> int | None:
 async def download(request: Request) -> Response:
     """GET /v2/images/{image_id}/file"""
     prefer = dict(request.query()).get("prefer")
-    wanted = data.preferred(request.svc, prefer) if prefer is not None and prefer.strip(", ") else ()
-    image, file = await data.download(request.svc, request.caller, request.params["image_id"], wanted)
-    if file is None:
+    wanted = data.preferred(request.ctx, prefer) if prefer is not None and prefer.strip(", ") else ()
+    image, source = await data.download(request.ctx, request.caller, request.params["image_id"], wanted)
+    if source is None:
         return Response(NO_CONTENT)
     try:
-        etag = ranges.etag_of(image)
-        headers = [("content-type", "application/octet-stream"), ("accept-ranges", "bytes")]
-        if etag:
-            headers.append(("etag", etag))
-        if image.checksum:
-            headers.append(("content-md5", image.checksum))
-        # Somebody may have put a page into it: a browser keeps it and does not open it.
-        headers += [("x-content-type-options", "nosniff"), ("content-disposition", "attachment")]
-        if ranges.precondition_failed(request, etag):
-            raise HTTPRefusal(412, "The data of the image are not those that If-Match names.")
-        if ranges.not_modified(request, etag):
-            file.close()
-            return Response(304, b"", [("etag", etag or "")])
-        part = ranges.part(request, file.size, etag)
-        if part is None:
-            return FileResponse(200, file, 0, file.size, headers)
-        offset, count = part
-        headers.append(("content-range", f"bytes {offset}-{offset + count - 1}/{file.size}"))
-        return FileResponse(206, file, offset, count, headers)
-    except BaseException:  # Nobody will send it: close it, and let the refusal through.
-        file.close()
+        response = _data_response(request, image, source)
+    except BaseException:
+        await shielded(source.close())
         raise
+    if not isinstance(response, DataResponse):
+        await shielded(source.close())
+    return response
+
+
+def _data_response(request: Request, image: Image, source: Source) -> Response:
+    etag = ranges.etag_of(image)
+    headers = [("content-type", "application/octet-stream"), ("accept-ranges", "bytes")]
+    if etag:
+        headers.append(("etag", etag))
+    if image.checksum:
+        headers.append(("content-md5", image.checksum))
+    # Stored XSS: the data may be a web page, which a browser must save and not open.
+    headers += [("x-content-type-options", "nosniff"), ("content-disposition", "attachment")]
+    if ranges.precondition_failed(request, etag):
+        raise HTTPError(412, "The data of the image are not those that If-Match names.")
+    if ranges.not_modified(request, etag):
+        return Response(304, b"", [("etag", etag or "")])
+    size = source.size if source.size is not None else image.size or 0
+    part = ranges.part(request, size, etag)
+    if part is None:
+        return DataResponse(200, source, 0, size, headers)
+    offset, count = part
+    headers.append(("content-range", f"bytes {offset}-{offset + count - 1}/{size}"))
+    return DataResponse(206, source, offset, count, headers)

@@ -1,20 +1,20 @@
-"""Errors -> statuses and bodies. The one place that knows both."""
+"""Errors -> HTTP responses: the only module that maps the product's errors to statuses."""
 
 import html
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from ferrotype.db.engine import DatabaseUnavailable, Locked
 from ferrotype.model import errors
-from ferrotype.web.http import BodyTooLarge, Request, Response
+from ferrotype.web.http import Request, Response
 
 log = logging.getLogger("ferrotype.web")
 
-#: The most specific class that matches decides.
+#: The most specific class in the error's MRO decides.
 STATUSES: dict[type[Exception], int] = {
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
@@ -34,78 +34,80 @@ STATUSES: dict[type[Exception], int] = {
     errors.StoreUnavailable: 503,
     errors.StoreError: 503,
     DatabaseUnavailable: 503,
-    BodyTooLarge: 413,
 }
 
-#: What users are told of a store's failure; the log has the rest.
+#: What clients are told about a failure of a store or the database; the log has the details.
 _STORE_TEXTS: dict[type[Exception], str] = {
     errors.StoreFull: "The store has no room for the data.",
-    errors.StoreDenied: "The store does not let the service write or read at present.",
+    errors.StoreDenied: "The store denies access to the service at the moment.",
     errors.StoreReadOnly: "Error in store configuration. Adding images to store is disabled.",
-    errors.BlobNotFound: "The data of the image cannot be read at present.",
-    errors.BlobDamaged: "The data of the image cannot be read at present.",
-    errors.StoreUnavailable: "The store cannot be used at present.",
-    errors.StoreError: "The store cannot be used at present.",
-    Locked: "Another change is under way and does not end; please repeat the request.",
-    DatabaseUnavailable: "The service cannot reach its database at present; please repeat the request.",
+    errors.BlobNotFound: "The data of the image cannot be read at the moment.",
+    errors.BlobDamaged: "The data of the image cannot be read at the moment.",
+    errors.StoreUnavailable: "The store cannot be used at the moment.",
+    errors.StoreError: "The store cannot be used at the moment.",
+    Locked: "The resource is locked by another request. Please retry.",
+    DatabaseUnavailable: "The service cannot reach its database at the moment. Please retry.",
 }
 
 
-#: Makes an answer of request, status, text and headers.
-Refuse = Callable[[Request, int, str, tuple[tuple[str, str], ...]], Response]
+#: How the body of an error is written.
+Form = Literal["html", "json", "plain"]
+
+#: Makes the response for a status, a text and headers.
+ErrorFormatter = Callable[[Request, int, str, tuple[tuple[str, str], ...]], Response]
 
 
-class HTTPRefusal(Exception):
-    """A refusal that only HTTP has: wrong method, wrong media type, a head that is too large."""
+class HTTPError(errors.FerrotypeError):
+    """An error that only HTTP has, with its status: wrong method, wrong media type, header too long."""
 
     def __init__(self, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()):
         super().__init__(text)
         self.status, self.text, self.headers = status, text, headers
 
 
-def response_to(error: Exception, request: Request, refuse: Refuse | None = None) -> Response:
-    """Return the answer to a request that failed, and log what an operator has to know.
+def response_to(error: Exception, request: Request, formatter: ErrorFormatter | None = None) -> Response:
+    """Return the response to a request that failed, and log what an operator needs to know.
 
-    ``refuse`` words it, where that is not the Image API's way.
+    ``formatter`` makes the body; default is the Image API's format.
     """
-    refuse = refuse or refusal
-    if isinstance(error, HTTPRefusal):
-        return refuse(request, error.status, error.text, error.headers)
-    status = _looked_up(STATUSES, error)
+    formatter = formatter or error_response
+    if isinstance(error, HTTPError):
+        return formatter(request, error.status, error.text, error.headers)
+    status = _lookup_by_mro(STATUSES, error)
     if status is None:
         log.error("%s %s failed", request.method, request.scope["raw_path"][:256].decode("latin-1"), exc_info=error)
-        return refuse(request, 500, "The server failed to answer this request. It has been logged.", ())
-    text = _looked_up(_STORE_TEXTS, error) or str(error)
+        return formatter(request, 500, "An internal error occurred; details are in the server's log.", ())
+    text = _lookup_by_mro(_STORE_TEXTS, error) or str(error)
     headers: list[tuple[str, str]] = []
     if status == 503:
         headers.append(("retry-after", str(getattr(error, "retry_after", 5))))
     if status == 401 and (challenge := getattr(error, "challenge", None)):
         headers.append(("www-authenticate", challenge))
-    elif status == 401 and (uri := request.svc.config.auth.www_authenticate_uri):
+    elif status == 401 and (uri := request.ctx.config.auth.www_authenticate_uri):
         headers.append(("www-authenticate", f'Keystone uri="{uri}"'))
     if isinstance(error, errors.BadRange):
         headers.append(("content-range", f"bytes */{error.size}"))
     if isinstance(error, errors.StoreError):
         log.error("Store %s: %s (request %s)", error.store or "?", error, request.id)
     if isinstance(error, DatabaseUnavailable):
-        log.error("The database is not available: %s (request %s)", error, request.id)
-    return refuse(request, status, text, tuple(headers))
+        log.error("database is not available: %s (request %s)", error, request.id)
+    return formatter(request, status, text, tuple(headers))
 
 
-def _looked_up(table: dict[type[Exception], Any], error: Exception) -> Any:
+def _lookup_by_mro(table: dict[type[Exception], Any], error: Exception) -> Any:
     return next((table[kind] for kind in type(error).__mro__ if kind in table), None)
 
 
-def refusal(request: Request, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """Return an error in the form that the client's Accept header asks for."""
+def error_response(request: Request, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    """Return an error as plain text, HTML or JSON, as the client's Accept header prefers."""
     phrase = reason(status)
     title = f"{status} {phrase}"
     match _form(request.headers.get("accept")):
         case "html":
-            shown = html.escape(text, quote=False)
+            escaped = html.escape(text, quote=False)
             body = (
                 f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n"
-                f"  <h1>{title}</h1>\n  {shown}<br /><br />\n\n\n </body>\n</html>"
+                f"  <h1>{title}</h1>\n  {escaped}<br /><br />\n\n\n </body>\n</html>"
             ).encode()
             kind = "text/html; charset=UTF-8"
         case "json":
@@ -118,7 +120,7 @@ def refusal(request: Request, status: int, text: str, headers: tuple[tuple[str, 
 
 
 def reason(status: int) -> str:
-    """Return what a status is called."""
+    """Return the reason phrase of a status, in Glance's words."""
     if status == 413:
         return "Request Entity Too Large"
     if status == 416:
@@ -126,8 +128,8 @@ def reason(status: int) -> str:
     return HTTPStatus(status).phrase
 
 
-def _form(accept: str | None) -> str:
-    """Return html, json or plain: the first that is acceptable with the best quality, in that order."""
+def _form(accept: str | None) -> Form:
+    """Return html, json or plain: the acceptable one with the best quality, in that order (RFC 9110 12.5.1)."""
     if accept is None or not accept.strip():
         return "plain"
     try:
@@ -153,7 +155,7 @@ def _media_range(part: str) -> tuple[str, float]:
 
 
 def _quality(wanted: list[tuple[str, float]], kind: str) -> float:
-    """Return how much a kind is wanted: the most specific range that matches says it."""
+    """Return the quality of a media type: that of the most specific range that matches."""
     for pattern in (kind, kind.split("/")[0] + "/*", "*/*"):
         found = [quality for name, quality in wanted if name == pattern]
         if found:

@@ -1,4 +1,4 @@
-"""A request as handlers see it, and what they answer."""
+"""Requests and responses as handlers see them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
@@ -7,11 +7,12 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ferrotype.model.caller import Caller
-from ferrotype.model.errors import Invalid
-from ferrotype.service.context import Service
-from ferrotype.stores.driver import LocalFile
+from ferrotype.model.errors import BlobDamaged, FerrotypeError, Invalid, OverLimit
+from ferrotype.offload import Budget
+from ferrotype.service.context import ServiceContext
+from ferrotype.stores.driver import READ_SIZE, Source
 
-#: The message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
+#: The ASGI message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
 SENDFILE = "ferrotype.sendfile"
 
 Scope = MutableMapping[str, Any]
@@ -22,24 +23,32 @@ _encode = msgspec.json.Encoder().encode
 
 
 class BodyBroken(Invalid):
-    """The client stopped sending before its request was complete."""
+    """The client disconnected before its request was complete."""
 
 
-class BodyTooLarge(Exception):
-    """The body is larger than a document of this API can be. ``limit`` is in bytes."""
+class BodyTooLarge(OverLimit):
+    """The document in the body has more than ``limit`` bytes."""
 
     def __init__(self, limit: int):
         super().__init__(f"The request body must have at most {limit} bytes.")
-        self.limit = limit
+
+
+class ResponseAborted(FerrotypeError):
+    """The rest of a response cannot be sent, and the log says why. The server aborts the connection."""
 
 
 class Request:
-    """One request. ``params`` are what the route's path holds in place of its names."""
+    """One request. It keeps ``ctx``, the context that it began with, to its end, whatever is reloaded meanwhile.
 
-    __slots__ = ("_receive", "base", "caller", "headers", "id", "method", "params", "scope", "svc")
+    ``params`` are the values of the route's parameters.
+    """
 
-    def __init__(self, svc: Service, scope: Scope, receive: Receive, headers: Mapping[str, str], request_id: str):
-        self.svc = svc
+    __slots__ = ("_receive", "base", "caller", "ctx", "headers", "id", "method", "params", "scope")
+
+    def __init__(
+        self, ctx: ServiceContext, scope: Scope, receive: Receive, headers: Mapping[str, str], request_id: str
+    ):
+        self.ctx = ctx
         self.scope = scope
         self._receive = receive
         self.headers = headers
@@ -47,37 +56,37 @@ class Request:
         self.method: str = scope["method"]
         self.caller: Caller = Caller()
         self.params: dict[str, str] = {}
-        #: scheme, host and mount prefix by which the client reached us
+        #: scheme, host and path prefix of the URL that the client used
         self.base = ""
 
     def query(self) -> list[tuple[str, str]]:
-        """Return the query's pairs in order, decoded; raise Invalid where it is not UTF-8."""
+        """Return the decoded parameters of the query in order; raise Invalid if it is not UTF-8 or has too many."""
         raw: bytes = self.scope["query_string"]
         if not raw:
             return []
         try:
             return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
         except ValueError:
-            raise Invalid("The query string must be URL-encoded UTF-8 of at most 1000 parameters.") from None
+            raise Invalid("The query string must be URL-encoded UTF-8 with at most 1000 parameters.") from None
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes; raise BodyBroken when the client goes before its end."""
+        """Yield the body as it arrives; raise BodyBroken if the client disconnects before its end."""
         more = True
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise BodyBroken("The connection ended before the whole body had come.")
+                raise BodyBroken("The connection was closed before the whole body had arrived.")
             if body := message.get("body", b""):
                 yield body
             more = message.get("more_body", False)
 
     @property
     def may_have_body(self) -> bool:
-        """Whether the head announces a body; a chunked one may still turn out empty."""
+        """Whether the headers announce a body; a chunked one may still be empty."""
         return self.headers.get("content-length", "0").strip("0") != "" or "transfer-encoding" in self.headers
 
     async def has_body(self) -> bool:
-        """Tell whether there is at least one byte of body. Nothing more than that is read."""
+        """Tell whether the body has at least one byte. Reads no more than the first chunk."""
         if not self.may_have_body:
             return False
         if "transfer-encoding" not in self.headers:
@@ -87,8 +96,8 @@ class Request:
         return False
 
     async def body(self, limit: int | None = None) -> bytes:
-        """Return the whole body of a document; raise BodyTooLarge beyond the limit, else the configured one."""
-        limit = limit or self.svc.config.server.max_json_body
+        """Return the whole body; raise BodyTooLarge beyond ``limit`` bytes (default: ``max_json_body``)."""
+        limit = limit or self.ctx.config.server.max_json_body
         parts, size = [], 0
         async for chunk in self.stream():
             size += len(chunk)
@@ -99,7 +108,7 @@ class Request:
 
 
 class Response:
-    """What a handler answers: a status, a body that is ready, headers in lower case."""
+    """A response: status, complete body, headers with lower-case names."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -109,18 +118,46 @@ class Response:
         self.headers: list[tuple[str, str]] = list(headers)
 
 
-class FileResponse(Response):
-    """A part of an open file. It is closed when it was sent, or could not be."""
+class DataResponse(Response):
+    """``count`` bytes of an open object from ``offset`` on. The object is closed when they are sent, or cannot be."""
 
-    __slots__ = ("count", "file", "offset")
+    __slots__ = ("_streamed", "count", "offset", "source")
 
-    def __init__(self, status: int, file: LocalFile, offset: int, count: int, headers: Iterable[tuple[str, str]]):
+    def __init__(self, status: int, source: Source, offset: int, count: int, headers: Iterable[tuple[str, str]]):
         super().__init__(status, b"", headers)
-        self.file, self.offset, self.count = file, offset, count
+        self.source, self.offset, self.count = source, offset, count
+        self._streamed = 0
+
+    @property
+    def sent(self) -> int:
+        """Bytes of data that went to the client."""
+        return self.source.local_file.sent if self.source.local_file else self._streamed
+
+    async def send_body(self, send: Send, budget: Budget) -> None:
+        """Send the data: by sendfile where it is a file, otherwise in chunks that ``budget`` counts."""
+        if self.source.local_file:
+            file = self.source.local_file
+            await send({"type": SENDFILE, "file": file, "offset": self.offset, "count": self.count})
+            return
+        chunks = self.source.read(self.offset, self.count)
+        while self._streamed < self.count:
+            size = min(READ_SIZE, self.count - self._streamed)
+            await budget.take(size)
+            try:
+                chunk = await anext(chunks, b"")
+                if not chunk:
+                    raise BlobDamaged(f"the object ended {self.count - self._streamed} bytes early")
+                more = self._streamed + len(chunk) < self.count
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+                self._streamed += len(chunk)
+            finally:
+                budget.give(size)
+        if not self.count:
+            await send({"type": "http.response.body", "body": b""})
 
 
 def json_response(document: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """Return a document as JSON."""
+    """Return a response with a JSON document."""
     return Response(status, _encode(document), [("content-type", "application/json"), *headers])
 
 

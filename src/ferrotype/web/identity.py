@@ -1,7 +1,7 @@
-"""The door for clients that insist on an Identity service: /identity/v3 and /v3, where there is no Keystone.
+"""Minimal Identity v3 API (/identity/v3 and /v3) for clients that require Keystone, used when there is none.
 
-As much of Identity v3 as it takes to log in, to find the Image service in a catalog, and to look up a project or a
-user by name. Nothing can be changed here: the accounts are the operator's files.
+It can log in, return a catalog with the Image service, and look up projects and users by name. It is read-only:
+the accounts are in the operator's files.
 """
 
 import hashlib
@@ -18,14 +18,16 @@ from ferrotype.identity.tokens import Token
 from ferrotype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from ferrotype.model.times import SECOND
 from ferrotype.service.login import Login
-from ferrotype.web.errors import HTTPRefusal, reason, response_to
+from ferrotype.web.errors import HTTPError, reason, response_to
 from ferrotype.web.http import NO_CONTENT, Request, Response, json_response
 
 T = TypeVar("T")
+#: Sets the caller of a request, or raises Unauthenticated.
+Authenticate = Callable[[Request], Awaitable[None]]
 
-#: Bytes of the largest request to log in.
-LARGEST = 64 * 1024
-#: What the catalog calls the one region there is.
+#: Most bytes in the body of a log-in.
+MAX_BODY = 64 * 1024
+#: The only region in the catalog.
 REGION = "RegionOne"
 
 _DOMAIN = {"id": DOMAIN, "name": "Default"}
@@ -74,8 +76,8 @@ class _LogIn(Struct):
     auth: _Auth
 
 
-class Door:
-    """Answers what is asked below /identity and /v3."""
+class IdentityAPI:
+    """Answers requests below /identity and /v3."""
 
     def __init__(self, login: Login):
         self._login = login
@@ -93,27 +95,23 @@ class Door:
             "domains/{id}": {"GET": self._domain},
         }
 
-    async def answer(
-        self, request: Request, segments: list[str], known: Callable[[Request], Awaitable[None]]
-    ) -> Response:
-        """Answer a request in Identity's own form, errors too. ``known`` puts the caller into the request."""
+    async def answer(self, request: Request, segments: list[str], authenticate: Authenticate) -> Response:
+        """Answer a request; errors have Identity's format. ``authenticate`` sets the request's caller."""
         try:
-            return await self._answer(request, [each for each in segments if each], known)
+            return await self._answer(request, [each for each in segments if each], authenticate)
         except Unauthenticated as error:
             challenge = f'Keystone uri="{_base(request)}/identity/v3"'
-            return _refusal(request, 401, str(error), (("www-authenticate", challenge),))
+            return _error(request, 401, str(error), (("www-authenticate", challenge),))
         except Exception as error:
-            return response_to(error, request, _refusal)
+            return response_to(error, request, _error)
 
-    async def _answer(
-        self, request: Request, segments: list[str], known: Callable[[Request], Awaitable[None]]
-    ) -> Response:
+    async def _answer(self, request: Request, segments: list[str], authenticate: Authenticate) -> Response:
         mount = "/v3" if segments[0] == "v3" else "/identity/v3"
         if segments == ["identity"]:
             return json_response({"versions": {"values": [_version(request, mount)]}}, 300)
         below = segments[1:] if mount == "/v3" else segments[2:]
         if mount == "/identity/v3" and segments[1] != "v3":
-            raise NotFound("There is nothing at this path.")
+            raise NotFound("The resource could not be found.")
         if not below:
             return json_response({"version": _version(request, mount)})
         if below[0] in ("projects", "users", "domains") and len(below) > 1:
@@ -121,52 +119,53 @@ class Door:
             below[1] = "{id}"
         methods = self._routes.get("/".join(below))
         if methods is None:
-            raise NotFound("There is nothing at this path.")
+            raise NotFound("The resource could not be found.")
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
-            raise HTTPRefusal(405, "This path does not know the method.", (("allow", ", ".join(methods)),))
+            allow = ", ".join(methods)
+            raise HTTPError(405, f"This path supports the methods {allow}.", (("allow", allow),))
         if handler != self._log_in:
-            await known(request)
+            await authenticate(request)
             if request.caller.anonymous:
-                raise Unauthenticated("A token is needed.")
+                raise Unauthenticated("A token is required.")
         return await handler(request)
 
     async def _log_in(self, request: Request) -> Response:
         """POST /v3/auth/tokens"""
-        asked = _read(await request.body(LARGEST), _LogIn).auth
-        account, before = await self._proved(asked.identity)
+        asked = _decode(await request.body(MAX_BODY), _LogIn).auth
+        account, before = await self._verify(asked.identity)
         scoped = _scoped(asked.scope, account)
         request.caller = account.caller(scoped)
         text, token = self._login.issue(account, scoped, tuple(asked.identity.methods), before)
         document = _token(request, account, token)
         return json_response({"token": document}, 201, [("x-subject-token", text), ("vary", "X-Auth-Token")])
 
-    async def _proved(self, identity: _Identity) -> tuple[Account, Token | None]:
-        """Return the account that every named method proves, and the token where one was shown."""
+    async def _verify(self, identity: _Identity) -> tuple[Account, Token | None]:
+        """Return the account that all named methods authenticate, and the token if one was given."""
         if not identity.methods or not _METHODS.issuperset(identity.methods):
-            raise Unauthenticated("The methods of this service are password and token.")
+            raise Unauthenticated("'methods' must be password, token or both.")
         account, before = None, None
         if "password" in identity.methods:
             if identity.password is None:
-                raise Invalid("The method password needs 'password' beside 'methods'.")
+                raise Invalid("The method password requires 'password' next to 'methods'.")
             account = await self._by_password(identity.password.user)
         if "token" in identity.methods:
             if identity.token is None:
-                raise Invalid("The method token needs 'token' beside 'methods'.")
+                raise Invalid("The method token requires 'token' next to 'methods'.")
             holder, before = await self._login.by_token(identity.token.id)
             if account and account != holder:
                 raise Unauthenticated("The password and the token belong to different users.")
             account = holder
         if account is None:
-            raise RuntimeError("a method of logging in proved nobody")
+            raise RuntimeError("no log-in method returned an account")
         return account, before
 
     async def _by_password(self, user: _User) -> Account:
         name = user.id or user.name
         if not name:
             raise Invalid("'user' must have an id, or a name and a domain.")
-        # A user of another domain takes as long as one who does not exist.
-        return await self._login.by_password(name if _ours(user.domain) else "", user.password)
+        # Takes as long for a user of another domain as for an unknown one (timing side channel).
+        return await self._login.by_password(name if _is_default_domain(user.domain) else "", user.password)
 
     async def _show_token(self, request: Request) -> Response:
         """GET /v3/auth/tokens"""
@@ -184,21 +183,21 @@ class Door:
         return Response(NO_CONTENT)
 
     async def _subject(self, request: Request) -> tuple[Account, Token]:
-        """Return whom a request asks about, who must be the caller unless that is an administrator."""
+        """Return account and token of ``X-Subject-Token``; only administrators may name others'."""
         try:
             account, token = await self._login.by_token(request.headers.get("x-subject-token", ""))
         except Unauthenticated:
-            raise NotFound("There is no such token.") from None
+            raise NotFound("The token in 'X-Subject-Token' is unknown, expired or revoked.") from None
         if token is None:
-            raise NotFound("This token was handed out by the operator, not by a log-in.")
+            raise NotFound("The token in 'X-Subject-Token' is an API token, not one that a log-in issued.")
         if account.name != request.caller.user and not request.caller.is_admin:
-            raise Forbidden("This token is somebody else's.")
+            raise Forbidden("The token in 'X-Subject-Token' belongs to another user.")
         return account, token
 
     async def _catalog(self, request: Request) -> Response:
         """GET /v3/auth/catalog"""
         if request.caller.project is None:
-            raise Forbidden("A token without a project has no catalog.")
+            raise Forbidden("An unscoped token has no catalog.")
         return _listed(request, "catalog", _catalog(request))
 
     async def _own_projects(self, request: Request) -> Response:
@@ -208,7 +207,7 @@ class Door:
 
     async def _projects(self, request: Request) -> Response:
         """GET /v3/projects"""
-        _administrators_only(request)
+        _require_admin(request)
         found = [_project(id_) for id_ in self._login.accounts.projects()]
         return _listed(request, "projects", _filtered(request, found))
 
@@ -216,14 +215,14 @@ class Door:
         """GET /v3/projects/{id}"""
         wanted, caller = request.params["id"], request.caller
         if wanted != caller.project and not caller.is_admin:
-            raise Forbidden("This is not your project.")
+            raise Forbidden("Only an administrator may show other projects.")
         if wanted not in self._login.accounts.projects():
             raise NotFound(f"No project found with ID {wanted[:64]}.")
         return json_response({"project": _project(wanted)})
 
     async def _users(self, request: Request) -> Response:
         """GET /v3/users"""
-        _administrators_only(request)
+        _require_admin(request)
         found = [_user(account) for account in self._login.accounts.everybody()]
         return _listed(request, "users", _filtered(request, found))
 
@@ -232,9 +231,9 @@ class Door:
         return json_response({"user": _user(self._account(request.params["id"], request))})
 
     def _account(self, name: str, request: Request) -> Account:
-        """Return an account that the caller may see: their own, or any for an administrator."""
+        """Return an account that the caller may see: its own, or any for an administrator."""
         if name != request.caller.user and not request.caller.is_admin:
-            raise Forbidden("This is somebody else.")
+            raise Forbidden("Only an administrator may show other users.")
         account = self._login.accounts.named(name)
         if account is None:
             raise NotFound(f"No user found with ID {name[:64]}.")
@@ -251,33 +250,36 @@ class Door:
         return json_response({"domain": {**_DOMAIN, "enabled": True}})
 
 
-def _administrators_only(request: Request) -> None:
-    """Raise Forbidden: a client that may not look a name up takes it for an id then, and a list would tell it no."""
+def _require_admin(request: Request) -> None:
+    """Raise Forbidden for callers who may not list.
+
+    Clients fall back to treating the name as an ID on 403; an empty list would make them report "not found".
+    """
     if not request.caller.is_admin:
-        raise Forbidden("Only an administrator may see all of them; show one by its id.")
+        raise Forbidden("Only an administrator may list them; request one by its ID.")
 
 
-def _refusal(request: Request, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """Return an error as Identity words it."""
+def _error(request: Request, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    """Return an error in Identity's format."""
     error = {"code": status, "message": text, "title": reason(status)}
     return json_response({"error": error}, status, headers)
 
 
-def _read(raw: bytes, kind: type[T]) -> T:
+def _decode(raw: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"The body is no request to log in: {error}") from None
+        raise Invalid(f"The body must be a valid log-in request: {error}") from None
 
 
-def _ours(domain: _Domain | None) -> bool:
-    """Tell whether this is the only domain there is. A client that names none means that one."""
+def _is_default_domain(domain: _Domain | None) -> bool:
+    """Tell whether this is the only domain, which is also the default."""
     return domain is None or (domain.id in (None, DOMAIN) and (domain.name or "default").lower() == "default")
 
 
 def _scoped(scope: Any, account: Account) -> bool:
-    """Tell whether the new token is for the account's project; raise Unauthenticated when it is for another."""
-    if scope is None:  # Identity takes the user's own project then.
+    """Tell whether the new token is scoped to the account's project; raise Unauthenticated for another project."""
+    if scope is None:  # Identity v3: the user's default project.
         return True
     if scope == "unscoped" or (isinstance(scope, dict) and list(scope) == ["unscoped"]):
         return False
@@ -285,15 +287,15 @@ def _scoped(scope: Any, account: Account) -> bool:
         try:
             project = msgspec.convert(scope["project"], _Project)
         except msgspec.ValidationError as error:
-            raise Invalid(f"The scope's project cannot be read: {error}") from None
+            raise Invalid(f"'project' in 'scope' is malformed: {error}") from None
         wanted = PROJECT if project.name == DEFAULT_PROJECT and project.id is None else project.id or project.name
-        if wanted == account.project and _ours(project.domain):
+        if wanted == account.project and _is_default_domain(project.domain):
             return True
-    raise Unauthenticated("The user has no role there.")
+    raise Unauthenticated("The user has no role in this scope.")
 
 
 def _base(request: Request) -> str:
-    return (request.svc.config.server.public_endpoint or request.base).rstrip("/")
+    return (request.ctx.config.server.public_endpoint or request.base).rstrip("/")
 
 
 def _version(request: Request, mount: str) -> dict[str, Any]:
@@ -329,22 +331,22 @@ def _moment(micros: int) -> str:
 
 
 def _catalog(request: Request) -> list[dict[str, Any]]:
-    """Return the two services. Clients put the version behind the address themselves."""
+    """Return the services Image and Identity. Clients append the version to the URLs."""
     base = _base(request)
     return [_service("image", "glance", base), _service("identity", "keystone", f"{base}/identity")]
 
 
 def _service(kind: str, name: str, url: str) -> dict[str, Any]:
-    place = {"url": url, "region": REGION, "region_id": REGION}
+    location = {"url": url, "region": REGION, "region_id": REGION}
     endpoints = [
-        {"id": _id(f"{kind} {interface}"), "interface": interface, **place}
+        {"id": _id(f"{kind} {interface}"), "interface": interface, **location}
         for interface in ("public", "internal", "admin")
     ]
     return {"id": _id(kind), "type": kind, "name": name, "endpoints": endpoints}
 
 
 def _id(of: str) -> str:
-    """Return an id that is the same wherever it is made."""
+    """Return an id derived from a string, the same on every node."""
     return hashlib.sha256(of.encode()).hexdigest()[:32]
 
 
@@ -363,7 +365,7 @@ def _user(account: Account) -> dict[str, Any]:
 
 
 def _filtered(request: Request, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what has the name and the domain that the query asks for."""
+    """Return the documents that match the query's ``name`` and ``domain_id``."""
     wanted = {name: value for name, value in request.query() if name in ("name", "domain_id")}
     return [each for each in found if all(each.get(name, value) == value for name, value in wanted.items())]
 

@@ -1,4 +1,4 @@
-"""The query of a list: names, values and operators as clients write them -> an ImageQuery."""
+"""Query parameters of a list -> ImageQuery."""
 
 import re
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ from ferrotype.model.query import SORT_KEYS, Filter, ImageQuery
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _BIGINT = 2**63 - 1
-#: Conditions that one list may have: more than anybody needs, less than costs a database a second.
-MOST_FILTERS = 50
+#: Most filters of one list; more would cost the database seconds.
+MAX_FILTERS = 50
 
-#: Given more than once, all of them count; of everything else the last one does.
+#: Parameters that may be repeated; of all others the last one counts.
 _REPEATED = ("tag", "sort_key", "sort_dir", "sort")
-#: Not filters on images.
+#: Parameters that are not filters on attributes or properties.
 _OTHER = {"limit", "marker", "visibility", "member_status", "os_hidden", "deleted", "changes-since", *_REPEATED}
 _WITH_LISTS = ("name", "id", "status", "disk_format", "container_format")
 _TIMES = ("created_at", "updated_at")
 _NUMBERS = ("size", "min_disk", "min_ram", "virtual_size")
 _RANGES = {f"{name}_{end}": (name, end) for name in _NUMBERS for end in ("min", "max")}
-_TEXTS = ("checksum", "os_hash_algo", "os_hash_value", "owner")
-#: No image has an empty id.
-_NOTHING = Filter("id", "eq", "")
+_STRINGS = ("checksum", "os_hash_algo", "os_hash_value", "owner")
+#: Matches nothing: no image has an empty id.
+_NO_MATCH = Filter("id", "eq", "")
 
 
 def image_query(pairs: list[tuple[str, str]], api: Api) -> ImageQuery:
-    """Return what a list of images is asked for; raise Invalid naming the parameter and what it may be."""
+    """Return the query of a list; raise Invalid, naming the parameter and its allowed values."""
     for key, value in pairs:
         if "\0" in key or "\0" in value:
             raise Invalid(f"'{key[:64]}' must not contain the character NUL.")
@@ -44,8 +44,8 @@ def image_query(pairs: list[tuple[str, str]], api: Api) -> ImageQuery:
         raise Invalid(f"'member_status' must be one of {', '.join(STATUSES)}, all.")
     filters = [Filter("tag", "tag", value.strip()) for key, value in pairs if key == "tag"]
     filters += [_filter(key, value) for key, value in last.items() if key not in _OTHER]
-    if len(filters) > MOST_FILTERS:
-        raise Invalid(f"A list may have at most {MOST_FILTERS} filters; this one has {len(filters)}.")
+    if len(filters) > MAX_FILTERS:
+        raise Invalid(f"A list may have at most {MAX_FILTERS} filters; this one has {len(filters)}.")
     return ImageQuery(
         filters=tuple(filters),
         sort=_sort(pairs),
@@ -87,10 +87,10 @@ def _filter(key: str, value: str) -> Filter:
         name, end = _RANGES[key]
         return Filter(name, end, _integer(key, value))
     if key in _NUMBERS:
-        return Filter(key, "eq", _integer(key, value)) if _INTEGER.fullmatch(value) else _NOTHING
+        return Filter(key, "eq", _integer(key, value)) if _INTEGER.fullmatch(value) else _NO_MATCH
     if key == "protected":
         return Filter(key, "eq", _boolean(key, value))
-    if key in _TEXTS:
+    if key in _STRINGS:
         return Filter(key, "eq", value)
     return Filter(key, "property", value)
 
@@ -104,12 +104,12 @@ def _with_list(key: str, value: str) -> Filter:
     if operator == "in":
         return Filter(key, "in", _list(key, rest))
     raise Invalid(
-        f"'{key}' knows the operators eq and in, not '{operator[:32]}'; write eq:... for a value with a colon."
+        f"'{key}' supports the operators eq and in, not '{operator[:32]}'; write eq:... for a value with a colon."
     )
 
 
 def _list(key: str, text: str) -> tuple[str, ...]:
-    """Return the items of a comma-separated list, where an item may be quoted and a quote escaped in it."""
+    """Return the items of a comma-separated list; items may be quoted, with quotes inside escaped (IMG-LIST-31)."""
     items: list[str] = []
     position = 0
     while position < len(text):
@@ -130,7 +130,7 @@ def _list(key: str, text: str) -> tuple[str, ...]:
 
 
 def _quoted(key: str, text: str, start: int) -> tuple[str, int]:
-    """Return a quoted item without its escapes, and the position behind its closing quote."""
+    """Return a quoted item, unescaped, and the position after its closing quote."""
     item = []
     position = start
     while position < len(text):
@@ -149,12 +149,12 @@ _TIME_OPERATOR = re.compile(r"([A-Za-z_]+):(.*)", re.DOTALL)
 
 
 def _time(key: str, value: str) -> Filter:
-    """Times are compared in whole seconds, as they are shown."""
+    """Return a filter that compares in whole seconds, the precision of the API (IMG-LIST-33)."""
     match = _TIME_OPERATOR.fullmatch(value)
     operator, text = match.groups() if match else ("eq", value)
     if operator not in ("eq", "neq", "gt", "gte", "lt", "lte"):
-        raise Invalid(f"'{key}' knows the operators eq, neq, gt, gte, lt and lte, not '{operator[:32]}'.")
-    begin = times.read(text, key)
+        raise Invalid(f"'{key}' supports the operators eq, neq, gt, gte, lt and lte, not '{operator[:32]}'.")
+    begin = times.parse(text, key)
     end = begin + times.SECOND
     match operator:
         case "eq":
@@ -172,7 +172,7 @@ def _time(key: str, value: str) -> Filter:
 
 
 def _sort(pairs: list[tuple[str, str]]) -> tuple[tuple[str, bool], ...]:
-    """Return (key, descending) for each key, with what makes the order total at the end."""
+    """Return (key, descending) pairs, completed with created_at and id so that the order is total (IMG-LIST-24)."""
     new = [value for key, value in pairs if key == "sort"]
     keys = [value.strip() for key, value in pairs if key == "sort_key"]
     directions = [value.strip() for key, value in pairs if key == "sort_dir"]
@@ -180,22 +180,22 @@ def _sort(pairs: list[tuple[str, str]]) -> tuple[tuple[str, bool], ...]:
         if keys or directions:
             raise Invalid("'sort' cannot be combined with 'sort_key' and 'sort_dir'.")
         if len(new) > 1:
-            raise Invalid("'sort' may be given once; join the keys by commas.")
+            raise Invalid("'sort' must be given once, with keys separated by commas.")
         keys, directions = _sort_list(new[0])
     if len(directions) > 1 and len(directions) != len(keys):
         raise Invalid("'sort_dir' must be given once, or once for each 'sort_key'.")
     for direction in directions:
         if direction not in ("asc", "desc"):
-            raise Invalid(f"A sort direction must be asc or desc; got '{direction[:32]}'.")
+            raise Invalid(f"The sort direction must be asc or desc; got '{direction[:32]}'.")
     for key in keys:
         if key not in SORT_KEYS:
-            raise Invalid(f"Images can be sorted by {', '.join(SORT_KEYS)}; not by '{key[:32]}'.")
-    usual = directions[0] if len(directions) == 1 else "desc"
+            raise Invalid(f"The sort key must be one of {', '.join(SORT_KEYS)}; got '{key[:32]}'.")
+    default = directions[0] if len(directions) == 1 else "desc"
     keys = keys or ["created_at"]
-    each = directions if len(directions) == len(keys) else [usual] * len(keys)
-    order = dict(reversed(list(zip(keys, each, strict=True))))  # Of a key given twice the first one counts.
+    each = directions if len(directions) == len(keys) else [default] * len(keys)
+    order = dict(reversed(list(zip(keys, each, strict=True))))  # Of a repeated key the first one counts.
     total = {key: order[key] for key in dict.fromkeys(keys)} | {
-        key: usual for key in ("created_at", "id") if key not in order
+        key: default for key in ("created_at", "id") if key not in order
     }
     return tuple((key, direction == "desc") for key, direction in total.items())
 

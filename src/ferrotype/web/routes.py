@@ -1,4 +1,4 @@
-"""The whole API as one table: path -> method -> handler."""
+"""The routes of the API: path -> method -> handler."""
 
 from ferrotype.web import data, images, imports, info, locations, members, schemas
 from ferrotype.web.http import Handler
@@ -33,10 +33,10 @@ ROUTES: dict[str, Methods] = {
     "info/usage": {"GET": info.usage},
 }
 
-#: First segments of the table.
+#: First segments of the routes.
 ROOTS = frozenset(path.partition("/")[0] for path in ROUTES)
 
-#: Handlers that read the body themselves; for every other one a body is an error.
+#: Handlers that take a body; with any other a body is an error (400).
 READ_BODY: frozenset[Handler] = frozenset(
     {
         images.create_image,
@@ -47,16 +47,16 @@ READ_BODY: frozenset[Handler] = frozenset(
         imports.stage,
         imports.import_image,
         locations.add_location,
-        images.list_images,  # Not read there either, but the API has always let it pass.
+        images.list_images,  # The API ignores a body here (IMG-LIST-10).
     }
 )
 
-#: Paths where another method is as unknown as the path itself.
+#: Paths where another method is 404 instead of 405.
 NO_OTHER_METHOD = frozenset({"images/{image_id}/tasks"})
 
 
-class _Shape:
-    """The routes of one length: which positions are names, which are parameters."""
+class _Route:
+    """A path of the table, split: which segments are fixed, which are parameters."""
 
     def __init__(self, path: str):
         parts = path.split("/")
@@ -65,22 +65,22 @@ class _Shape:
         self.parameters = tuple((index, part[1:-1]) for index, part in enumerate(parts) if part.startswith("{"))
 
 
-_BY_LENGTH: dict[int, list[_Shape]] = {}
+_BY_LENGTH: dict[int, list[_Route]] = {}
 for _path in ROUTES:
-    _BY_LENGTH.setdefault(_path.count("/") + 1, []).append(_Shape(_path))
+    _BY_LENGTH.setdefault(_path.count("/") + 1, []).append(_Route(_path))
 
 
 def find(segments: list[str]) -> tuple[str, dict[str, str]] | None:
-    """Return the path of the table that the segments mean, and what they hold for its parameters."""
-    for shape in _BY_LENGTH.get(len(segments), ()):
-        if all(segments[index] == name for index, name in shape.names):
-            parameters = {name: segments[index] for index, name in shape.parameters}
-            return (shape.path, parameters) if all(parameters.values()) else None
+    """Return the matching path of the table and the values of its parameters; None without a match."""
+    for route in _BY_LENGTH.get(len(segments), ()):
+        if all(segments[index] == name for index, name in route.names):
+            parameters = {name: segments[index] for index, name in route.parameters}
+            return (route.path, parameters) if all(parameters.values()) else None
     return None
 
 
 def allowed(path: str) -> str:
-    """Return the methods of a path for an ``Allow`` header; whatever can be got can be asked for by HEAD."""
+    """Return the methods of a path for an ``Allow`` header; GET implies HEAD."""
     methods: list[str] = []
     for method in ROUTES[path]:
         methods += [method, "HEAD"] if method == "GET" else [method]

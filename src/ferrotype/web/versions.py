@@ -1,4 +1,4 @@
-"""The version document: which minor versions this deployment speaks, and where."""
+"""The version document: the supported minor versions and their URLs."""
 
 from functools import lru_cache
 
@@ -12,18 +12,18 @@ _WITH_STORES = (8, 10, 11, 12, 13)
 
 
 def minors(config: Config) -> tuple[int, ...]:
-    """Return the minor versions of 2, the newest first."""
+    """Return the supported minor versions of version 2, newest first."""
     return _minors(config.stores.multi)
 
 
 def prefixes(config: Config) -> frozenset[str]:
-    """Return the first path segments that mean this API."""
+    """Return the first path segments that select this API: v2, v2.0, ..."""
     return _prefixes(config.stores.multi)
 
 
 def document(request: Request, status: int) -> Response:
-    """Return the version document, for 300 (choose one) or 200 (as asked)."""
-    config = request.svc.config
+    """Return the version document; ``status`` is 300 (Multiple Choices) or 200."""
+    config = request.ctx.config
     base = (config.server.public_endpoint or request.base).rstrip("/")
     return Response(status, _document(config.stores.multi, base), [("content-type", "application/json")])
 
@@ -38,7 +38,7 @@ def _prefixes(multi: bool) -> frozenset[str]:
     return frozenset({"v2", *(f"v2.{minor}" for minor in _minors(multi))})
 
 
-@lru_cache(maxsize=64)  # Clients reach us by a few names; whoever invents others only costs himself the lookup.
+@lru_cache(maxsize=64)  # Clients use few host names; made-up ones only cost a rebuild.
 def _document(multi: bool, base: str) -> bytes:
     newest, *older = _minors(multi)
     versions = [

@@ -11,7 +11,7 @@ import asyncpg
 from ferrotype.config.model import Database as DatabaseConfig
 from ferrotype.db.blobs import LEASE
 from ferrotype.db.engine import DatabaseUnavailable, Duplicate, Locked, Row, Statement, Transaction
-from ferrotype.offload import undisturbed
+from ferrotype.offload import shielded
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ async def _nothing_to_reset(connection: Any) -> None:
 async def _give_back(pool: Any, connection: Any) -> None:
     """Put a connection back. One that cannot be is the pool's to replace: what was done with it is done."""
     try:
-        await undisturbed(pool.release(connection))
+        await shielded(pool.release(connection))
     except (TimeoutError, *_UNAVAILABLE) as error:
         log.warning("A connection to PostgreSQL could not be given back: %s", error)
 
@@ -180,10 +180,10 @@ class PostgreSQL:
                     # What is gone, or is closed when it is given back, takes its transaction with it.
                     with suppress(TimeoutError, *_UNAVAILABLE):
                         if not connection.is_closed():
-                            await undisturbed(transaction.rollback())
+                            await shielded(transaction.rollback())
                     raise
                 async with _errors():
-                    await undisturbed(transaction.commit())
+                    await shielded(transaction.commit())
             finally:
                 await _give_back(pool, connection)
         finally:

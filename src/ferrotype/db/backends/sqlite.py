@@ -13,7 +13,7 @@ import msgspec
 from ferrotype.config.model import Database as DatabaseConfig
 from ferrotype.db.engine import DatabaseUnavailable, Duplicate, Locked, Row, Statement, Transaction
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.offload import undisturbed
+from ferrotype.offload import shielded
 
 T = TypeVar("T")
 
@@ -128,13 +128,13 @@ class SQLite:
             raise Locked("SQLite: other transactions of this process did not end in time") from error
         try:
             try:
-                await undisturbed(self._writer.do(lambda c: _begin(c, patient_until)))
+                await shielded(self._writer.do(lambda c: _begin(c, patient_until)))
                 yield _Transaction(self._writer)
             except BaseException:
-                await undisturbed(self._writer.do(_rollback))
+                await shielded(self._writer.do(_rollback))
                 raise
             try:
-                await undisturbed(self._writer.do(lambda c: c.execute("COMMIT")))
+                await shielded(self._writer.do(lambda c: c.execute("COMMIT")))
             except FerrotypeError:
                 await self._writer.do(_rollback)  # A commit that failed (disk full) leaves it open.
                 raise

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("id", _text(), nullable=False),
         sa.Column("store", _text(), nullable=False),
         sa.Column("name", _text(), nullable=False),
+        sa.Column("handle", _text(), nullable=True),
         sa.Column("image_id", _text(), nullable=False),
         sa.Column("project", _text(), nullable=True),
         sa.Column("purpose", _text(), nullable=False),
@@ -46,12 +47,12 @@ def upgrade() -> None:
         sqlite_where=sa.text("writer IS NOT NULL"),
     )
     op.create_index(
-        "blobs_doomed",
+        "blobs_deleting",
         "blobs",
         ["remove_at"],
         unique=False,
-        postgresql_where=sa.text("state = 'doomed'"),
-        sqlite_where=sa.text("state = 'doomed'"),
+        postgresql_where=sa.text("state = 'deleting'"),
+        sqlite_where=sa.text("state = 'deleting'"),
     )
     op.create_table(
         "image_members",

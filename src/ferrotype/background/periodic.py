@@ -1,0 +1,62 @@
+"""The periodic work of every worker: which, and how often."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
+
+from ferrotype.background import cleanup
+from ferrotype.model.errors import FerrotypeError
+from ferrotype.service.context import ServiceContext
+
+log = logging.getLogger("ferrotype.background")
+
+#: Seconds between two renewals of the lease, and between two attempts to renew one that was lost.
+RENEW_PERIOD, RETRY_RENEWAL_PERIOD = 10.0, 1.0
+#: Seconds between two rounds of cleanup, two probes of the stores, and two checks of policy and account files.
+CLEANUP_PERIOD, PROBE_PERIOD, REFRESH_PERIOD = 5.0, 30.0, 2.0
+
+
+class Periodic(NamedTuple):
+    """Work that is repeated every ``seconds``, measured from its end. ``name`` is for the log."""
+
+    name: str
+    seconds: float
+    run: Callable[[], Awaitable[None]]
+
+
+def schedule(current: Callable[[], ServiceContext], refresh_files: Callable[[], Awaitable[None]]) -> list[Periodic]:
+    """Return the periodic work of one process. ``current`` returns the context in force; each run takes it anew."""
+    lease = current().lease
+    return [
+        Periodic("lease renewal", RENEW_PERIOD, lease.renew),
+        Periodic("lease renewal", RETRY_RENEWAL_PERIOD, lease.retry),
+        Periodic("cleanup", CLEANUP_PERIOD, lambda: cleanup.run_cleanup(current())),
+        Periodic("store probe", PROBE_PERIOD, lambda: cleanup.probe_stores(current())),
+        Periodic("check of policy and account files", REFRESH_PERIOD, refresh_files),
+    ]
+
+
+def start(work: Iterable[Periodic]) -> list[asyncio.Task[None]]:
+    """Start each piece of work in a task of its own; its first run is after its period."""
+    return [asyncio.create_task(_repeat(each)) for each in work]
+
+
+async def stop(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel the tasks and wait until they have ended."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _repeat(work: Periodic) -> None:
+    """Run ``work`` periodically; log an error and go on."""
+    while True:
+        await asyncio.sleep(work.seconds)
+        try:
+            await work.run()
+        except FerrotypeError as error:
+            log.error("Background %s failed; will retry: %s", work.name, error)
+        except Exception:
+            log.exception("Background %s failed; will retry", work.name)
