@@ -47,17 +47,27 @@ def started(revision: str | None, database: str, workers: int, images: int) -> I
             f"[database]\nconnection = {url}\n"
             f"[glance_store]\nfilesystem_store_datadir = {folder / 'images'}\n"
         )
+        package = package_of(source)
         environment = {"PYTHONPATH": str(source / "src")}
         config = ("--config-file", str(file))
-        _ferrotype(environment, "db", "sync", *config)
+        _command(package, environment, "db", "sync", *config)
         if images:
-            _ferrotype(environment, "seed", *config, str(images))
+            _command(package, environment, "seed", *config, str(images))
         words = (*config, "--workers", str(workers))
         try:
-            service = stack.enter_context(served(folder / "home", *words, environment=environment))
+            program = (package, "serve")
+            service = stack.enter_context(served(folder / "home", *words, environment=environment, program=program))
         except RuntimeError as error:
             raise CannotStart(str(error)) from error
         yield Started(described(source), service.url, service.pid, database_pid)
+
+
+def package_of(source: Path) -> str:
+    """Return the name of the package that a checkout runs: earlier revisions had another one."""
+    packages = [main.parent.name for main in (source / "src").glob("*/__main__.py")]
+    if len(packages) != 1:
+        raise CannotStart(f"{source / 'src'} should have one package with a __main__.py, and has {len(packages)}")
+    return packages[0]
 
 
 def described(source: Path) -> str:
@@ -81,8 +91,8 @@ def _git(where: Path, *words: str) -> str:
     return _run(["git", "-C", str(where), *words], os.environ)
 
 
-def _ferrotype(environment: Mapping[str, str], *words: str) -> None:
-    _run([sys.executable, "-m", "ferrotype", *words], os.environ | dict(environment))
+def _command(package: str, environment: Mapping[str, str], *words: str) -> None:
+    _run([sys.executable, "-m", package, *words], os.environ | dict(environment))
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> str:

@@ -2,10 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from ferrotype.db.engine import Connection, Row, Statement
 from ferrotype.model.caller import Caller
@@ -78,14 +75,6 @@ def expected(caller: Caller, images: Sequence[Image], shares: Shares, query: Ima
     return in_order(found, query.sort)
 
 
-def fresh_database(request: pytest.FixtureRequest, kind: str, directory: Path) -> str:
-    """Return the URL of a new, empty database, for fixtures that live longer than a test."""
-    if kind == "sqlite":
-        return f"sqlite:///{directory}/ferrotype.sqlite"
-    url: str = request.getfixturevalue("postgres_server").create_database()
-    return url
-
-
 def names(reply: Any) -> list[str]:
     """Return the names of the images on a page."""
     assert reply.status == 200, reply.text
@@ -93,7 +82,7 @@ def names(reply: Any) -> list[str]:
 
 
 def somebody() -> Caller:
-    """Return somebody whose project nobody else has."""
+    """Return a caller with a project of its own."""
     return person(f"p-{uuid.uuid4().hex[:12]}", "member", "reader")
 
 

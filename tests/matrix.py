@@ -15,7 +15,7 @@ from ferrotype.web.routes import ROUTES
 
 VISIBILITIES = ("private", "shared", "community", "public")
 STATUSES = ("queued", "active", "deactivated", "hidden", "deleted")
-#: Callers by name: what they are in the deployment is up to whoever asks for them.
+#: Callers by name: the test decides what they are in the deployment.
 CALLERS = (
     "admin", "owner", "reader", "otherrole", "stranger", "accepted", "pending", "rejected", "service",
     "unscoped", "system", "anonymous",

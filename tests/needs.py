@@ -1,8 +1,7 @@
 """Programs that a test needs and that may be missing on the machine.
 
-``need("qemu-img")`` returns where the program is. Where it cannot be had the
-test does not run, the end of the run names it, and when ``CI`` is true it
-fails: what nobody could run has not passed.
+``need("qemu-img")`` returns the path of the program. Where it is missing the
+test is skipped and listed at the end of the run; when ``CI`` is true it fails.
 """
 
 import os
@@ -26,11 +25,11 @@ PACKAGES = {
     "qemu-img": "qemu-utils",
     "strace": "strace",
 }
-MISSING = re.compile(r"needs (\S+), which cannot be had here")
+MISSING = re.compile(r"needs (\S+), which is missing here")
 
 
 def need(program: str) -> Path:
-    """Return where ``program`` is; end the test that asks when it is nowhere.
+    """Return the path of ``program``; skip the calling test when it is missing, or fail it in CI.
 
     ``postgresql`` and ``keystone`` are servers: their programs' folder is returned.
     """
@@ -42,7 +41,7 @@ def need(program: str) -> Path:
         on_path = shutil.which(program)
         found = Path(on_path) if on_path else None
     if found is None:
-        reason = f"needs {program}, which cannot be had here"
+        reason = f"needs {program}, which is missing here"
         if os.environ.get("CI") == "true":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
@@ -50,7 +49,7 @@ def need(program: str) -> Path:
 
 
 def wanting(reports: Iterable[pytest.TestReport]) -> dict[str, list[str]]:
-    """Return the tests that did not run for want of a program, by program."""
+    """Return the tests that did not run because a program was missing, by program."""
     tests: dict[str, list[str]] = defaultdict(list)
     for report in reports:
         for program in MISSING.findall(str(report.longrepr)):

@@ -1,4 +1,4 @@
-"""``scripts/bench`` as a user runs it, with steps so short that the figures mean nothing."""
+"""``scripts/bench`` from the command line, with steps too short for meaningful figures."""
 
 import json
 import subprocess
@@ -7,8 +7,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.started import CannotStart, package_of
 from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.process import served
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"requests", "failed", "per_second", "p50_ms", "p99_ms", "cpu_ms", "peak_mib", "others"}
@@ -27,7 +32,7 @@ def ask(url: str, body: bytes | None = None) -> Any:
         return json.load(response)
 
 
-def test_every_step_of_a_service_that_was_started_for_it_has_its_figures(tmp_path: Path) -> None:
+def test_bench_reports_every_step_of_a_service_it_starts(tmp_path: Path) -> None:
     done = bench("--seconds", "0.15", "--images", "40", "--size", "3", "--json", str(tmp_path / "new.json"))
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "new.json").read_text())
@@ -46,7 +51,7 @@ def test_every_step_of_a_service_that_was_started_for_it_has_its_figures(tmp_pat
     assert "list by property" in done.stdout
 
 
-def test_a_service_that_runs_already_is_measured_read_only_and_compared_with_an_earlier_run(tmp_path: Path) -> None:
+def test_bench_measures_a_running_service_read_only_and_compares_with_a_file(tmp_path: Path) -> None:
     with served(tmp_path / "home") as service:
         images = f"{service.url}/v2/images"
         made = ask(images, b'{"name": "one", "os_distro": "debian"}')
@@ -61,7 +66,7 @@ def test_a_service_that_runs_already_is_measured_read_only_and_compared_with_an_
     assert "now / before" in again.stdout and "slower: " in again.stdout
 
 
-def test_images_that_were_made_to_measure_with_are_removed_again(tmp_path: Path) -> None:
+def test_bench_deletes_the_images_it_creates(tmp_path: Path) -> None:
     with served(tmp_path / "home") as service:
         images = f"{service.url}/v2/images"
         made = ask(images, b'{"name": "one"}')
@@ -71,7 +76,17 @@ def test_images_that_were_made_to_measure_with_are_removed_again(tmp_path: Path)
     assert [file.name for file in (tmp_path / "home" / "ferrotype" / "images").iterdir()] == [ID_FILE]
 
 
-def test_a_service_that_is_not_there_is_said_to_be_so() -> None:
+def test_bench_reports_an_unreachable_endpoint() -> None:
     done = bench("--endpoint", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "refused" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_package_of_a_checkout_is_the_one_with_a_main_module(tmp_path: Path) -> None:
+    assert package_of(ROOT) == "ferrotype"
+    for name in ("former", "beside"):
+        (tmp_path / "src" / name).mkdir(parents=True)
+    with pytest.raises(CannotStart, match="and has 0"):
+        package_of(tmp_path)
+    (tmp_path / "src" / "former" / "__main__.py").touch()
+    assert package_of(tmp_path) == "former"

@@ -1,4 +1,4 @@
-"""Work in threads: its order, its bounds, and that nothing is abandoned half-way."""
+"""Work in threads: order, bounds, and completion before cancellation."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ async def until_set(event: threading.Event) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_a_chain_does_its_work_in_order_and_never_two_at_a_time(crew: Crew) -> None:
+def test_serial_queue_runs_work_in_order_and_one_at_a_time(crew: Crew) -> None:
     done: dict[int, list[int]] = {number: [] for number in range(8)}
     busy = [0] * 8
 
@@ -67,7 +67,7 @@ class Crossing:
             self._meanwhile()
 
 
-def test_a_chain_whose_next_piece_comes_as_it_runs_dry_is_in_line_once(crew: Crew) -> None:
+def test_work_submitted_as_a_serial_queue_drains_schedules_it_once(crew: Crew) -> None:
     later: list[asyncio.Future[str]] = []
 
     async def work() -> None:
@@ -90,7 +90,7 @@ def test_a_chain_whose_next_piece_comes_as_it_runs_dry_is_in_line_once(crew: Cre
     assert [thread.is_alive() for thread in crew._computing] == [True] * len(os.sched_getaffinity(0))
 
 
-def test_an_error_is_the_outcome_and_the_chain_goes_on(crew: Crew) -> None:
+def test_serial_queue_continues_after_an_error(crew: Crew) -> None:
     def fail() -> None:
         raise ValueError("no")
 
@@ -104,7 +104,7 @@ def test_an_error_is_the_outcome_and_the_chain_goes_on(crew: Crew) -> None:
     asyncio.run(work())
 
 
-def test_more_chains_than_threads_all_get_on(crew: Crew) -> None:
+def test_more_serial_queues_than_threads_all_make_progress(crew: Crew) -> None:
     async def work() -> None:
         chains = [crew.chain() for _ in range(50)]
         for _ in range(5):
@@ -114,7 +114,7 @@ def test_more_chains_than_threads_all_get_on(crew: Crew) -> None:
     asyncio.run(asyncio.wait_for(work(), 60))
 
 
-def test_what_was_begun_in_a_thread_is_finished_before_a_cancellation_goes_on(crew: Crew) -> None:
+def test_cancellation_waits_for_work_already_running_in_a_thread(crew: Crew) -> None:
     begun, may_end, ended = threading.Event(), threading.Event(), []
 
     def slow() -> None:
@@ -165,7 +165,7 @@ def test_shielded_work_ends_and_its_own_error_stays_its_own() -> None:
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=40))
-def test_a_budget_is_never_exceeded_except_by_one_piece_alone(amounts: list[int]) -> None:
+def test_budget_is_exceeded_only_by_a_single_oversized_request(amounts: list[int]) -> None:
     budget = Budget(10)
     peak: list[tuple[int, int]] = []
     using = 0
@@ -187,7 +187,7 @@ def test_a_budget_is_never_exceeded_except_by_one_piece_alone(amounts: list[int]
     assert all(used <= 10 or pieces == 1 for used, pieces in peak)
 
 
-def test_whoever_is_cancelled_while_waiting_takes_nothing() -> None:
+def test_cancelled_waiter_acquires_nothing_from_the_budget() -> None:
     async def work() -> None:
         budget = Budget(10)
         await budget.take(10)
@@ -204,7 +204,7 @@ def test_whoever_is_cancelled_while_waiting_takes_nothing() -> None:
     asyncio.run(work())
 
 
-def test_a_crew_has_no_more_threads_than_it_may(crew: Crew) -> None:
+def test_thread_count_is_bounded(crew: Crew) -> None:
     computing, waiting = set[int](), set[int]()
 
     def note(threads: set[int]) -> None:
@@ -223,7 +223,7 @@ def test_a_crew_has_no_more_threads_than_it_may(crew: Crew) -> None:
     assert not computing & waiting
 
 
-def test_a_closed_crew_has_ended_its_threads_after_what_they_were_doing() -> None:
+def test_close_waits_for_running_work_and_ends_all_threads() -> None:
     before, begun, ended = set(threading.enumerate()), threading.Event(), []
 
     def slow() -> None:
@@ -234,7 +234,7 @@ def test_a_closed_crew_has_ended_its_threads_after_what_they_were_doing() -> Non
     async def work() -> asyncio.Future[None]:
         outcome = crew.chain().submit(slow)
         await until_set(begun)
-        return outcome  # nobody is there any more to hear it
+        return outcome  # no loop is left to receive it
 
     crew = Crew(2)
     asyncio.run(work())

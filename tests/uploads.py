@@ -1,4 +1,4 @@
-"""Bodies that wait on the way, and what an upload may leave behind: nothing."""
+"""Bodies that pause, direct access to the database, and checks that an upload left nothing behind."""
 
 import asyncio
 import shutil
@@ -24,7 +24,7 @@ STORES = ("fast", "cheap", "os_glance_default")
 
 
 class Held:
-    """A body that stops after its first piece and goes on when it is told to."""
+    """A body that pauses after its first chunk until ``go`` is set."""
 
     def __init__(self, first: bytes = b"first ", *rest: bytes):
         self._first, self._rest = first, rest
@@ -40,7 +40,7 @@ class Held:
     def wait(self) -> None:
         """Wait until the service has read the first piece and asks for more."""
         if not self._begun.wait(60):
-            raise TimeoutError("nobody reads this body")
+            raise TimeoutError("the service does not read this body")
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def ledger(api: Client) -> list[Blob]:
 
 
 def tell(api: Client, statement: str) -> int:
-    """Change the database behind the service's back, and return how many rows that touched."""
+    """Run a statement on the database past the service and return the number of changed rows."""
 
     async def change() -> int:
         async with api.application.ctx.db.begin() as tx:
@@ -84,12 +84,12 @@ def tell(api: Client, statement: str) -> int:
 
 
 def ask(api: Client, statement: str) -> Any:
-    """Return the one value that a statement answers."""
+    """Return the single value that a query yields."""
     return api.run(api.application.ctx.db.row(Statement(text(statement))))[0]
 
 
 def settled(api: Client, directory: Path) -> None:
-    """Assert that ledger, stores and counters agree to the byte, and that nothing waits to be removed."""
+    """Assert that ledger, stores and usage counters agree and that no object waits for deletion."""
     rows = ledger(api)
     assert {row.state for row in rows} <= {"live"}
     assert files(directory) == {row.name for row in rows}
@@ -127,12 +127,12 @@ def blob_of(api: Client, image: Any) -> str:
 
 
 def tidy(api: Client) -> None:
-    """Do one round of upkeep now."""
+    """Run one round of background cleanup now."""
     api.run(cleanup.run_cleanup(api.application.ctx))
 
 
 def queued_again(api: Client, directory: Path, image: Mapping[str, Any]) -> None:
-    """Assert that an image knows nothing of what was refused, that nothing is left of it, and that it takes data."""
+    """Assert that an image is queued without attributes or objects of the failed upload."""
     now = api.get(image["self"]).json
     assert now["status"] == "queued"
     known = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value", "stores", "locations", "direct_url")

@@ -1,8 +1,7 @@
-"""``ferrotype check``: every kind of difference is found, and mended where that is safe."""
+"""``ferrotype check``: every kind of difference is found, and repaired where that is safe."""
 
 import asyncio
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,27 +10,17 @@ import pytest
 from uploads import Held, ask, blob_of, file_of, ledger, settled, tell, tidy, upload, uploading
 
 from ferrotype.admin.consistency import differences
-from ferrotype.config.api import Api
-from ferrotype.config.limits import Limits
-from ferrotype.testing.client import OWNER, Client, client
+from ferrotype.testing.client import OWNER, Client
 
 OBJECT = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff-0123abcd"
 
 
-@pytest.fixture
-def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
-    limits = Limits(user_storage_quota=1 << 30)
-    shown = Api(show_locations=True)
-    with client(tmp_path, upkeep=False, database_url=database_url, api=shown, limits=limits) as api:
-        yield api
-
-
 def found(api: Client, repair: bool = False, remove_unknown: bool = False) -> list[tuple[str, str, bool]]:
-    told = api.run(differences(api.application.ctx, repair, remove_unknown))
-    return [(each.kind, each.subject, each.repaired) for each in told]
+    reported = api.run(differences(api.application.ctx, repair, remove_unknown))
+    return [(each.kind, each.subject, each.repaired) for each in reported]
 
 
-def test_when_all_is_well_nothing_is_said(api: Client, tmp_path: Path) -> None:
+def test_consistent_deployment_has_no_differences(api: Client, tmp_path: Path) -> None:
     api.image(b"data", caller=OWNER)
     api.image(b"")
     with uploading(api, api.image(caller=OWNER), Held(b"one", b" two")):
@@ -40,7 +29,7 @@ def test_when_all_is_well_nothing_is_said(api: Client, tmp_path: Path) -> None:
     settled(api, tmp_path)
 
 
-def test_unknown_objects_are_removed_only_when_their_names_are_ours(api: Client, tmp_path: Path) -> None:
+def test_unknown_objects_are_removed_only_with_names_of_ours(api: Client, tmp_path: Path) -> None:
     keep, gone = api.image(b"data"), api.image(b"data")
     assert api.delete(gone["self"]).status == 204
     tidy(api)
@@ -63,16 +52,16 @@ def test_unknown_objects_are_removed_only_when_their_names_are_ours(api: Client,
     assert api.get(f"{keep['self']}/file").body == b"data"
 
 
-def test_with_another_database_no_object_is_removed_unless_that_is_asked_for(api: Client, tmp_path: Path) -> None:
+def test_objects_of_another_database_are_removed_only_on_request(api: Client, tmp_path: Path) -> None:
     images = [api.image(b"data") for _ in range(3)]
     later = file_of(api.image(b"uploaded since the backup"))
     objects = sorted(file_of(image).name for image in images)
     for table in ("image_tags", "image_properties", "image_members", "blobs", "images", "usage"):
         tell(api, f"DELETE FROM {table}")
     few = api.image(b"all that the other database knows")
-    told = api.run(differences(api.application.ctx, True))
-    assert {each.subject for each in told if each.kind == "unknown-object"} == {*objects, later.name}
-    assert all("it is kept" in each.sentence() and "--remove-unknown" in each.sentence() for each in told)
+    reported = api.run(differences(api.application.ctx, True))
+    assert {each.subject for each in reported if each.kind == "unknown-object"} == {*objects, later.name}
+    assert all("it is kept" in each.sentence() and "--remove-unknown" in each.sentence() for each in reported)
     assert all((tmp_path / "fast" / name).exists() for name in objects)
     done = found(api, repair=True, remove_unknown=True)
     assert sorted(done) == [("unknown-object", name, True) for name in sorted([*objects, later.name])]
@@ -81,9 +70,7 @@ def test_with_another_database_no_object_is_removed_unless_that_is_asked_for(api
 
 
 @pytest.mark.parametrize("loss", ["queued since", "file away", "file cut", "kept deleted"])
-def test_no_object_is_removed_that_may_be_the_only_copy_of_a_known_image(
-    api: Client, tmp_path: Path, loss: str
-) -> None:
+def test_possible_only_copy_of_a_known_image_is_never_removed(api: Client, tmp_path: Path, loss: str) -> None:
     image = api.image() if loss == "queued since" else api.image(b"data")
     if loss == "file away":
         file_of(image).unlink()
@@ -100,7 +87,7 @@ def test_no_object_is_removed_that_may_be_the_only_copy_of_a_known_image(
     assert not only.exists()
 
 
-def test_an_unknown_object_that_cannot_be_removed_is_said_so(api: Client, tmp_path: Path) -> None:
+def test_unknown_object_that_cannot_be_removed_is_reported(api: Client, tmp_path: Path) -> None:
     (tmp_path / "fast" / OBJECT).mkdir()
     (difference,) = api.run(differences(api.application.ctx, True, True))
     assert not difference.repaired
@@ -108,7 +95,7 @@ def test_an_unknown_object_that_cannot_be_removed_is_said_so(api: Client, tmp_pa
     assert difference.to_dict()["kind"] == "unknown-object"
 
 
-def test_missing_and_damaged_objects_are_told_and_left(api: Client) -> None:
+def test_missing_and_damaged_objects_are_reported_and_left(api: Client) -> None:
     missing, short, good = api.image(b"one"), api.image(b"two"), api.image(b"three")
     file_of(missing).unlink()
     file_of(short).write_bytes(b"t")
@@ -119,7 +106,7 @@ def test_missing_and_damaged_objects_are_told_and_left(api: Client) -> None:
     assert api.get(f"{good['self']}/file").body == b"three"
 
 
-def test_a_mark_is_taken_away_when_the_object_is_good_again(api: Client) -> None:
+def test_damage_flag_is_cleared_when_the_object_is_intact_again(api: Client) -> None:
     image = api.image(b"one")
     tell(api, f"UPDATE blobs SET damaged_at = 1 WHERE id = '{blob_of(api, image)}'")
     assert found(api) == [("marked-damaged", file_of(image).name, False)]
@@ -127,7 +114,7 @@ def test_a_mark_is_taken_away_when_the_object_is_good_again(api: Client) -> None
     assert found(api) == []
 
 
-def test_an_object_that_no_image_names_is_doomed(api: Client, tmp_path: Path) -> None:
+def test_object_without_an_image_is_marked_for_deletion(api: Client, tmp_path: Path) -> None:
     image = api.image(b"data", caller=OWNER)
     tell(api, f"UPDATE images SET locations = '[]' WHERE id = '{image['id']}'")
     name = file_of(image).name
@@ -138,7 +125,7 @@ def test_an_object_that_no_image_names_is_doomed(api: Client, tmp_path: Path) ->
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0
 
 
-def test_objects_in_an_unknown_store_are_told(api: Client) -> None:
+def test_objects_in_an_unknown_store_are_reported(api: Client) -> None:
     image = api.image(b"data")
     tell(api, "UPDATE blobs SET store = 'far'")
     tell(api, f"UPDATE blobs SET name = 'other' WHERE image_id = '{image['id']}'")
@@ -146,7 +133,7 @@ def test_objects_in_an_unknown_store_are_told(api: Client) -> None:
     assert kinds == {"no-such-store", "unknown-object"}
 
 
-def test_a_wrong_counter_is_set_right(api: Client) -> None:
+def test_wrong_usage_counter_is_corrected(api: Client) -> None:
     api.image(b"data", caller=OWNER)
     tell(api, "UPDATE usage SET stored = 99 WHERE project = 'p1'")
     tell(api, "INSERT INTO usage (project, stored) VALUES ('nobody', 7)")
@@ -158,7 +145,7 @@ def test_a_wrong_counter_is_set_right(api: Client) -> None:
 
 
 @pytest.mark.parametrize("instead", ["nothing", "an empty one", "another's"])
-def test_a_directory_that_is_away_is_told_once_and_nothing_of_it_is_missing(
+def test_offline_directory_is_reported_once_without_missing_objects(
     api: Client, tmp_path: Path, instead: str
 ) -> None:
     images = [api.image(b"data") for _ in range(3)]
@@ -169,9 +156,9 @@ def test_a_directory_that_is_away_is_told_once_and_nothing_of_it_is_missing(
         (tmp_path / "fast" / ".ferrotype").write_text("5e35d5b1c0a84bb5a35a3d5b2a0f7f00")
         (tmp_path / "fast" / f"{images[0]['id']}-0123abcd").write_bytes(b"theirs")
     for repair in (False, True):
-        (told,) = api.run(differences(api.application.ctx, repair, remove_unknown=repair))
-        assert (told.kind, told.subject, told.repaired) == ("unreadable-store", "fast", False)
-        assert "it is offline" in told.detail and "mount its file system" in told.detail
+        (only,) = api.run(differences(api.application.ctx, repair, remove_unknown=repair))
+        assert (only.kind, only.subject, only.repaired) == ("unreadable-store", "fast", False)
+        assert "it is offline" in only.detail and "mount its file system" in only.detail
     if instead != "nothing":
         shutil.rmtree(tmp_path / "fast")
     (tmp_path / "away").rename(tmp_path / "fast")
@@ -179,13 +166,14 @@ def test_a_directory_that_is_away_is_told_once_and_nothing_of_it_is_missing(
     assert api.get(f"{images[0]['self']}/file").body == b"data"
 
 
-def test_a_store_that_cannot_be_listed_is_told(api: Client, tmp_path: Path) -> None:
+def test_unreadable_store_is_reported(api: Client, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "cheap")
     (tmp_path / "cheap").write_bytes(b"")
     assert found(api) == [("unreadable-store", "cheap", False)]
 
 
-def test_a_busy_service_shows_no_differences(api: Client, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_service_under_load_has_no_differences(api: Client, tmp_path: Path) -> None:
     async def body(number: int) -> Any:
         for _ in range(3):
             yield bytes(100 * number)

@@ -1,4 +1,4 @@
-"""What keeps ledger and stores the same: safe to repeat, and safe to do on several nodes at once."""
+"""Background cleanup keeps ledger and stores consistent; it is idempotent and safe on several nodes at once."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,11 @@ import pytest
 from uploads import Held, ask, copy, file_of, files, ledger, queued_again, settled, tell, tidy, upload, uploading
 
 from ferrotype.background import cleanup
-from ferrotype.config.api import Api
-from ferrotype.config.limits import Limits
 from ferrotype.model.errors import Busy
 from ferrotype.service.lease import MAX_UPLOADS
 from ferrotype.service.process import identity, is_gone
 from ferrotype.service.rollback import rollback_on_error
 from ferrotype.testing.client import OWNER, Client, client
-
-
-@pytest.fixture
-def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
-    limits = Limits(user_storage_quota=1 << 30)
-    shown = Api(show_locations=True)
-    with client(tmp_path, upkeep=False, database_url=database_url, api=shown, limits=limits) as api:
-        yield api
-
 
 #: As a lease: the worker lives, however slow the machine is. The other end is 1.
 FAR = 10**17
@@ -55,7 +43,7 @@ def of_a_dead_worker(api: Client, directory: Path, process: str = "gone 0 1") ->
     return image
 
 
-def test_what_a_living_worker_writes_is_left_alone(api: Client, tmp_path: Path) -> None:
+def test_cleanup_leaves_uploads_of_live_workers_alone(api: Client, tmp_path: Path) -> None:
     elsewhere = of_a_dead_worker(api, tmp_path, "another-machine 1 1")
     here = api.image(caller=OWNER)
     with uploading(api, here, Held(b"one", b" two"), caller=OWNER) as answer:
@@ -67,7 +55,7 @@ def test_what_a_living_worker_writes_is_left_alone(api: Client, tmp_path: Path) 
     assert answer.result().status == 204
 
 
-def test_when_a_lease_lapses_the_image_is_queued_and_the_bytes_go_a_lease_later(api: Client, tmp_path: Path) -> None:
+def test_expired_lease_requeues_the_image_and_deletes_its_data_one_lease_later(api: Client, tmp_path: Path) -> None:
     image = of_a_dead_worker(api, tmp_path)
     tell(api, f"UPDATE workers SET lease_until = {time.time_ns() // 1000} WHERE id = 'dead'")
     tidy(api)
@@ -95,7 +83,7 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0
 
 
-def test_the_work_of_a_process_that_is_gone_is_taken_over_at_once(api: Client, tmp_path: Path) -> None:
+def test_uploads_of_a_dead_process_are_reclaimed_at_once(api: Client, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         alive = identity(process.pid)
         image = of_a_dead_worker(api, tmp_path, alive)
@@ -106,20 +94,20 @@ def test_the_work_of_a_process_that_is_gone_is_taken_over_at_once(api: Client, t
     queued_again(api, tmp_path, image)  # SEC-91
 
 
-def test_a_process_is_known_by_more_than_its_number() -> None:
+def test_process_identity_includes_more_than_the_pid() -> None:
     mine = identity()
     boot, namespace, pid, start = mine.split()
     assert pid == str(os.getpid())
     assert not is_gone(mine)
     assert is_gone(f"{boot} {namespace} {pid} {int(start) - 1}")  # the same number, an older process
     assert is_gone(f"{boot} {namespace} 4194999 1")
-    # Of another machine, another container, or nobody, nothing is known.
+    # Processes of another machine or container, and malformed identities, are unknown.
     for unknown in (f"other {namespace} {pid} 1", f"{boot} pid:[1] {pid} 1", "", "x", f"{boot} {namespace} x 1"):
         assert not is_gone(unknown)
 
 
-def test_an_undo_that_failed_is_repeated(api: Client, tmp_path: Path) -> None:
-    """As after a database that was away: the rows are ours, and nobody here is writing any more."""
+def test_failed_rollback_is_retried(api: Client, tmp_path: Path) -> None:
+    """As after a database outage: the rows are ours, and no upload of this worker is in progress."""
     image = of_a_dead_worker(api, tmp_path)
     worker = api.application.ctx.lease.worker
     tell(api, f"UPDATE blobs SET writer = '{worker}' WHERE writer = 'dead'")
@@ -127,7 +115,7 @@ def test_an_undo_that_failed_is_repeated(api: Client, tmp_path: Path) -> None:
     queued_again(api, tmp_path, image)
 
 
-def test_bytes_that_cannot_be_removed_are_tried_again_with_growing_pauses(
+def test_failed_object_deletion_is_retried_with_backoff(
     api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = api.image(b"data", caller=OWNER)
@@ -149,7 +137,7 @@ def test_bytes_that_cannot_be_removed_are_tried_again_with_growing_pauses(
     settled(api, tmp_path)
 
 
-def test_objects_in_stores_of_other_nodes_are_left_to_them(api: Client, tmp_path: Path) -> None:
+def test_objects_in_stores_of_other_nodes_are_left_alone(api: Client, tmp_path: Path) -> None:
     image = api.image(b"data", caller=OWNER)
     copy(api, image)
     tell(api, "UPDATE blobs SET store = 'far' WHERE store = 'fast'")
@@ -160,7 +148,7 @@ def test_objects_in_stores_of_other_nodes_are_left_to_them(api: Client, tmp_path
     assert int(ask(api, "SELECT attempts FROM blobs")) == 0
 
 
-def test_a_node_takes_so_many_transfers_and_no_more(tmp_path: Path) -> None:
+def test_number_of_transfers_per_node_is_bounded(tmp_path: Path) -> None:
     with client(tmp_path) as api:
         lease, image = api.application.ctx.lease, api.image()
         others = {str(number) for number in range(MAX_UPLOADS)}
@@ -173,7 +161,7 @@ def test_a_node_takes_so_many_transfers_and_no_more(tmp_path: Path) -> None:
         settled(api, tmp_path)
 
 
-def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_neither_start_nor_finish_without_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RENEW_PERIOD", "RETRY_RENEWAL_PERIOD"):  # It is found again when the test says so.
         monkeypatch.setattr(f"ferrotype.background.periodic.{name}", 10**6)
     with client(tmp_path) as api:
@@ -190,7 +178,7 @@ def test_without_a_lease_nothing_is_begun_or_finished(tmp_path: Path, monkeypatc
         assert upload(api, image, b"x").status == 204
 
 
-def test_many_that_find_a_lapsed_lease_begin_one_new_one(api: Client) -> None:
+def test_concurrent_requests_renew_an_expired_lease_once(api: Client) -> None:
     lease = api.application.ctx.lease
     old = lease.worker
     tell(api, "UPDATE workers SET lease_until = 1")
@@ -206,7 +194,7 @@ def test_many_that_find_a_lapsed_lease_begin_one_new_one(api: Client) -> None:
     assert int(ask(api, "SELECT count(*) FROM workers WHERE lease_until > 1")) == 1
 
 
-def test_undo_runs_newest_first_to_its_end_whatever_stops_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_rollback_runs_all_steps_newest_first_despite_errors(caplog: pytest.LogCaptureFixture) -> None:
     log: list[int] = []
     begun, go = asyncio.Event(), asyncio.Event()
 
@@ -247,7 +235,7 @@ def test_undo_runs_newest_first_to_its_end_whatever_stops_it(caplog: pytest.LogC
     assert caplog.text.count("failed; the cleanup will retry") == 3
 
 
-def test_uploads_deletes_and_upkeep_side_by_side_end_settled(api: Client, tmp_path: Path) -> None:
+def test_concurrent_uploads_deletes_and_cleanup_leave_a_consistent_state(api: Client, tmp_path: Path) -> None:
     """SQLite and PostgreSQL, thirty images, everything at once, and then the books are right."""
 
     async def body(number: int) -> Any:

@@ -1,4 +1,4 @@
-"""Images that were deleted with delay: their data stay for ``scrub_time``, and then go for good."""
+"""Delayed delete: data of deleted images are kept for ``scrub_time`` and then deleted."""
 
 import asyncio
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
 
 
 def deleted(api: Client, seconds_ago: int = 0) -> Any:
-    """Return an image as it was before somebody deleted it, so long ago."""
+    """Return an image as it was before it was deleted ``seconds_ago``."""
     image = api.image(bytes(900), caller=OWNER, tags=["t"], a="x")
     assert api.delete(image["self"], caller=OWNER).status == 204
     tell(api, f"UPDATE images SET deleted_at = deleted_at - {seconds_ago * 1_000_000} WHERE id = '{image['id']}'")
@@ -44,7 +44,7 @@ def sweep(api: Client) -> None:
     tidy(api)
 
 
-def test_the_data_go_when_their_time_is_over(api: Client, tmp_path: Path) -> None:
+def test_scrub_deletes_data_after_scrub_time(api: Client, tmp_path: Path) -> None:
     old, young = deleted(api, HOUR), deleted(api, HOUR - 600)
     sweep(api)
     # IMG-DEL-06, IMG-STM-13, SCRUB-04, SCRUB-05, CFG-22, CFG-23
@@ -58,7 +58,7 @@ def test_the_data_go_when_their_time_is_over(api: Client, tmp_path: Path) -> Non
     settled(api, tmp_path)
 
 
-def test_however_much_is_deleted_nothing_is_left_and_nothing_counted(api: Client, tmp_path: Path) -> None:
+def test_scrub_of_many_images_leaves_no_objects_and_no_usage(api: Client, tmp_path: Path) -> None:
     for _ in range(5):
         deleted(api, HOUR)
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0  # SCRUB-12
@@ -79,7 +79,7 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
     settled(api, tmp_path)
 
 
-def test_every_copy_goes(api: Client, tmp_path: Path) -> None:
+def test_scrub_deletes_every_copy(api: Client, tmp_path: Path) -> None:
     image = api.image(b"data", caller=OWNER)
     copies = [file_of(image), copy(api, image)]
     assert api.delete(image["self"], caller=OWNER).status == 204
@@ -89,9 +89,7 @@ def test_every_copy_goes(api: Client, tmp_path: Path) -> None:
     settled(api, tmp_path)
 
 
-def test_a_shorter_time_counts_for_what_is_kept_already_also_when_nothing_new_is_kept(
-    api: Client, tmp_path: Path
-) -> None:
+def test_shorter_scrub_time_applies_to_images_already_pending_delete(api: Client, tmp_path: Path) -> None:
     image = deleted(api)
     sweep(api)
     assert status(api, image) == "pending_delete"
@@ -102,7 +100,7 @@ def test_a_shorter_time_counts_for_what_is_kept_already_also_when_nothing_new_is
     settled(api, tmp_path)
 
 
-def test_the_oldest_are_found_first_a_page_at_a_time(api: Client) -> None:
+def test_scrub_finds_the_oldest_images_first_in_pages(api: Client) -> None:
     images = [deleted(api, age) for age in (10, 30, 20)]
     db = api.application.ctx.db
     found = api.run(scrub.kept(db, 5_000_000, 2))

@@ -45,7 +45,7 @@ class Plain:
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, data)
 
     def image(self, data: bytes | None = None, **attributes: Any) -> str:
-        """Make an image, a raw one unless told otherwise, active if it is given data, and return its id."""
+        """Make an image, raw by default, active if it is given data, and return its id."""
         document = {"disk_format": "raw", "container_format": "bare"} | attributes
         made = self.ask("POST", "/v2/images", msgspec.json.encode(document), {"Content-Type": "application/json"})
         assert made.status == 201, made

@@ -41,7 +41,7 @@ class Proxy:
         self._seen: list[Seen] = []
 
     def remember(self, seen: Seen) -> None:
-        """Keep a request until somebody takes it."""
+        """Keep a request until it is taken."""
         self._seen.append(seen)
 
     def taken(self) -> list[Seen]:

@@ -1,4 +1,4 @@
-"""The glance command against a real service: what users type, what goes over the wire, what they read."""
+"""The glance command against a real service: its output, and the requests it sends."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def table(outcome: Outcome) -> dict[str, str]:
     return {key: value for key, value, *_ in rows(outcome)}
 
 
-def test_the_first_command_asks_for_versions_and_schemas(
+def test_first_command_requests_versions_and_schemas(
     terminal: Terminal, recorder: Proxy, bytecode: Path, tmp_path: Path
 ) -> None:
     # CL-21, CL-40, CL-63, CL-100
@@ -48,7 +48,7 @@ def test_the_first_command_asks_for_versions_and_schemas(
     assert "GET /v2/images?limit=200&sort_key=name&sort_dir=asc" in seen
 
 
-def test_an_image_is_made_from_a_file_in_a_named_store(terminal: Terminal, recorder: Proxy, tmp_path: Path) -> None:
+def test_image_create_uploads_a_file_to_a_named_store(terminal: Terminal, recorder: Proxy, tmp_path: Path) -> None:
     # CL-12, CL-13, CL-28, CL-102
     (tmp_path / "disk").write_bytes(DATA)
     words = ["--name", "made", "--disk-format", "raw", "--container-format", "bare", "--store", "cheap"]
@@ -64,9 +64,7 @@ def test_an_image_is_made_from_a_file_in_a_named_store(terminal: Terminal, recor
     assert put.headers["accept"] == "*/*"
 
 
-def test_an_image_without_data_stays_queued_and_takes_them_later(
-    terminal: Terminal, plain: Plain, tmp_path: Path
-) -> None:
+def test_image_without_data_stays_queued_until_image_upload(terminal: Terminal, plain: Plain, tmp_path: Path) -> None:
     # CL-102
     image_id = plain.image(name="later")
     (tmp_path / "disk").write_bytes(DATA)
@@ -75,7 +73,7 @@ def test_an_image_without_data_stays_queued_and_takes_them_later(
     assert (shown["status"], shown["virtual_size"]) == ("active", str(len(DATA)))
 
 
-def test_the_list_is_walked_page_by_page(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
+def test_image_list_follows_pages(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
     # CL-09, CL-24, CL-100
     ids = {plain.image(name=f"page {number}", walk="yes", tags=["walked"]) for number in range(5)}
     words = ["--page-size", "2", "--property-filter", "walk=yes", "--tag", "walked", "--sort", "name:asc"]
@@ -90,7 +88,7 @@ def test_the_list_is_walked_page_by_page(terminal: Terminal, recorder: Proxy, pl
     assert {row[0] for row in rows(terminal.glance("image-list", "--tag", "walked"))} == ids
 
 
-def test_an_update_replaces_null_attributes_and_repeats_the_tags(
+def test_image_update_replaces_null_attributes_and_resends_tags(
     terminal: Terminal, recorder: Proxy, plain: Plain
 ) -> None:
     # CL-07, CL-08, CL-103
@@ -105,7 +103,9 @@ def test_an_update_replaces_null_attributes_and_repeats_the_tags(
     assert {"op": "replace", "path": "/tags", "value": ["kept"]} in patch.json
 
 
-def test_a_download_is_the_same_bytes(terminal: Terminal, recorder: Proxy, plain: Plain, tmp_path: Path) -> None:
+def test_image_download_returns_the_uploaded_bytes(
+    terminal: Terminal, recorder: Proxy, plain: Plain, tmp_path: Path
+) -> None:
     # CL-15, CL-104
     image_id = plain.image(DATA)
     terminal.glance("image-download", "--file", tmp_path / "copy", image_id)
@@ -117,7 +117,7 @@ def test_a_download_is_the_same_bytes(terminal: Terminal, recorder: Proxy, plain
     )
 
 
-def test_tags_come_and_go(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
+def test_tags_are_added_and_removed(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
     # CL-105
     image_id = plain.image()
     assert rows(terminal.glance("image-tag-update", image_id, "tag1")) == [[image_id, "['tag1']"]]
@@ -130,7 +130,7 @@ def test_tags_come_and_go(terminal: Terminal, recorder: Proxy, plain: Plain) -> 
     assert {each.headers["content-type"] for each in changes} == {"application/octet-stream"}  # CL-12
 
 
-def test_members_come_accept_and_go(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
+def test_members_are_added_accept_and_are_removed(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
     # CL-71, CL-106
     image_id = plain.image()
     assert rows(terminal.glance("member-create", image_id, "p9")) == [[image_id, "p9", "pending"]]
@@ -142,7 +142,7 @@ def test_members_come_accept_and_go(terminal: Terminal, recorder: Proxy, plain: 
     assert statuses == {"POST": 200, "PUT": 200, "GET": 200, "DELETE": 204}  # CL-17
 
 
-def test_an_image_is_taken_out_of_use_and_back(terminal: Terminal, plain: Plain) -> None:
+def test_image_is_deactivated_and_reactivated(terminal: Terminal, plain: Plain) -> None:
     # CL-17
     image_id = plain.image(DATA)
     terminal.glance("image-deactivate", image_id)
@@ -151,7 +151,7 @@ def test_an_image_is_taken_out_of_use_and_back(terminal: Terminal, plain: Plain)
     assert plain.show(image_id)["status"] == "active"
 
 
-def test_the_deployment_describes_itself(terminal: Terminal, recorder: Proxy) -> None:
+def test_stores_and_import_info_are_shown(terminal: Terminal, recorder: Proxy) -> None:
     # CL-93, CL-107, CL-112
     stores = json.loads(table(terminal.glance("stores-info"))["stores"])
     assert stores == [{"id": "fast", "description": "Quick disks", "default": "true"}, {"id": "cheap"}]
@@ -189,7 +189,7 @@ def test_several_images_are_deleted(terminal: Terminal, plain: Plain) -> None:
     ],
     ids=lambda words: words[0] if isinstance(words, list) else "",
 )
-def test_what_the_service_does_not_do_is_said(
+def test_unsupported_operations_are_reported(
     words: list[str], expected: str, terminal: Terminal, plain: Plain
 ) -> None:
     image_id = plain.image()
@@ -208,7 +208,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-def test_a_refusal_is_one_readable_sentence_and_exit_code_1(
+def test_client_error_is_one_sentence_and_exit_code_1(
     status: int, terminal: Terminal, recorder: Proxy, plain: Plain, tmp_path: Path
 ) -> None:
     # CL-01, CL-02, CL-05, CL-114, CL-191

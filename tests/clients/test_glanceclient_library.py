@@ -1,4 +1,4 @@
-"""glanceclient as a library, the way Nova, Cinder and Horizon use it, against a real service."""
+"""glanceclient as a library, as Nova, Cinder and Horizon use it, against a real service."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ RAW = {"disk_format": "raw", "container_format": "bare"}
 DATA = bytes(range(256)) * 4096
 
 
-def test_an_image_lives_and_dies(glance: Client, recorder: Proxy) -> None:
+def test_image_life_cycle(glance: Client, recorder: Proxy) -> None:
     # CL-12, CL-28, CL-64, CL-103, CL-104
     image = glance.images.create(name="life", tags=["a"], colour="red", **RAW)
     assert (image.status, image.colour, image.size) == ("queued", "red", None)
@@ -39,7 +39,7 @@ def test_an_image_lives_and_dies(glance: Client, recorder: Proxy) -> None:
     assert {each.headers["accept"] for each in seen} == {"*/*"}
 
 
-def test_a_download_says_its_type_and_length(glance: Client, plain: Plain) -> None:
+def test_download_has_content_type_and_length(glance: Client, plain: Plain) -> None:
     # CL-16
     image_id = plain.image(DATA)
     answer = plain.ask("GET", f"/v2/images/{image_id}/file")
@@ -48,9 +48,7 @@ def test_a_download_says_its_type_and_length(glance: Client, plain: Plain) -> No
     assert plain.ask("GET", f"/v2/images/{plain.image()}/file").status == 204
 
 
-def test_data_that_were_damaged_in_their_store_are_noticed_by_the_client(
-    glance: Client, plain: Plain, service: Served
-) -> None:
+def test_client_detects_data_damaged_in_the_store(glance: Client, plain: Plain, service: Served) -> None:
     # CL-15
     image_id = plain.image(DATA)
     (file,) = (service.log.parent / "fast").rglob(f"{image_id}*")
@@ -68,7 +66,7 @@ def test_an_address_may_end_in_the_version(path: str, service: Served, plain: Pl
 
 
 @pytest.mark.parametrize(("stated", "fits"), [(5000, True), (None, True), (0, True), (4999, False), (5001, False)])
-def test_the_stated_size_is_held_against_what_comes(
+def test_declared_size_must_match_the_uploaded_data(
     stated: int | None, fits: bool, glance: Client, plain: Plain, recorder: Proxy
 ) -> None:
     # CL-13, CL-195, IMG-UP-04
@@ -102,7 +100,7 @@ def test_lists_are_filtered_by_attributes_tags_and_properties(glance: Client, pl
     assert len(ids(member_status="all")) == 2
 
 
-def test_members_are_shared_with(glance: Client, plain: Plain) -> None:
+def test_image_is_shared_with_a_member(glance: Client, plain: Plain) -> None:
     # CL-18, CL-106
     image_id = plain.image()
     made = glance.image_members.create(image_id, "p9")
@@ -120,7 +118,7 @@ def test_members_are_shared_with(glance: Client, plain: Plain) -> None:
     assert list(glance.image_members.list(image_id)) == []
 
 
-def test_what_a_create_answers_can_be_checked_against_the_schema(glance: Client, plain: Plain) -> None:
+def test_create_response_validates_against_the_schema(glance: Client, plain: Plain) -> None:
     # CL-20, CL-27, CL-28
     schema = glance.schemas.get("image").raw()
     image = plain.show(plain.image(DATA, tags=["t"], colour="red"))
@@ -157,7 +155,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.__name__)
-def test_every_status_has_its_exception_and_the_reason(kind: Any, service: Served, plain: Plain) -> None:
+def test_each_error_status_maps_to_its_exception_with_the_reason(kind: Any, service: Served, plain: Plain) -> None:
     # CL-01, CL-02, CL-04, CL-114, CL-191
     ids = {
         "queued": plain.image(),

@@ -1,4 +1,4 @@
-"""The openstack command against a real service: what users type, what goes over the wire, what they read."""
+"""The openstack command against a real service: its output, and the requests it sends."""
 
 import hashlib
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_an_image_made_without_a_terminal_is_active_and_empty(terminal: Terminal
     assert get.line == f"GET /v2/images/{made['id']}"
 
 
-def test_an_image_is_made_from_what_a_pipe_brings(terminal: Terminal, recorder: Proxy) -> None:
+def test_image_create_reads_data_from_a_pipe(terminal: Terminal, recorder: Proxy) -> None:
     # CL-13
     data = bytes(range(256)) * 5000
     made = terminal.openstack("image", "create", "piped", *QEMU, "raw", "-f", "json", stdin=data).json
@@ -39,9 +39,7 @@ def test_an_image_is_made_from_what_a_pipe_brings(terminal: Terminal, recorder: 
     assert (put.headers["transfer-encoding"], "x-openstack-image-size" in put.headers) == ("chunked", False)
 
 
-def test_an_image_is_made_from_a_file_with_everything_that_was_said_of_it(
-    terminal: Terminal, recorder: Proxy, tmp_path: Path
-) -> None:
+def test_image_create_uploads_a_file_with_all_options(terminal: Terminal, recorder: Proxy, tmp_path: Path) -> None:
     # CL-84
     data = bytes(range(256)) * 500
     (tmp_path / "disk").write_bytes(data)
@@ -111,7 +109,7 @@ def test_the_list_is_filtered_and_sorted(terminal: Terminal, recorder: Proxy, pl
     assert ids == sorted(ids, reverse=True)
 
 
-def test_the_list_can_be_limited_and_begun_behind_an_image(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
+def test_image_list_accepts_limit_and_marker(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
     # CL-81
     ids = [plain.image(name="row", tags=["rows"]) for _ in range(3)]
     words = ["--tag", "rows", "--limit", "1", "--marker", ids[2], "-f", "value", "-c", "ID"]
@@ -143,7 +141,7 @@ def test_set_replaces_what_an_image_has(terminal: Terminal, recorder: Proxy, pla
     assert image["visibility"] == "public"
 
 
-def test_unset_takes_tags_and_properties_away(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
+def test_unset_removes_tags_and_properties(terminal: Terminal, recorder: Proxy, plain: Plain) -> None:
     # CL-88, CL-89
     image_id = plain.image(tags=["keep", "drop"], kept="1", dropped="2")
     terminal.openstack("image", "unset", "--tag", "drop", "--property", "dropped", image_id)
@@ -173,7 +171,7 @@ def test_several_images_are_deleted_and_a_protected_one_is_named(terminal: Termi
     assert [plain.status_of(each) for each in (first, kept, last)] == [404, 200, 404]
 
 
-def test_importing_says_that_there_is_no_import(terminal: Terminal, tmp_path: Path) -> None:
+def test_import_commands_report_that_import_is_unavailable(terminal: Terminal, tmp_path: Path) -> None:
     # CL-92, CL-93
     assert terminal.openstack("image", "import", "info", "-f", "json").json == {"import-methods": []}
     (tmp_path / "data").write_bytes(b"data")
@@ -184,7 +182,7 @@ def test_importing_says_that_there_is_no_import(terminal: Terminal, tmp_path: Pa
     )
 
 
-def test_stores_are_listed_also_with_their_details(terminal: Terminal) -> None:
+def test_stores_are_listed_with_and_without_details(terminal: Terminal) -> None:
     # CL-71, CL-93
     listed = terminal.openstack("image", "stores", "list", "-f", "json").json
     assert [(each["ID"], each["Description"], each["Default"]) for each in listed] == [
@@ -221,7 +219,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-def test_a_refusal_is_one_readable_sentence_and_exit_code_1(
+def test_client_error_is_one_sentence_and_exit_code_1(
     status: int, terminal: Terminal, recorder: Proxy, plain: Plain, tmp_path: Path
 ) -> None:
     # CL-01, CL-04, CL-191

@@ -1,4 +1,4 @@
-"""Lists of many pages through the clients, with and without a path in front of the service."""
+"""Pagination through the clients, with and without a path prefix in front of the service."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def mounted(service: Served, request: pytest.FixtureRequest) -> Iterator[Proxy]:
         yield proxy
 
 
-def test_glanceclient_walks_every_page(mounted: Proxy, ids: list[str]) -> None:
+def test_glanceclient_follows_every_page(mounted: Proxy, ids: list[str]) -> None:
     # CL-09, CL-100, CL-194
     mounted.taken()
     found = [each.id for each in Client("2", mounted.url).images.list(page_size=2, filters={"tag": ["walk"]})]
@@ -37,7 +37,7 @@ def test_glanceclient_walks_every_page(mounted: Proxy, ids: list[str]) -> None:
     assert all(f"marker={ids[index]}" in page.target for index, page in zip((1, 3, 5), pages[1:], strict=True))
 
 
-def test_the_sdk_walks_every_page(mounted: Proxy, ids: list[str]) -> None:
+def test_sdk_follows_every_page(mounted: Proxy, ids: list[str]) -> None:
     # CL-09, CL-23, CL-43, CL-82, CL-194
     mounted.taken()
     with connected(mounted.url) as connection:
@@ -48,7 +48,7 @@ def test_the_sdk_walks_every_page(mounted: Proxy, ids: list[str]) -> None:
     assert len([each for each in seen if each.target.startswith("/v2/images?")]) == 4
 
 
-def test_an_upload_and_a_download_work_below_a_path(mounted: Proxy) -> None:
+def test_upload_and_download_work_below_a_path_prefix(mounted: Proxy) -> None:
     # CL-23, CL-194
     with connected(mounted.url) as connection:
         made = connection.image.create_image(
@@ -59,14 +59,14 @@ def test_an_upload_and_a_download_work_below_a_path(mounted: Proxy) -> None:
 
 
 @pytest.mark.parametrize(("limit", "pages"), [(COUNT, 2), (COUNT + 1, 2), (1, COUNT + 1)])
-def test_the_sdk_ends_after_an_empty_page(recorder: Proxy, ids: list[str], limit: int, pages: int) -> None:
+def test_sdk_stops_after_an_empty_page(recorder: Proxy, ids: list[str], limit: int, pages: int) -> None:
     # CL-10
     with connected(recorder.url) as connection:
         assert [each.id for each in connection.image.images(limit=limit, tag="walk")] == ids
     assert len([line for line in recorder.lines() if line.startswith("GET /v2/images?")]) == pages
 
 
-def test_next_begins_with_the_version_and_is_absent_on_the_last_page(plain: Plain, ids: list[str]) -> None:
+def test_next_link_starts_with_the_version_and_is_absent_on_the_last_page(plain: Plain, ids: list[str]) -> None:
     # CL-09, CL-10
     first = plain.ask("GET", "/v2/images?tag=walk&limit=4").json
     assert first["next"].startswith("/v2/images?")
@@ -76,7 +76,7 @@ def test_next_begins_with_the_version_and_is_absent_on_the_last_page(plain: Plai
 
 @pytest.mark.parametrize("key", ["name", "created_at", "id", "size"])
 @pytest.mark.parametrize("direction", ["asc", "desc"])
-def test_a_sorted_walk_sees_every_image_once(
+def test_sorted_pagination_yields_every_image_once(
     key: str, direction: str, recorder: Proxy, ids: list[str], plain: Plain
 ) -> None:
     # CL-81, CL-100, CL-150
@@ -91,7 +91,7 @@ def test_a_sorted_walk_sees_every_image_once(
         assert walked == (ids if direction == "desc" else ids[::-1])
 
 
-def test_the_default_page_is_left_by_its_next(recorder: Proxy, plain: Plain) -> None:
+def test_default_page_has_a_next_link(recorder: Proxy, plain: Plain) -> None:
     # CL-81, CL-82
     for number in range(26):
         plain.image(name=f"page{number}", tags=["long"])

@@ -1,4 +1,4 @@
-"""What the README says to type in the first five minutes, typed in one terminal."""
+"""The quick start of the README, typed in one terminal."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def commands() -> str:
     return "".join(blocks[1:])
 
 
-def test_the_first_five_minutes_go_as_the_readme_says(tmp_path: Path, bytecode: Path) -> None:
+def test_readme_quick_start_commands_work(tmp_path: Path, bytecode: Path) -> None:
     need("curl")
     folder = tmp_path / "terminal"
     folder.mkdir()

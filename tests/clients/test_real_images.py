@@ -1,4 +1,4 @@
-"""Bootable media, as Debian ships them or as its programs make them, through every client and back unharmed."""
+"""Bootable media round-trip unchanged through every client."""
 
 import hashlib
 import json
@@ -109,7 +109,7 @@ def check_copy(copy: Path, medium: Medium) -> None:
         assert json.loads(qemu_img("info", "--output=json", copy))["virtual-size"] == medium.virtual_size
 
 
-def test_the_discs_are_bootable(media: dict[str, Medium]) -> None:
+def test_generated_discs_are_bootable(media: dict[str, Medium]) -> None:
     for name in ("shipped", "made"):
         assert CATALOGUE in media[name].data[17 * 2048 : 18 * 2048]
     assert media["packed"].path.stat().st_size < media["plain"].path.stat().st_size
@@ -117,7 +117,7 @@ def test_the_discs_are_bootable(media: dict[str, Medium]) -> None:
 
 # CL-13, CL-14, CL-15, CL-16, CL-84, CL-91, CL-102, CL-104, CL-190, IMG-UP-41
 @pytest.mark.parametrize("name", ["shipped", "packed"])
-def test_the_openstack_command_keeps_it_whole(
+def test_openstack_command_round_trip_preserves_the_image(
     name: str, media: dict[str, Medium], terminal: Terminal, plain: Plain, tmp_path: Path
 ) -> None:
     medium = media[name]
@@ -129,7 +129,7 @@ def test_the_openstack_command_keeps_it_whole(
 
 
 @pytest.mark.parametrize("name", ["made", "packed"])
-def test_the_glance_command_keeps_it_whole(
+def test_glance_command_round_trip_preserves_the_image(
     name: str, media: dict[str, Medium], terminal: Terminal, plain: Plain, tmp_path: Path
 ) -> None:
     medium = media[name]
@@ -141,7 +141,7 @@ def test_the_glance_command_keeps_it_whole(
 
 
 @pytest.mark.parametrize("name", ["shipped", "made", "plain", "packed", "zstd"])
-def test_the_libraries_keep_it_whole(
+def test_client_libraries_round_trip_preserves_the_image(
     name: str, media: dict[str, Medium], service: Served, plain: Plain, tmp_path: Path
 ) -> None:
     medium = media[name]
@@ -168,7 +168,7 @@ def test_the_libraries_keep_it_whole(
 
 
 @pytest.mark.parametrize("framing", [[], ["--header", "Transfer-Encoding: chunked"]], ids=["length", "chunked"])
-def test_curl_keeps_it_whole(
+def test_curl_round_trip_preserves_the_image(
     framing: list[str], media: dict[str, Medium], terminal: Terminal, plain: Plain, tmp_path: Path
 ) -> None:
     medium = media["plain"]
@@ -188,7 +188,7 @@ def test_curl_keeps_it_whole(
     assert f"content-length: {len(medium.data)}\r\n" in head
 
 
-def test_a_disc_is_not_taken_for_a_disk_nor_a_disk_for_a_disc(media: dict[str, Medium], plain: Plain) -> None:
+def test_iso_is_not_accepted_as_raw_nor_raw_as_iso(media: dict[str, Medium], plain: Plain) -> None:
     # IMG-UP-44
     for name, wrong in (("shipped", "qcow2"), ("made", "qcow2"), ("packed", "iso"), ("plain", "vmdk")):
         image_id = plain.image(disk_format=wrong)
@@ -200,7 +200,7 @@ def test_a_disc_is_not_taken_for_a_disk_nor_a_disk_for_a_disc(media: dict[str, M
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["plain", "chunked"])
 @pytest.mark.parametrize(("shift", "status"), [(0, 204), (-1, 400), (1, 400), (None, 204)])
-def test_the_stated_size_of_a_disc_is_held_against_what_comes(
+def test_declared_size_of_a_disc_must_match_the_uploaded_data(
     shift: int | None, status: int, chunked: bool, media: dict[str, Medium], plain: Plain
 ) -> None:
     # CL-195, IMG-UP-04

@@ -1,4 +1,4 @@
-"""openstacksdk as a library against a real service: ways to connect, life of an image, refusals."""
+"""openstacksdk as a library against a real service: ways to connect, image life cycle, errors."""
 
 import hashlib
 import io
@@ -48,7 +48,7 @@ def test_every_way_to_connect_reaches_the_images(auth: str, path: str, recorder:
     assert all(each.headers[header] == value for each in seen if "images" in each.target)
 
 
-def test_the_command_takes_a_token_and_an_address_with_version(terminal: Terminal, plain: Plain) -> None:
+def test_openstack_command_accepts_a_token_and_a_versioned_endpoint(terminal: Terminal, plain: Plain) -> None:
     # CL-47, CL-192
     image_id = plain.image(name="by token")
     words = ["image", "show", image_id, "-f", "value", "-c", "name"]
@@ -57,7 +57,7 @@ def test_the_command_takes_a_token_and_an_address_with_version(terminal: Termina
     assert terminal.openstack(*words, url=terminal.url + "/v2").out == "by token\n"  # CL-46
 
 
-def test_version_documents_lead_back_to_where_the_client_came_from(recorder: Proxy, plain: Plain) -> None:
+def test_version_links_use_the_address_of_the_request(recorder: Proxy, plain: Plain) -> None:
     # CL-21, CL-23, CL-43
     for path, status in (("/", 300), ("/versions", 200), ("/v2", 200), ("/v2/", 200)):
         answer = Plain(recorder.url).ask("GET", path)
@@ -67,7 +67,7 @@ def test_version_documents_lead_back_to_where_the_client_came_from(recorder: Pro
             assert version["links"] == [{"rel": "self", "href": f"{recorder.url}/v2/"}]
 
 
-def test_an_image_lives_and_dies(sdk: Connection, recorder: Proxy, tmp_path: Path) -> None:
+def test_image_life_cycle(sdk: Connection, recorder: Proxy, tmp_path: Path) -> None:
     # CL-84, CL-87, CL-88, CL-89, CL-90, CL-91
     (tmp_path / "disk").write_bytes(DATA)
     image = sdk.image.create_image(
@@ -122,7 +122,7 @@ def test_the_tasks_of_an_image_are_found_by_microversion(sdk: Connection, record
     assert recorder.lines()[-1] == f"GET /v2/images/{image_id}/tasks"
 
 
-def test_an_import_is_refused_before_anything_is_sent(sdk: Connection, recorder: Proxy) -> None:
+def test_import_is_rejected_before_data_is_sent(sdk: Connection, recorder: Proxy) -> None:
     # CL-20, CL-85
     with pytest.raises(exceptions.SDKException, match="does not support the image import method"):
         sdk.image.create_image("no import", data=b"x", use_import=True, **RAW)
@@ -141,7 +141,7 @@ SIZES: dict[str | None, int] = {"5000": 204, None: 204, "0": 204, "4999": 400, "
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["plain", "chunked"])
 @pytest.mark.parametrize("stated", SIZES)
-def test_the_stated_size_is_held_against_what_comes(
+def test_declared_size_must_match_the_uploaded_data(
     stated: str | None, chunked: bool, sdk: Connection, plain: Plain, recorder: Proxy
 ) -> None:
     # CL-13, CL-195, IMG-UP-04, IMG-UP-05
@@ -162,7 +162,7 @@ def test_the_stated_size_is_held_against_what_comes(
         assert (image["status"], image["size"]) == ("queued", None)
 
 
-def test_an_answer_of_too_large_reaches_a_client_that_is_still_sending(service: Served, plain: Plain) -> None:
+def test_413_reaches_a_client_that_is_still_sending(service: Served, plain: Plain) -> None:
     # IMG-UP-20
     with connected(service.url) as direct:
         for body in (bytes(2 * CAP), io.BytesIO(bytes(2 * CAP)), in_pieces(bytes(2 * CAP))):
@@ -174,7 +174,7 @@ def test_an_answer_of_too_large_reaches_a_client_that_is_still_sending(service: 
             assert plain.show(image_id)["status"] == "queued"
 
 
-def test_refusals_are_exceptions_with_the_reason(sdk: Connection, plain: Plain, recorder: Proxy) -> None:
+def test_client_errors_are_exceptions_with_the_reason(sdk: Connection, plain: Plain, recorder: Proxy) -> None:
     # CL-01, CL-03, CL-04, CL-191
     taken = plain.image(b"x", protected=True)
     with pytest.raises(exceptions.BadRequestException, match="'min_disk' must be") as invalid:

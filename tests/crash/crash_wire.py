@@ -15,6 +15,7 @@ from typing import Any
 
 from ferrotype import app
 from ferrotype.config.read import read
+from ferrotype.db import schema
 from ferrotype.server import QUICK_DEATH
 from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.process import Served, served
@@ -113,8 +114,6 @@ def running(
     folder, file = folder or directory / "data" / "objects", directory / "ferrotype.conf"
     write_options(file, database_url or f"sqlite:///{directory}/base/t.sqlite", folder, options)
     if database_url and not database_url.startswith("sqlite"):
-        from ferrotype.db import schema
-
         schema.sync(read([file], [], {}).database)
     with served(directory, "--config-file", str(file), *arguments, wrapper=wrapper) as service:
         yield Running(service, file, folder)

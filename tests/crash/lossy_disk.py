@@ -108,7 +108,7 @@ class Disk:
 def _write(folder: Folder, directory: Path, chance: random.Random | None) -> None:
     directory.mkdir(exist_ok=True)
     for name, what in folder.after_power_cut(chance).items():
-        if name.endswith("-shm"):  # memory that processes share, and not a file of anybody's
+        if name.endswith("-shm"):  # memory that processes share, not a file
             continue
         if isinstance(what, Folder):
             _write(what, directory / name, chance)

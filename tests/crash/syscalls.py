@@ -1,4 +1,4 @@
-"""What a process told the kernel, read from ``strace -f -y -xx``: calls in the order in which they ended."""
+"""System calls of a process, parsed from ``strace -f -y -xx`` in the order of their completion."""
 
 import re
 from collections.abc import Iterable
@@ -137,5 +137,5 @@ def order_is_broken(found: list[Call], root: Path) -> list[str]:
 
 
 def _passing(path: str) -> bool:
-    """Whether nobody would miss the file: the database makes it anew."""
+    """Whether the file is disposable: the database recreates it."""
     return path.endswith(("-shm", "-journal", "-wal"))

@@ -1,4 +1,4 @@
-"""Clients that lie, break off or hardly move: they get nothing stored, and nobody else waits for them."""
+"""Malformed, aborted and slow requests store nothing and delay no other client."""
 
 import contextlib
 import random
@@ -97,7 +97,7 @@ def misbehave(run: Running, image: str, kind: str) -> bytes:
     return got
 
 
-def test_two_hundred_broken_clients_in_a_row_leave_no_trace(run: Running) -> None:
+def test_two_hundred_broken_clients_leave_no_rows_files_or_descriptors(run: Running) -> None:
     kinds = [*BROKEN] * (200 // len(BROKEN) + 1)
     images = {kind: run.create(name=kind) for kind in BROKEN}
     before = quiet(run)
@@ -133,7 +133,7 @@ def rows(port: int) -> list[str]:
     return [line for line in table if line.split()[1].endswith(f":{port:04X}")]
 
 
-def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> None:
+def test_trickling_clients_do_not_delay_other_requests(run: Running) -> None:
     images = [run.create(name="slow") for _ in range(32)]
     usual = p90_of_shows(run, images[0])
     body = bytes(range(200)) * 15
@@ -162,7 +162,7 @@ def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> No
     thread.start()
     found: list[float] = []
     try:
-        # They are answered before anybody has sent his last byte.
+        # They are answered before any client has sent its last byte.
         while len(found) < TRIES and not any(p90 < late_when(usual) for p90 in found):
             found.append(p90_of_shows(run, images[0]))
         answered, _, _ = select.select([client for client, *_ in clients], [], [], 0)
@@ -187,12 +187,12 @@ def test_trickling_clients_hold_a_connection_and_nobody_else(run: Running) -> No
 
 
 def late_when(usual: float) -> float:
-    """Return the seconds that somebody waits only because of those who trickle: it takes about ``usual``."""
+    """Return the seconds that a request waits because of the trickling clients: it takes about ``usual``."""
     return 0.03 + 10 * usual
 
 
 def p90_of_shows(run: Running, image: str) -> float:
-    """Return how long a request takes that somebody else sends: nine of ten are quicker."""
+    """Return how long a request of another client takes: nine of ten are quicker."""
     delays = []
     for _ in range(80):
         began = time.monotonic()

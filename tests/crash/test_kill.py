@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what was answered stays, what was not is taken back, and nothing is stuck."""
+"""SIGKILL at any moment: acknowledged changes persist, unfinished ones are rolled back, nothing is stuck."""
 
 import os
 import random
@@ -34,15 +34,14 @@ def seed(request: pytest.FixtureRequest) -> int:
     return chosen
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_a_kill_during_uploads_loses_nothing_that_was_answered_and_leaves_nothing(
-    tmp_path: Path, database: str, seed: int, request: pytest.FixtureRequest
+def test_sigkill_during_uploads_keeps_acknowledged_data_and_leaves_no_orphans(
+    tmp_path: Path, database_url: str, seed: int, request: pytest.FixtureRequest
 ) -> None:
     rounds = -(-request.config.getoption("--crash-rounds") // 2)
-    url = None if database == "sqlite" else request.getfixturevalue("postgresql_url")
+    database = database_url.partition(":")[0]
     moments = random.Random(f"{seed} {database}")
     kept: dict[str, bytes] = {}
-    with running(tmp_path, url, "--workers", "2") as run:
+    with running(tmp_path, database_url, "--workers", "2") as run:
         for number in range(rounds):
             phase = list(PHASES)[number % len(PHASES)]
             whom = "worker" if number // len(PHASES) % 2 == (database == "sqlite") else "tree"
@@ -112,13 +111,11 @@ def settle(run: Running, upload: Upload, kept: dict[str, bytes]) -> str:
     return f"{status} after {upload.status}"
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_a_kill_during_deletes_leaves_an_image_whole_or_gone(
-    tmp_path: Path, database: str, seed: int, request: pytest.FixtureRequest
+def test_sigkill_during_deletes_leaves_each_image_complete_or_deleted(
+    tmp_path: Path, database_url: str, seed: int, request: pytest.FixtureRequest
 ) -> None:
-    url = None if database == "sqlite" else request.getfixturevalue("postgresql_url")
-    moments = random.Random(f"{seed} {database} delete")
-    with running(tmp_path, url) as run:
+    moments = random.Random(f"{seed} {database_url.partition(':')[0]} delete")
+    with running(tmp_path, database_url) as run:
         for number in range(-(-request.config.getoption("--crash-rounds") // 8)):
             data = moments.randbytes(MIB)
             images = [run.create() for _ in range(8)]
@@ -183,7 +180,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         ("fdatasync:3", ("queued", "active")),  # the commit: written, perhaps not flushed
     ],
 )
-def test_an_upload_that_dies_at_a_system_call_can_be_repeated(
+def test_upload_killed_at_a_system_call_can_be_repeated(
     traced: Running, call: str, statuses: tuple[str, ...]
 ) -> None:
     image, data = traced.create(name=call), random.Random(call).randbytes(3 * MIB)
@@ -206,7 +203,7 @@ def test_an_upload_that_dies_at_a_system_call_can_be_repeated(
         ("fdatasync:2", (404,)),  # the ledger's row
     ],
 )
-def test_a_delete_that_dies_at_a_system_call_is_finished_later(
+def test_delete_killed_at_a_system_call_is_completed_later(
     traced: Running, call: str, statuses: tuple[int, ...]
 ) -> None:
     image, data = traced.create(name=call), random.Random(call).randbytes(MIB)

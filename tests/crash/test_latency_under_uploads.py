@@ -1,4 +1,4 @@
-"""Whoever asks for a record does not wait for those who upload."""
+"""Metadata reads do not wait for uploads."""
 
 import statistics
 import subprocess
@@ -10,11 +10,11 @@ from crash_wire import Running, eventually, running
 
 MIB = 1024 * 1024
 #: The aim is 20 ms on a quiet machine. A busy one gets three tries at a looser bound, which grows with how long
-#: the same takes while nobody uploads: it is far below what waiting for an upload costs.
+#: the same takes without uploads: it is far below what waiting for an upload costs.
 BOUND, GROWTH, TRIES = 0.1, 10, 3
 #: From so many shows on a p99 says something.
 ENOUGH = 50
-#: Sends one upload as fast as it is taken, its end once it is told to: as a process, for a thread would hold up the
+#: Sends one upload as fast as it is taken, its end on command: as a process, for a thread would hold up the
 #: client that measures.
 UPLOADER = """
 import os, socket, sys
@@ -34,7 +34,7 @@ with socket.create_connection(("127.0.0.1", port)) as client:
 """
 
 
-def test_a_record_is_shown_at_once_while_four_uploads_run(tmp_path: Path) -> None:
+def test_metadata_reads_stay_fast_during_four_uploads(tmp_path: Path) -> None:
     with running(tmp_path) as run:
         found: list[tuple[float, float]] = []
         while not any(p99 < bound for p99, bound in found):

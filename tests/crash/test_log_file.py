@@ -1,4 +1,4 @@
-"""A log file that cannot be written is no reason to serve less."""
+"""The service keeps serving while its log file cannot be written."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def said(run: Running, text: str) -> None:
     eventually(lambda: text in run.service.log.read_text(), say=run.service.log.read_text)
 
 
-def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_error(tmp_path: Path) -> None:
+def test_unwritable_log_directory_is_reported_on_stderr_and_requests_continue(tmp_path: Path) -> None:
     logs, file = tmp_path / "log", tmp_path / "log" / "ferrotype.log"
     logs.mkdir()
     with running(tmp_path / "run", options=f"log_dir = {logs}") as run:
@@ -53,7 +53,7 @@ def test_a_service_whose_log_directory_is_away_goes_on_and_says_so_on_standard_e
     assert "Traceback" not in run.service.log.read_text()
 
 
-def test_an_outage_of_postgresql_is_told_in_lines_and_not_in_tracebacks(tmp_path: Path) -> None:
+def test_postgresql_outage_is_logged_without_tracebacks(tmp_path: Path) -> None:
     need("postgresql")
     with ExitStack() as stack:
         with postgres() as server:
@@ -61,12 +61,12 @@ def test_an_outage_of_postgresql_is_told_in_lines_and_not_in_tracebacks(tmp_path
             assert run.create()
         eventually(lambda: run.ask("GET", "/v2/images")[0] == 503)
         assert run.service.stop() == 0
-        told = run.service.log.read_text()
-        assert "The lease of this worker could not be ended, it will lapse by itself: PostgreSQL: " in told
-        assert "Traceback" not in told and "asyncpg.pool" not in told
+        logged = run.service.log.read_text()
+        assert "The lease of this worker could not be ended, it will lapse by itself: PostgreSQL: " in logged
+        assert "Traceback" not in logged and "asyncpg.pool" not in logged
 
 
-def test_a_file_that_is_rotated_away_is_made_anew(tmp_path: Path) -> None:
+def test_rotated_log_file_is_recreated(tmp_path: Path) -> None:
     file = tmp_path / "ferrotype.log"
     with running(tmp_path / "run", options=f"log_file = {file}") as run:
         file.rename(tmp_path / "ferrotype.log.1")

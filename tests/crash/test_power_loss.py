@@ -1,4 +1,4 @@
-"""Nothing that was answered may depend on a flush that has not happened."""
+"""Power loss: every acknowledged change was flushed to disk before its response."""
 
 import json
 import random
@@ -85,7 +85,7 @@ def live(run: Running, known: list[Known]) -> None:
     knows(two, None)
 
 
-def test_an_answer_comes_after_everything_that_it_promises_is_on_the_disk(trace: Trace) -> None:
+def test_response_is_sent_after_its_data_and_metadata_are_synced(trace: Trace) -> None:
     names = [call.name for call in trace.calls if call.path.startswith(str(trace.root))]
     assert names.count("rename") == 1 + 3  # the mark of the directory, and what was uploaded
     assert names.count("mkdir") == 4
@@ -144,14 +144,14 @@ WHOLE = [
         (without("fsync", "/objects"), "unlink of /d/objects/a was not made durable"),
     ],
 )
-def test_the_check_of_the_order_sees_a_step_that_is_missing(
+def test_order_check_detects_a_missing_sync(
     doctor: Callable[[list[Call]], list[Call]], complaint: str | None
 ) -> None:
     found = order_is_broken(doctor(WHOLE), Path("/d"))
     assert found == [] if complaint is None else complaint in " ".join(found)
 
 
-def test_a_log_of_calls_is_read_by_when_they_end() -> None:
+def test_strace_log_is_ordered_by_completion() -> None:
     lines = [
         r"7  fsync(3<\x2f\x61> <unfinished ...>",
         r'8  renameat(4<\x2f\x64>, "\x62", 4<\x2f\x64>, "\x63") = 0',
@@ -171,9 +171,7 @@ def test_a_log_of_calls_is_read_by_when_they_end() -> None:
     ]
 
 
-def test_a_power_cut_at_any_moment_loses_nothing_that_was_answered(
-    trace: Trace, request: pytest.FixtureRequest
-) -> None:
+def test_power_loss_at_any_moment_keeps_acknowledged_changes(trace: Trace, request: pytest.FixtureRequest) -> None:
     rounds = request.config.getoption("--crash-rounds")
     begins = next(n for n, call in enumerate(trace.calls) if call.data.startswith(b"HTTP/1.1 "))
     telling = [n for n, call in enumerate(trace.calls) if n >= begins and is_telling(call, trace.root)]
@@ -190,7 +188,7 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_answered(
 
 
 @pytest.mark.parametrize(("name", "path"), [("fsync", ".part"), ("fsync", "/objects"), ("fdatasync", "-wal")])
-def test_a_power_cut_shows_a_flush_that_was_left_out(trace: Trace, name: str, path: str) -> None:
+def test_power_loss_simulation_detects_a_missing_flush(trace: Trace, name: str, path: str) -> None:
     fourth = [n for n, call in enumerate(trace.calls) if call.data.startswith(b"HTTP/1.1 ")][3]
     disk = Disk(trace.root)
     for call in trace.calls[: fourth + 1]:

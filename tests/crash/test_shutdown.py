@@ -1,4 +1,4 @@
-"""Starting, ending and changing one's mind: what ``ferrotype serve`` does when it is told to."""
+"""Starting, reloading and stopping ``ferrotype serve``."""
 
 import http.client
 import json
@@ -52,14 +52,10 @@ class Download(threading.Thread):
         self.socket.close()
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(
-    tmp_path: Path, database: str, request: pytest.FixtureRequest
-) -> None:
-    url = None if database == "sqlite" else request.getfixturevalue("postgresql_url")
+def test_sigterm_drains_transfers_and_accepts_no_new_connections(tmp_path: Path, database_url: str) -> None:
     data = random.Random(3).randbytes(24 * MIB)
     go = threading.Event()
-    with running(tmp_path, url, "--workers", "2", options="graceful_shutdown_timeout = 600") as run:
+    with running(tmp_path, database_url, "--workers", "2", options="graceful_shutdown_timeout = 600") as run:
         image = run.create()
         assert run.upload(image, data) == 204
         waiting = http.client.HTTPConnection("127.0.0.1", run.port, timeout=60)
@@ -85,7 +81,7 @@ def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(
         assert [upload.status for upload in uploads] == [204] * 4
         assert all(download.data == data for download in downloads)
         assert run.service.process.wait(60) == 0
-        assert waiting.sock.recv(1) == b""  # who was only waiting was told that nothing follows
+        assert waiting.sock.recv(1) == b""  # an idle connection is closed
         waiting.close()
         assert "Traceback" not in run.service.log.read_text()
         run.service.start()
@@ -95,7 +91,7 @@ def test_sigterm_lets_transfers_finish_and_takes_no_new_ones(
         run.at_rest()
 
 
-def test_an_upload_that_does_not_finish_in_time_is_taken_back(tmp_path: Path) -> None:
+def test_upload_exceeding_the_graceful_timeout_is_rolled_back(tmp_path: Path) -> None:
     # A busy machine may need more than the first second even for the upload that only has to end.
     assert any(ended_while_two_upload(tmp_path / str(grace), grace) for grace in (1, 5, 25))
 
@@ -127,7 +123,7 @@ def ended_while_two_upload(home: Path, grace: int) -> bool:
         return in_time
 
 
-def test_sighup_takes_a_changed_limit_over_and_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+def test_sighup_applies_a_changed_limit_and_ignores_an_invalid_file(tmp_path: Path) -> None:
     with running(tmp_path, options="image_tag_quota = 2") as run:
         image, url = run.create(), f"sqlite:///{tmp_path}/base/t.sqlite"
         workers = run.service.workers()
@@ -148,7 +144,7 @@ def test_sighup_takes_a_changed_limit_over_and_a_broken_file_changes_nothing(tmp
         assert run.service.workers() == workers
 
 
-def test_another_worker_takes_the_place_of_one_that_was_killed(tmp_path: Path) -> None:
+def test_killed_worker_is_replaced(tmp_path: Path) -> None:
     with running(tmp_path) as run:
         grow_up(run)
         image, (victim,) = run.create(), run.service.workers()
@@ -157,7 +153,7 @@ def test_another_worker_takes_the_place_of_one_that_was_killed(tmp_path: Path) -
         assert victim not in run.service.workers()
 
 
-def test_without_options_it_says_where_it_is_and_three_things_to_try(tmp_path: Path) -> None:
+def test_banner_without_options_shows_the_url_and_three_commands(tmp_path: Path) -> None:
     with served(tmp_path) as service:
         lines = service.log.read_text().splitlines()
         home = tmp_path / "ferrotype"
@@ -177,7 +173,7 @@ def test_without_options_it_says_where_it_is_and_three_things_to_try(tmp_path: P
         (("--host", "192.0.2.1"), 2, "bind_host .*everybody who reaches 192.0.2.1"),
     ],
 )
-def test_it_does_not_listen_beyond_this_machine_without_authentication(
+def test_serve_without_authentication_refuses_other_than_loopback_addresses(
     tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     done = serve(tmp_path, *arguments)
@@ -186,7 +182,7 @@ def test_it_does_not_listen_beyond_this_machine_without_authentication(
     assert not (tmp_path / "ferrotype").exists()
 
 
-def test_it_listens_beyond_this_machine_when_told_so_in_so_many_words(tmp_path: Path) -> None:
+def test_serve_without_authentication_listens_anywhere_with_allow_unauthenticated_listen(tmp_path: Path) -> None:
     with served(tmp_path, "--host", "0.0.0.0", "--allow-unauthenticated-listen") as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port)
         connection.request("GET", "/v2/images", headers={"Host": "images.example.org"})
@@ -205,7 +201,7 @@ def serve(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_first_answer_takes_little_longer_than_loading_the_libraries(tmp_path: Path) -> None:
+def test_time_to_first_response_is_mostly_library_imports(tmp_path: Path) -> None:
     found = [(first_answer(tmp_path / str(number)), loading()) for number in range(3)]  # the first may compile
     for took, loaded in found:
         print(f"first 200 after {took:.2f} s, where the libraries take {loaded:.2f} s")

@@ -1,4 +1,4 @@
-"""What an operator sees when something is wrong, or in a hurry, at the very start."""
+"""Errors and signals during startup, as an operator sees them."""
 
 import json
 import os
@@ -12,6 +12,8 @@ import pytest
 from crash_wire import eventually, running, write_options
 
 from ferrotype.testing.process import served
+
+pytestmark = pytest.mark.slow
 
 #: Sends a signal to its own process as soon as a module is looked for, which is when it is imported.
 STOPPER = """
@@ -47,24 +49,24 @@ def stopping(tmp_path: Path, module: str, number: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("module", ["ferrotype.cli", "click", "ferrotype.config.read", "ferrotype.app", "uvicorn"])
-def test_ctrl_c_while_the_service_starts_ends_it_without_a_word(tmp_path: Path, module: str) -> None:
+def test_ctrl_c_during_startup_exits_quietly(tmp_path: Path, module: str) -> None:
     done = ferrotype(tmp_path, "serve", "--port", "0", **stopping(tmp_path, module, signal.SIGINT))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_ctrl_c_while_another_command_is_imported_ends_it_without_a_word(tmp_path: Path) -> None:
+def test_ctrl_c_during_import_of_another_command_exits_quietly(tmp_path: Path) -> None:
     done = ferrotype(tmp_path, "config", "check", **stopping(tmp_path, "click", signal.SIGINT))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize("module", ["ferrotype.cli", "ferrotype.app"])
-def test_a_sighup_while_the_service_starts_is_followed_when_it_has_started(tmp_path: Path, module: str) -> None:
+def test_sighup_during_startup_is_handled_once_started(tmp_path: Path, module: str) -> None:
     with served(tmp_path, environment=stopping(tmp_path, module, signal.SIGHUP)) as service:
         eventually(lambda: "the configuration was reloaded" in service.log.read_text(), say=service.log.read_text)
         assert service.stop() == 0
 
 
-def test_a_closed_or_full_standard_output_does_not_keep_the_service_from_serving(tmp_path: Path) -> None:
+def test_service_runs_with_closed_or_full_standard_output(tmp_path: Path) -> None:
     for number, output in enumerate((">&-", ">&- 2>/dev/full <&-", ">/dev/full")):
         log = tmp_path / f"{number}.log"
         (tmp_path / f"{number}.conf").write_text(f"[DEFAULT]\nlog_file = {log}\n")
@@ -101,7 +103,7 @@ def under_a_file(tmp_path: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("option", [missing, folder, under_a_file])
-def test_a_log_file_that_cannot_be_is_said_in_a_sentence_by_serve_and_by_config_check(
+def test_serve_and_config_check_report_an_unusable_log_file_in_one_sentence(
     tmp_path: Path, option: Callable[[Path], tuple[str, str]]
 ) -> None:
     line, reason = option(tmp_path)
@@ -118,7 +120,7 @@ def test_a_log_file_that_cannot_be_is_said_in_a_sentence_by_serve_and_by_config_
 
 
 @pytest.mark.parametrize("command", [["check"], ["check", "--repair"], ["seed", "1"]])
-def test_an_empty_database_is_said_in_a_sentence_and_left_as_it_is(
+def test_empty_database_is_reported_in_one_sentence_and_left_unchanged(
     tmp_path: Path, database_url: str, command: list[str]
 ) -> None:
     file = tmp_path / "t.conf"
@@ -132,7 +134,7 @@ def test_an_empty_database_is_said_in_a_sentence_and_left_as_it_is(
 
 
 @pytest.mark.parametrize("command", [["serve", "--port", "0"], ["check"], ["db", "sync"], ["db", "version"]])
-def test_a_database_that_is_not_there_is_said_with_its_address_and_without_its_password(
+def test_unreachable_database_is_reported_with_its_address_and_without_its_password(
     tmp_path: Path, command: list[str]
 ) -> None:
     file = tmp_path / "t.conf"
@@ -143,21 +145,21 @@ def test_a_database_that_is_not_there_is_said_with_its_address_and_without_its_p
     assert "[database] connection says: postgresql://glance:***@127.0.0.1:1/images" in done.stderr
 
 
-def test_the_first_line_says_who_may_call(tmp_path: Path) -> None:
+def test_first_line_states_the_authentication_mode(tmp_path: Path) -> None:
     with running(tmp_path) as run:
-        told = run.service.log.read_text().splitlines()[0]
-        assert told.endswith("Nobody is asked who they are, so only this machine can reach it.")
+        line = run.service.log.read_text().splitlines()[0]
+        assert line.endswith("Nobody is asked who they are, so only this machine can reach it.")
     with running(tmp_path, None, "--host", "0.0.0.0", "--allow-unauthenticated-listen") as run:
-        told = [line for line in run.service.log.read_text().splitlines() if "listens on" in line][-1]
-        assert told.endswith("Nobody is asked who they are, whoever reaches it may do anything.")
+        line = [line for line in run.service.log.read_text().splitlines() if "listens on" in line][-1]
+        assert line.endswith("Nobody is asked who they are, whoever reaches it may do anything.")
 
 
-def test_remove_unknown_is_nothing_without_repair(tmp_path: Path) -> None:
+def test_remove_unknown_requires_repair(tmp_path: Path) -> None:
     done = ferrotype(tmp_path, "check", "--remove-unknown")
     assert done.returncode == 2 and "--repair" in done.stderr
 
 
-def test_a_check_that_keeps_unknown_objects_says_how_to_remove_them(tmp_path: Path) -> None:
+def test_check_repair_names_the_option_that_removes_unknown_objects(tmp_path: Path) -> None:
     with running(tmp_path / "run") as run:
         image = run.create()
         assert run.upload(image, b"data") == 204

@@ -84,15 +84,13 @@ class Shelf:
                 return found
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+@pytest.fixture(scope="module")
+def shelf(shared_database_url: str) -> Iterator[Shelf]:
     """An empty shelf in each kind of database."""
-    if request.param == "sqlite":
-        path = tmp_path_factory.mktemp("pages") / "t.sqlite"
-        config = DatabaseConfig(url=f"sqlite:///{path}", kind="sqlite", path=Path(path))
-    else:
-        server = request.getfixturevalue("postgres_server")
-        config = DatabaseConfig(url=server.create_database(), kind="postgresql")
+    kind, _, path = shared_database_url.partition(":///")
+    config = DatabaseConfig(url=shared_database_url, kind="sqlite", path=Path(path))
+    if kind != "sqlite":
+        config = DatabaseConfig(url=shared_database_url, kind="postgresql")
     schema.sync(config)
     with asyncio.Runner() as runner:
         db = runner.run(connect(config))
@@ -180,6 +178,7 @@ TRY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 
 
 # IMG-LIST-02/03/04/05/07/41, SEC-66, SEC-112
+@pytest.mark.slow
 @TRY
 @given(album=albums, asked=st.lists(st.tuples(callers, queries), min_size=3, max_size=8), data=st.data())
 def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
@@ -194,6 +193,7 @@ def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
 
 
 # IMG-LIST-02
+@pytest.mark.slow
 @TRY
 @given(album=albums, caller=callers, data=st.data())
 def test_the_default_list_is_what_can_be_shown_without_what_only_an_id_leads_to(

@@ -17,6 +17,7 @@ def two(tmp_path: Path, patience: float) -> tuple[SQLite, SQLite]:
     return SQLite(config), SQLite(config)
 
 
+@pytest.mark.slow
 def test_a_writer_goes_on_soon_after_the_other_has_ended(tmp_path: Path) -> None:
     async def work() -> tuple[float, float]:
         first, second = two(tmp_path, 300.0)
@@ -78,6 +79,7 @@ def test_waiting_has_an_end_behind_a_transaction_of_the_same_process(tmp_path: P
     asyncio.run(work())
 
 
+@pytest.mark.slow
 def test_each_of_many_writers_waits_no_longer_than_it_may(tmp_path: Path) -> None:
     """Eight, one after the other, would wait twice as long as the one that may wait four times as long.
 

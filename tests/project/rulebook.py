@@ -47,13 +47,13 @@ SCOPES = {
 
 @dataclass(frozen=True)
 class Rule:
-    """One row of a table in docs/spec. ``reached`` means R or S: what the reference does, and ours should."""
+    """One row of a table in docs/spec. ``observed`` means R or S: what the reference does, and ours should."""
 
     id: str
     document: str
     section: str
-    reached: bool
-    wart: bool
+    observed: bool
+    defect: bool
 
 
 @dataclass
@@ -122,8 +122,8 @@ def _rules_in(path: Path) -> Iterator[Rule]:
         if match := _ROW.match(line):
             # The mark is the last cell; a cell before it may hold a bar of its own.
             mark = cells[-1] if columns and columns[-1] in ("mark", "") else ""
-            wart = mark == "W" or re.search(r"\bW( \([a-z ]+\))?:|\*\*W\b|\bW \([a-z ]+\)", line) is not None
-            yield Rule(match[1] + match[2], path.name, section, bool(re.search(r"\b[RS]\b", mark)), wart)
+            defect = mark == "W" or re.search(r"\bW( \([a-z ]+\))?:|\*\*W\b|\bW \([a-z ]+\)", line) is not None
+            yield Rule(match[1] + match[2], path.name, section, bool(re.search(r"\b[RS]\b", mark)), defect)
 
 
 def comments(source: str) -> str:
@@ -189,7 +189,7 @@ def inside(scope: str | None) -> list[Rule]:
 
 def share(state: State, among: list[Rule]) -> tuple[int, int, int]:
     """Return how many rules with the marks R and S are tested, how many can be tested now, and how many there are."""
-    counted = Counter(state.of(rule) for rule in among if rule.reached)
+    counted = Counter(state.of(rule) for rule in among if rule.observed)
     return counted["tested"], counted.total() - counted["waiting"] - counted["nothing"], counted.total()
 
 
@@ -233,7 +233,7 @@ def main(words: list[str]) -> int:
     percent = 100 * tested / possible if possible else 100.0
     print(f"R and S: {tested} tested of {possible} that can be tested now ({percent:.1f} %), {total} in all")
     undecided = [
-        rule.id for rule in among if rule.wart and found.of(rule) == "missing" and rule.id not in found.missing
+        rule.id for rule in among if rule.defect and found.of(rule) == "missing" and rule.id not in found.missing
     ]
     print(f"W undecided: {' '.join(undecided) or 'none'}")
     if asked.check is not None and percent < asked.check:

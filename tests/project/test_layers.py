@@ -115,12 +115,12 @@ def test_downward_imports_are_allowed() -> None:
     assert upward_imports({"db/images.py": ast.parse(downward)}) == []
 
 
-def test_every_module_says_what_it_is() -> None:
+def test_every_module_has_a_docstring() -> None:
     silent = [path for path, tree in product().items() if not ast.get_docstring(tree)]
     assert silent == [], "every module needs a docstring"
 
 
-def test_no_file_is_longer_than_its_topic() -> None:
+def test_no_module_exceeds_the_line_limit() -> None:
     lengths = {path: len((PRODUCT / path).read_text().splitlines()) for path in product()}
     long = {path for path, lines in lengths.items() if lines > LONGEST}
     assert long - LONGER.keys() == set(), f"longer than {LONGEST} lines: split by topic"

@@ -1,4 +1,4 @@
-"""What the product must not do, read from its own text."""
+"""Static checks of the product for dangerous calls and for SQL built from strings."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from repository import product
 
-#: Modules that turn bytes from elsewhere into objects, code or files of somebody else's choosing.
+#: Modules that turn bytes from elsewhere into objects, code or files that the sender chooses.
 MODULES = {"pickle", "marshal", "shelve", "dill", "cPickle", "xml", "commands"}
 #: Calls by their dotted name, with or without the module in front.
 CALLS = {
@@ -19,8 +19,8 @@ CALLS = {
     "subprocess.getstatusoutput": "starts a shell",
     "asyncio.create_subprocess_shell": "starts a shell",
     "create_subprocess_shell": "starts a shell",
-    "tempfile.mktemp": "names a file that somebody else may make first",
-    "mktemp": "names a file that somebody else may make first",
+    "tempfile.mktemp": "names a file that another process may create first",
+    "mktemp": "names a file that another process may create first",
     "shutil.unpack_archive": "lets an archive name the files it writes",
 }
 METHODS = {"extractall": "lets an archive name the files it writes"}
@@ -133,7 +133,7 @@ def without_line(finding: str) -> str:
 
 
 # SEC-144
-def test_the_product_does_nothing_of_the_sort() -> None:
+def test_product_has_no_dangerous_calls() -> None:
     found = [finding for path, tree in product().items() for finding in findings(path, tree)]
     assert [finding for finding in found if without_line(finding) not in ALLOWED] == []
     assert ALLOWED.keys() - {without_line(finding) for finding in found} == set(), "gone: take it off the list"
@@ -162,7 +162,7 @@ def test_the_product_does_nothing_of_the_sort() -> None:
         'text("order by " + x)',
     ],
 )
-def test_a_danger_is_seen(code: str) -> None:
+def test_dangerous_code_is_detected(code: str) -> None:
     assert list(findings("x.py", ast.parse(code))) != []
 
 
@@ -179,5 +179,5 @@ def test_a_danger_is_seen(code: str) -> None:
         'f"Update of {x}"',
     ],
 )
-def test_what_is_harmless_is_not(code: str) -> None:
+def test_harmless_code_is_accepted(code: str) -> None:
     assert list(findings("x.py", ast.parse(code))) == []

@@ -39,6 +39,7 @@ def test_the_policy_generator_merges_a_deployments_rules(policy):
     assert '"modify_image": "role:admin or' in merged
 
 
+@pytest.mark.slow
 def test_the_checker_judges_a_token_by_a_generated_file(policy):
     generated = policy / "all.yaml"
     generated.write_text(

@@ -222,6 +222,7 @@ def test_an_upload_that_stands_still_is_cut_off(tmp_path: Path, piece: int) -> N
         assert server.is_idle()
 
 
+@pytest.mark.slow
 @SMALL_OR_LARGE
 def test_an_upload_that_is_slow_is_cut_off_only_when_it_stands_still(tmp_path: Path, piece: int) -> None:
     head = b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (10 * piece)

@@ -1,4 +1,4 @@
-"""A deployment's own rules: read when they change, kept when broken, never wider than the view."""
+"""Policy files: reloaded when they change, kept when invalid, never wider than visibility."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, client, per
 IMAGE = Image(id="i", owner="p1", visibility="private")
 
 
-def test_files_override_the_usual_rules_in_order(tmp_path):
+def test_policy_files_override_the_defaults_in_order(tmp_path):
     (tmp_path / "policy.yaml").write_text('delete_image: "!"\nmodify_image: "!"\n')
     (tmp_path / "policy.d").mkdir()
     (tmp_path / "policy.d" / "1.yaml").write_text('modify_image: "role:reader"\n')
@@ -24,7 +24,7 @@ def test_files_override_the_usual_rules_in_order(tmp_path):
     assert found.allows(OWNER, "upload_image", IMAGE)
 
 
-def test_a_file_that_changes_is_read_again_and_a_broken_one_changes_nothing(tmp_path, caplog):
+def test_changed_policy_file_is_reloaded_and_an_invalid_one_is_ignored(tmp_path, caplog):
     path = tmp_path / "policy.yaml"
     policies = Policies(Policy(file=path))
     assert policies.refresh().allows(OWNER, "delete_image", IMAGE)
@@ -40,14 +40,14 @@ def test_a_file_that_changes_is_read_again_and_a_broken_one_changes_nothing(tmp_
     assert policies.refresh().allows(OWNER, "delete_image", IMAGE)
 
 
-def test_a_broken_file_at_the_start_stops_it(tmp_path):
+def test_invalid_policy_file_prevents_the_start(tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text('delete_image: "role:a and"')
     with pytest.raises(BrokenPolicy, match="delete_image"):
         Policies(Policy(file=path))
 
 
-def test_an_unknown_name_is_reported_with_the_nearest_one(tmp_path, caplog):
+def test_unknown_policy_name_is_reported_with_the_closest_match(tmp_path, caplog):
     path = tmp_path / "policy.yaml"
     path.write_text('delet_image: "!"\nhelper: "role:x"\nadd_image: "rule:helper"\nget_task: ""\n')
     with caplog.at_level(logging.WARNING):
@@ -57,7 +57,7 @@ def test_an_unknown_name_is_reported_with_the_nearest_one(tmp_path, caplog):
     assert "get_task" not in caplog.text
 
 
-def test_no_rule_widens_what_a_caller_sees(tmp_path):
+def test_no_rule_widens_visibility(tmp_path):
     (tmp_path / "policy.yaml").write_text('get_image: "@"\ndownload_image: "@"\ndelete_image: "@"\nget_images: "@"\n')
     with client(tmp_path, policy=Policy(file=tmp_path / "policy.yaml")) as api:
         image = api.image(b"x", caller=OWNER, visibility="private")
@@ -68,20 +68,20 @@ def test_no_rule_widens_what_a_caller_sees(tmp_path):
         assert api.get("/v2/images", caller=STRANGER).json["images"] == []
 
 
-def test_without_the_new_defaults_roles_do_not_matter_and_ownership_does(tmp_path):
-    nobody, elsewhere = person("p1", "whatever"), person("p2", "whatever")
+def test_without_the_new_defaults_ownership_decides_and_roles_do_not(tmp_path):
+    plain, elsewhere = person("p1", "whatever"), person("p2", "whatever")
     with client(tmp_path, policy=Policy(new_defaults=False)) as api:
-        image = api.image(b"x", caller=nobody, visibility="community")  # IMG-POL-05, CFG-60
+        image = api.image(b"x", caller=plain, visibility="community")  # IMG-POL-05, CFG-60
         path = f"/v2/images/{image['id']}"
         assert api.get(path, caller=elsewhere).status == 200
         assert api.get(f"{path}/file", caller=elsewhere).status == 200
-        assert api.get("/v2/images", caller=nobody).status == 200
+        assert api.get("/v2/images", caller=plain).status == 200
         assert api.delete(path, caller=elsewhere).status == 403
-        assert api.patch(path, [{"op": "add", "path": "/visibility", "value": "public"}], caller=nobody).status == 403
-        assert api.delete(path, caller=nobody).status == 204
+        assert api.patch(path, [{"op": "add", "path": "/visibility", "value": "public"}], caller=plain).status == 403
+        assert api.delete(path, caller=plain).status == 204
 
 
-def test_tokens_that_are_not_for_a_project_may_do_nothing_to_images(tmp_path):
+def test_tokens_without_project_scope_may_not_change_images(tmp_path):
     from msgspec.structs import replace
 
     everywhere = replace(ADMIN, system="all", project=None)
@@ -97,7 +97,7 @@ def test_tokens_that_are_not_for_a_project_may_do_nothing_to_images(tmp_path):
         assert api.get("/v2/images", caller=everywhere).status == 200
 
 
-def test_a_list_shows_what_a_rule_of_the_deployment_lets_pass_and_fills_its_pages(tmp_path):
+def test_list_applies_a_custom_get_image_rule_and_fills_its_pages(tmp_path):
     (tmp_path / "policy.yaml").write_text("get_image: \"role:admin or 'yes':%(shown)s\"\n")
     with client(tmp_path, policy=Policy(file=tmp_path / "policy.yaml")) as api:
         made = [api.image(caller=OWNER, name=f"{n:02}", shown="yes" if n % 3 == 0 else "no") for n in range(30)]
@@ -119,7 +119,7 @@ def in_directory(tmp_path, text='delete_image: "!"\n'):
     return Policy(dirs=(tmp_path / "policy.d",))
 
 
-def test_what_editors_leave_beside_a_file_is_no_policy(tmp_path, caplog):
+def test_editor_backup_files_are_not_policy_files(tmp_path, caplog):
     policy = in_directory(tmp_path)
     policies = Policies(policy)
     (tmp_path / "policy.d" / ".#1.yaml").symlink_to("root@host.123:456")
@@ -134,7 +134,7 @@ def test_what_editors_leave_beside_a_file_is_no_policy(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("name", ["policy.d/1.yaml", "policy.yaml"])
-def test_a_name_that_leads_nowhere_leaves_the_rules_as_they_are(tmp_path, caplog, name):
+def test_dangling_link_keeps_the_previous_rules(tmp_path, caplog, name):
     policy = Policy(tmp_path / "policy.yaml", in_directory(tmp_path, "{}").dirs)
     path = tmp_path / name
     path.write_text('delete_image: "!"\n')
@@ -150,8 +150,10 @@ def test_a_name_that_leads_nowhere_leaves_the_rules_as_they_are(tmp_path, caplog
         Policies(policy)
 
 
-@pytest.mark.parametrize("text", ["a: 2024-99-99\n", "a: " + "[" * 5000, f'a: "{"(" * 5000}"\n'])
-def test_no_file_is_so_broken_that_it_cannot_be_called_broken(tmp_path, text):
+@pytest.mark.parametrize(
+    "text", ["a: 2024-99-99\n", pytest.param("a: " + "[" * 5000, marks=pytest.mark.slow), f'a: "{"(" * 5000}"\n']
+)
+def test_any_malformed_file_is_reported_as_invalid(tmp_path, text):
     policy = in_directory(tmp_path)
     policies = Policies(policy)
     (tmp_path / "policy.d" / "1.yaml").write_text(text)
@@ -160,7 +162,7 @@ def test_no_file_is_so_broken_that_it_cannot_be_called_broken(tmp_path, text):
         Policies(policy)
 
 
-def test_a_rule_that_the_protections_ask_for_cannot_be_taken_away(tmp_path, caplog):
+def test_rule_used_by_property_protection_cannot_be_removed(tmp_path, caplog):
     policy, protect = in_directory(tmp_path, 'mine: "role:member"\n'), tmp_path / "protect.conf"
     protect.write_text("[.*]\ncreate = mine\nread = mine\nupdate = mine\ndelete = mine\n")
     guarded = PropertyProtectionConfig(protect, by_roles=False)
@@ -175,11 +177,13 @@ def test_a_rule_that_the_protections_ask_for_cannot_be_taken_away(tmp_path, capl
             assert (shown.status, listed.status) == (200, 200)
             # PROP-10, SEC-76: without the rule those before stay in force
             assert ("a" in shown.json) == ("a" in listed.json["images"][0]) == ("!" not in text)
-            told = [r.getMessage() for r in caplog.records if r.name == "ferrotype.policy" and r.levelname == "ERROR"]
-            assert ["'mine'" in line and "stay in force" in line for line in told] == [True] * ("mine" not in text)
+            lines = [
+                r.getMessage() for r in caplog.records if r.name == "ferrotype.policy" and r.levelname == "ERROR"
+            ]
+            assert ["'mine'" in line and "stay in force" in line for line in lines] == [True] * ("mine" not in text)
 
 
-def test_a_folder_in_the_place_of_the_policy_file_is_not_no_policy(tmp_path):
+def test_directory_in_place_of_the_policy_file_is_an_error(tmp_path):
     (tmp_path / "policy.yaml").mkdir()
     with pytest.raises(BrokenPolicy, match="that is no file"):
         Policies(Policy(tmp_path / "policy.yaml"))

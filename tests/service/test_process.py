@@ -1,4 +1,4 @@
-"""Is a process gone? Never said of one that lives, whatever this machine shows of it."""
+"""Whether a process has ended: a live process is never reported gone."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from ferrotype.service.process import identity, is_gone
 
 PR_SET_NAME = 15
 
-#: Tells of each process that is named whether it is gone, as nobody, to whom those of others are hidden.
+#: Prints whether each named process is gone, as the user nobody, to whom processes of others are hidden.
 HIDDEN = """
 import os, sys
 from ferrotype.service.process import is_gone
@@ -37,19 +37,19 @@ def running() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def test_a_process_of_somebody_else_lives_where_it_is_hidden() -> None:
+def test_process_of_another_user_counts_as_alive_under_hidepid() -> None:
     hiding = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
-    told = [str(need("unshare")), "--mount", "sh", "-c", hiding, "sh", sys.executable, "-c", HIDDEN]
+    command = [str(need("unshare")), "--mount", "sh", "-c", hiding, "sh", sys.executable, "-c", HIDDEN]
     with running() as process:
         lives, gone = identity(process.pid), f"{identity().rsplit(' ', 2)[0]} 4194999 1"
-        answer = subprocess.run([*told, lives, gone], capture_output=True, text=True, check=False)
+        answer = subprocess.run([*command, lives, gone], capture_output=True, text=True, check=False)
         if "unshare:" in answer.stderr or "mount:" in answer.stderr:
             need("root-for-mount")
         assert answer.stdout == "False True\n", answer.stderr  # SEC-91
 
 
 @pytest.mark.parametrize("name", ["приветик".encode()[:15], b"a) Z 1 (", b"\xff"])
-def test_a_process_may_call_itself_what_it_likes(name: bytes) -> None:
+def test_process_name_with_special_characters_is_parsed(name: bytes) -> None:
     code = f"import ctypes; ctypes.CDLL(None).prctl({PR_SET_NAME}, {name!r}, 0, 0, 0); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline()
@@ -60,7 +60,7 @@ def test_a_process_may_call_itself_what_it_likes(name: bytes) -> None:
     assert is_gone(mine)
 
 
-def test_a_process_that_ended_and_that_nobody_waited_for_is_gone() -> None:
+def test_zombie_process_counts_as_gone() -> None:
     with running() as process:
         mine = identity(process.pid)
         process.kill()
@@ -70,5 +70,5 @@ def test_a_process_that_ended_and_that_nobody_waited_for_is_gone() -> None:
 
 
 @pytest.mark.parametrize("pid", ["0", "-1", "²", "9" * 30, ""])
-def test_of_a_number_that_is_none_nothing_is_known(pid: str) -> None:
+def test_malformed_process_identity_is_never_reported_gone(pid: str) -> None:
     assert not is_gone(f"{identity().rsplit(' ', 2)[0]} {pid} 1")

@@ -1,4 +1,4 @@
-"""Objects as files: the suite of all drivers in every mode, and what only files have."""
+"""The file driver: the common suite in every mode, and what is specific to files."""
 
 import asyncio
 import os
@@ -66,7 +66,7 @@ def objects(directory: Path) -> list[str]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
-def test_files_do_what_every_driver_does(check: Check, mode: str, tmp_path: Path, crew: Crew) -> None:
+def test_file_driver_passes_the_common_suite(check: Check, mode: str, tmp_path: Path, crew: Crew) -> None:
     do(check(files(MODES[mode](tmp_path), crew)))
 
 
@@ -94,7 +94,7 @@ def umask() -> Iterator[None]:
     ("given", "file", "directory"),
     [(0, 0o640, 0o750), (0o600, 0o600, 0o750), (0o640, 0o640, 0o750), (0o644, 0o644, 0o751), (0o664, 0o664, 0o751)],
 )
-def test_files_and_directories_are_as_private_as_they_can_be(
+def test_files_and_directories_have_minimal_permissions(
     tmp_path: Path, crew: Crew, umask: None, given: int, file: int, directory: int
 ) -> None:
     made = put(files({"datadir": tmp_path / "a" / "b", "file_perm": given}, crew), NAME, [b"x"])
@@ -103,7 +103,7 @@ def test_files_and_directories_are_as_private_as_they_can_be(
     assert stat.S_IMODE(made.parent.parent.stat().st_mode) == 0o750
 
 
-def test_permissions_hold_whatever_the_umask(tmp_path: Path, crew: Crew) -> None:
+def test_permissions_do_not_depend_on_the_umask(tmp_path: Path, crew: Crew) -> None:
     before = os.umask(0o077)
     try:
         made = put(files({"datadir": tmp_path / "a", "file_perm": 0o644}, crew), NAME, [b"x"])
@@ -112,7 +112,7 @@ def test_permissions_hold_whatever_the_umask(tmp_path: Path, crew: Crew) -> None
     assert stat.S_IMODE(made.stat().st_mode) == 0o644  # STOR-103
 
 
-def test_an_object_has_its_name_only_when_it_is_whole(tmp_path: Path, crew: Crew) -> None:
+def test_object_gets_its_final_name_only_when_complete(tmp_path: Path, crew: Crew) -> None:
     driver, seen = files({"datadir": tmp_path}, crew), []
 
     async def batches() -> Any:
@@ -125,7 +125,7 @@ def test_an_object_has_its_name_only_when_it_is_whole(tmp_path: Path, crew: Crew
     assert objects(tmp_path) == [NAME]
 
 
-def test_what_a_killed_process_left_is_listed_and_deleted_by_its_name(tmp_path: Path, crew: Crew) -> None:
+def test_leftovers_of_a_killed_process_are_listed_and_deleted_by_name(tmp_path: Path, crew: Crew) -> None:
     driver = files({"datadirs": ((tmp_path / "a", 0), (tmp_path / "b", 0))}, crew)
     do(driver.probe())
     (tmp_path / "a" / f".{NAME}.part").write_bytes(b"half")
@@ -137,7 +137,7 @@ def test_what_a_killed_process_left_is_listed_and_deleted_by_its_name(tmp_path: 
     assert objects(tmp_path / "a") == objects(tmp_path / "b") == []
 
 
-def test_zeros_take_no_room(tmp_path: Path, crew: Crew) -> None:
+def test_thin_provisioning_stores_zeros_as_holes(tmp_path: Path, crew: Crew) -> None:
     driver = files({"datadir": tmp_path, "thin_provisioning": True}, crew)
     made = put(driver, NAME, [bytes(MIB)] * 8, [b"data", bytes(MIB)], [bytes(MIB)])
     assert made.stat().st_size == 10 * MIB + 4
@@ -145,7 +145,7 @@ def test_zeros_take_no_room(tmp_path: Path, crew: Crew) -> None:
     assert made.read_bytes() == bytes(8 * MIB) + b"data" + bytes(2 * MIB)
 
 
-def test_the_highest_priority_with_room_is_taken(tmp_path: Path, crew: Crew) -> None:
+def test_directory_with_the_highest_priority_and_space_is_used(tmp_path: Path, crew: Crew) -> None:
     with mounted(tmp_path / "small", MIB) as small, mounted(tmp_path / "larger", 4 * MIB) as larger:
         roomy = tmp_path / "roomy"
         driver = files({"datadirs": ((roomy, 0), (small, 9), (larger, 9))}, crew)
@@ -161,7 +161,7 @@ def test_the_highest_priority_with_room_is_taken(tmp_path: Path, crew: Crew) -> 
         assert objects(small) == [NAMES[2]]
 
 
-def test_a_directory_that_cannot_be_used_is_passed_over(tmp_path: Path, crew: Crew) -> None:
+def test_unusable_directory_is_skipped(tmp_path: Path, crew: Crew) -> None:
     (tmp_path / "broken").write_bytes(b"")
     driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, crew)
     health = do(driver.probe())
@@ -174,7 +174,7 @@ def test_a_directory_that_cannot_be_used_is_passed_over(tmp_path: Path, crew: Cr
         put(only, NAME, [b"x"])
 
 
-def test_a_probe_tells_full_from_broken(tmp_path: Path, crew: Crew) -> None:
+def test_probe_distinguishes_full_from_broken(tmp_path: Path, crew: Crew) -> None:
     with mounted(tmp_path / "small", MIB) as small:
         driver = files({"datadir": small}, crew)
         (small / "filler").write_bytes(bytes(MIB - 4096))  # The mark has the rest.
@@ -187,7 +187,7 @@ def test_a_probe_tells_full_from_broken(tmp_path: Path, crew: Crew) -> None:
 # SEC-56
 @pytest.mark.parametrize("planted", [NAME, f".{NAME}.part"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder", "hard link"])
-def test_nothing_that_was_planted_is_written_to(tmp_path: Path, crew: Crew, planted: str, kind: str) -> None:
+def test_planted_links_and_files_are_never_written_to(tmp_path: Path, crew: Crew, planted: str, kind: str) -> None:
     store, victim = tmp_path / "store", tmp_path / "victim"
     store.mkdir()
     victim.write_bytes(b"precious")
@@ -218,7 +218,7 @@ def test_nothing_that_was_planted_is_written_to(tmp_path: Path, crew: Crew, plan
     assert objects(store) == []
 
 
-def test_reading_follows_no_link_and_waits_for_no_pipe(tmp_path: Path, crew: Crew) -> None:
+def test_reading_rejects_symlinks_and_fifos(tmp_path: Path, crew: Crew) -> None:
     driver = files({"datadir": tmp_path}, crew)
     path = put(driver, NAME, [b"x"])
     for plant in (lambda p: p.symlink_to("/etc/passwd"), os.mkfifo, Path.mkdir):
@@ -231,7 +231,7 @@ def test_reading_follows_no_link_and_waits_for_no_pipe(tmp_path: Path, crew: Cre
 
 
 @pytest.mark.parametrize("where", ["/etc/passwd", "{}/../outside", "{}/sub/object", "{}"])
-def test_nothing_outside_its_directories_is_read(tmp_path: Path, crew: Crew, where: str) -> None:
+def test_urls_outside_the_directories_are_not_read(tmp_path: Path, crew: Crew, where: str) -> None:
     store = tmp_path / "store"
     driver = files({"datadir": store}, crew)
     put(driver, NAME, [b"x"])
@@ -325,7 +325,7 @@ def test_a_directory_that_moved_keeps_its_id(tmp_path: Path, crew: Crew) -> None
     assert len(ids) == 2 and len(set(ids.values())) == 1
 
 
-def test_a_new_directory_is_made_beside_the_others(tmp_path: Path, crew: Crew) -> None:
+def test_additional_directory_is_created(tmp_path: Path, crew: Crew) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     ids: dict[str, str] = {}
     put(files({"datadir": old}, crew, ids), NAME, [b"x"])
@@ -368,7 +368,7 @@ def test_an_object_is_removed_although_another_directory_is_offline(tmp_path: Pa
     assert objects(second) == [NAMES[1]]
 
 
-def test_a_directory_may_move_when_a_link_leads_to_it(tmp_path: Path, crew: Crew) -> None:
+def test_directory_behind_a_symlink_may_move(tmp_path: Path, crew: Crew) -> None:
     place, link = tmp_path / "disk", tmp_path / "images"
     link.symlink_to(place)
     place.mkdir()
@@ -379,7 +379,7 @@ def test_a_directory_may_move_when_a_link_leads_to_it(tmp_path: Path, crew: Crew
     assert do(content_of(files({"datadir": link}, crew), str(path))) == b"x"
 
 
-def test_what_a_full_device_took_in_part_is_not_written_twice(tmp_path: Path, crew: Crew) -> None:
+def test_partial_write_on_a_full_device_is_not_repeated(tmp_path: Path, crew: Crew) -> None:
     """A writev that took a part of its buffers goes on behind that part."""
     with mounted(tmp_path / "small", 2 * MIB) as small:
         driver = files({"datadir": small}, crew)

@@ -139,6 +139,7 @@ def test_batches_are_lists_of_the_chunks_as_they_came(crew: Crew) -> None:
     assert all(sum(map(len, batch)) >= BATCH for batch in sink.batches[:-1])
 
 
+@pytest.mark.slow
 def test_a_slow_source_is_not_waited_for_until_a_batch_is_full(crew: Crew) -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(6):
@@ -414,6 +415,7 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(tmp_path: Any) -> None:
     unit = 1024 if sys.platform == "linux" else 1
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(300 * MIB)]

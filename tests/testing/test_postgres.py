@@ -1,4 +1,4 @@
-"""The throw-away PostgreSQL server."""
+"""The temporary PostgreSQL server."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ def ask(url: str, statement: str) -> str:
     return asyncio.run(answer())
 
 
-def test_a_server_is_gone_with_its_data_when_the_block_ends() -> None:
+def test_server_and_its_data_are_removed_at_the_end_of_the_block() -> None:
     need("postgresql")
     with postgres() as server:
         assert ask(server.create_database(), "SELECT 40 + 2") == "42"
@@ -33,14 +33,14 @@ def test_a_server_is_gone_with_its_data_when_the_block_ends() -> None:
         os.kill(server.pid, 0)
 
 
-def test_a_durable_server_keeps_its_promises() -> None:
+def test_durable_server_syncs_to_disk() -> None:
     need("postgresql")
     with postgres(durable=True) as server:
         settings = ("fsync", "synchronous_commit", "full_page_writes")
         assert [ask(server.url("postgres"), f"SHOW {name}") for name in settings] == ["on"] * 3
 
 
-def test_every_database_is_new_and_can_be_dropped(postgres_server: Server) -> None:
+def test_databases_are_created_empty_and_can_be_dropped(postgres_server: Server) -> None:
     first, second = postgres_server.create_database(), postgres_server.create_database()
     ask(first, "CREATE TABLE t (n int)")
     assert ask(second, "SELECT count(*) FROM pg_tables WHERE tablename = 't'") == "0"
@@ -50,11 +50,11 @@ def test_every_database_is_new_and_can_be_dropped(postgres_server: Server) -> No
     postgres_server.drop_database(second)
 
 
-def test_a_database_compares_text_by_its_bytes(postgresql_url: str) -> None:
+def test_database_compares_text_by_bytes(postgresql_url: str) -> None:
     assert ask(postgresql_url, "SELECT 'Z' < 'a'") == "True"
 
 
-def test_a_fixture_gives_a_database_of_each_kind(database_url: str, tmp_path: Path) -> None:
+def test_database_url_fixture_covers_each_kind(database_url: str, tmp_path: Path) -> None:
     kind, _, rest = database_url.partition("://")
     assert kind in ("sqlite", "postgresql")
     if kind == "sqlite":

@@ -1,7 +1,7 @@
 """What the Image API should answer: its rules once more, small and slow, without a database and without the product.
 
 Written from ``docs/spec`` alone. Every question is answered with the statuses that are right; where the rules leave
-open which of several faults is told, there is more than one.
+open which of several faults is reported, there is more than one.
 """
 
 import hashlib
@@ -163,7 +163,7 @@ class Model:
             return {403}  # IMG-CREATE-03, AUT-06
         if document.get("visibility") == "public" and not who.admin:
             return {403}  # IMG-CREATE-04
-        full = {413} if len(self.owned(owner or None)) >= IMAGES else set()  # QUO-30; when it is told is open
+        full = {413} if len(self.owned(owner or None)) >= IMAGES else set()  # QUO-30; when it is reported is open
         if len(set(document.get("tags", ()))) > TAGS:
             return {413}
         if any(name in document for name in READ_ONLY):
@@ -285,7 +285,7 @@ class Model:
     def unshare(self, who: Who, image: Record | None, project: str) -> set[int]:
         refused = refusal(who, "delete_member", image)
         if refused or image is None:
-            # IMG-MEM-11: what other members there are, a member is not told.
+            # IMG-MEM-11: a member does not see the other members.
             return {404, 403} if refused == 403 and who.project != project else {refused or 404}
         if image.visibility != "shared":
             return {403}
@@ -312,10 +312,10 @@ class Model:
             return {409}
         if not image.disk_format or not image.container_format:
             return {400}
-        size, room = len(sent.data), BYTES - self.used(image.owner)
+        size, free = len(sent.data), BYTES - self.used(image.owner)
         known = sent.announced or (0 if sent.chunked else size)
-        faults = {413} if max(size, known) > CAP or max(size, known) > room else set()
-        faults |= {413} if not known and room <= 0 else set()  # IMG-UP-27
+        faults = {413} if max(size, known) > CAP or max(size, known) > free else set()
+        faults |= {413} if not known and free <= 0 else set()  # IMG-UP-27
         faults |= {400} if sent.announced and sent.announced != size else set()
         faults |= {415} if sent.is_refused_in(image) else set()
         return faults or {204}

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from image_model import Model, refusal
 from list_model import Query, page
-from walk_records import ABE, ADMIN, ANN, BOB, EVERYBODY, MAX, MIA, SAM, Record, Sent, Who, ranged
+from walk_records import ABE, ADMIN, ALL_CALLERS, ANN, BOB, MAX, MIA, SAM, Record, Sent, Who, ranged
 from walk_service import LIMITS, OPTIONS, Service, now
 
 from ferrotype.testing.callers_process import Account, served_to_callers
@@ -67,7 +67,7 @@ class Walk(RuleBasedStateMachine):
         return image_id, self.model.live.get(image_id)
 
     def among(self, by: Who | None, which: int) -> tuple[Who, str, Record | None]:
-        """Return who asks for which image: a caller, or whoever owns it."""
+        """Return who asks for which image: a caller, or its owner."""
         image_id, image = self.picked(which)
         owners = [who for who in (ANN, ABE, BOB, SAM) if image and who.project == image.owner]
         return by or (owners[which % len(owners)] if owners else ADMIN), image_id, image
@@ -102,7 +102,7 @@ class Walk(RuleBasedStateMachine):
             self.share(who, 2 * number + 1, str(member.project))
             self.judge(member, 2 * number + 1, str(member.project), "accepted")
 
-    @rule(who=draw.ANYBODY, document=draw.DOCUMENTS, taken=st.one_of(st.none(), st.none(), st.none(), draw.WHICH))
+    @rule(who=draw.ANY_CALLER, document=draw.DOCUMENTS, taken=st.one_of(st.none(), st.none(), st.none(), draw.WHICH))
     def create(self, who: Who, document: dict[str, Any], taken: int | None) -> None:
         self._create(who, document if taken is None else document | {"id": self.picked(taken)[0]})
 
@@ -174,11 +174,11 @@ class Walk(RuleBasedStateMachine):
 
     # -- lists
 
-    @rule(who=draw.ANYBODY, query=draw.QUERIES, marker=draw.MARKERS)
+    @rule(who=draw.ANY_CALLER, query=draw.QUERIES, marker=draw.MARKERS)
     def list_images(self, who: Who, query: Query, marker: int | None) -> None:
         self._page(who, query, None if marker is None else self.picked(marker)[0])
 
-    @rule(who=draw.ANYBODY, query=draw.QUERIES)
+    @rule(who=draw.ANY_CALLER, query=draw.QUERIES)
     def walk_pages(self, who: Who, query: Query) -> None:
         marker = None
         for _ in range(30):
@@ -190,10 +190,10 @@ class Walk(RuleBasedStateMachine):
     def everybody_lists_everything(self) -> None:
         """One step, however many they are."""
         before = self.service.steps.copy()
-        for who in EVERYBODY:
+        for who in ALL_CALLERS:
             for query in (Query(), Query("all", "all"), Query("all", "all", "true")):
                 self._page(who, query, None)
-        self.service.steps = before + Counter(["everybody lists"])
+        self.service.steps = before + Counter(["all callers list"])
 
     def _page(self, who: Who, query: Query, marker: str | None) -> str | None:
         """Ask for one page; return the marker of the next one."""
@@ -230,7 +230,7 @@ class Walk(RuleBasedStateMachine):
     @rule(by=draw.CALLERS, which=draw.WHICH, project=draw.PROJECTS, status=draw.STATUSES)
     def judge(self, by: Who | None, which: int, project: str, status: str) -> None:
         image_id, image = self.picked(which)
-        who = by or next((each for each in EVERYBODY if each.project == project), ADMIN)
+        who = by or next((each for each in ALL_CALLERS if each.project == project), ADMIN)
         expected = self.model.judge(who, image, project, status)
         path = f"/v2/images/{image_id}/members/{project}"
         reply = self.ask("judge", "PUT", path, who, json={"status": status})
@@ -263,8 +263,8 @@ class Walk(RuleBasedStateMachine):
 
     def is_member(self, document: dict[str, Any], image: Record, project: str) -> None:
         share = image.shares[project]
-        told = (document["member_id"], document["image_id"], document["status"], document["schema"])
-        assert told == (project, image.id, share.status, "/v2/schemas/member")
+        shown = (document["member_id"], document["image_id"], document["status"], document["schema"])
+        assert shown == (project, image.id, share.status, "/v2/schemas/member")
         key = f"{image.id} {project}"
         assert document["created_at"] == self.created_at.setdefault(key, document["created_at"])
         assert document["created_at"] <= document["updated_at"] <= now()
@@ -327,7 +327,7 @@ class Walk(RuleBasedStateMachine):
     # -- the end, and the service itself
 
     @precondition(lambda self: len(self.model.live) > 3)
-    @rule(by=st.one_of(draw.CALLERS, st.sampled_from(EVERYBODY)), which=draw.WHICH)
+    @rule(by=st.one_of(draw.CALLERS, st.sampled_from(ALL_CALLERS)), which=draw.WHICH)
     def delete(self, by: Who | None, which: int) -> None:
         who, image_id, image = self.among(by, which)
         expected = self.model.delete(who, image)
@@ -337,7 +337,7 @@ class Walk(RuleBasedStateMachine):
             self.model.deleted(image)
             assert self.service.ask("GET", f"/v2/images/{image_id}", ADMIN).status == 404  # IMG-STM-23
 
-    @rule(who=draw.ANYBODY, which=draw.WHICH, what=draw.ASIDE)
+    @rule(who=draw.ANY_CALLER, which=draw.WHICH, what=draw.ASIDE)
     def ask_aside(self, who: Who, which: int, what: str) -> None:
         image_id, image = self.picked(which)
         stores = [{"id": "fast", "default": "true"}, {"id": "cheap"}]
@@ -375,7 +375,7 @@ def service(tmp_path: Path, database_url: str) -> Iterator[Service]:
             account.close()
 
 
-def test_a_walk_through_the_api_is_as_the_rules_have_it(service: Service, request: pytest.FixtureRequest) -> None:
+def test_random_walk_through_the_api_matches_the_model(service: Service, request: pytest.FixtureRequest) -> None:
     steps, given = request.config.getoption("--walk-steps"), request.config.getoption("--walk-seed")
     chosen = secrets.randbelow(10**6) if given is None else given
     print(f"--walk-seed {chosen}")

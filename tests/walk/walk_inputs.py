@@ -4,11 +4,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 from list_model import SORT_KEYS, Query
-from walk_records import ADMIN, ANN, BOB, CAP, EVERYBODY, MIA, QCOW2, Sent
+from walk_records import ADMIN, ALL_CALLERS, ANN, BOB, CAP, MIA, QCOW2, Sent
 
-#: Who asks: None is whoever may, the owner or the member itself. Most steps are taken by those who may take them.
-ANYBODY = st.sampled_from([ANN, ANN, BOB, ADMIN, MIA, *EVERYBODY])
-CALLERS = st.one_of(st.none(), st.none(), ANYBODY)
+#: The caller of a step; None is one with permission, the owner or the member. Most steps are permitted.
+ANY_CALLER = st.sampled_from([ANN, ANN, BOB, ADMIN, MIA, *ALL_CALLERS])
+CALLERS = st.one_of(st.none(), st.none(), ANY_CALLER)
 #: Which image: numbers below DEAD are live ones, then comes one that was deleted, then one that never was.
 DEAD = 12
 WHICH = st.integers(0, DEAD + 1)

@@ -48,17 +48,17 @@ class Who:
 
 ADMIN = Who("admin", "admins", ("admin", "member", "reader"))
 ANN = Who("ann", "p1", ("member", "reader"))
-ABE = Who("abe", "p1", ("member", "reader"))  # somebody else of the same project
+ABE = Who("abe", "p1", ("member", "reader"))  # another user of the same project
 RHEA = Who("rhea", "p1", ("reader",))
 BOB = Who("bob", "p2", ("member", "reader"))
 MIA = Who("mia", "m1", ("member", "reader"))
 MAX = Who("max", "m2", ("member", "reader"))
 MAY = Who("may", "m1", ("reader",))
-SAM = Who("sam", "p3", ("member", "reader"))  # nobody's member, owns nothing at first
+SAM = Who("sam", "p3", ("member", "reader"))  # no member of any image, owns nothing at first
 SVEN = Who("sven", "services", ("service",))
 NOEL = Who("noel", None, ("member", "reader"))
 OLGA = Who("olga", "p1", ("operator",))
-EVERYBODY = (ADMIN, ANN, ABE, RHEA, BOB, MIA, MAX, MAY, SAM, SVEN, NOEL, OLGA)
+ALL_CALLERS = (ADMIN, ANN, ABE, RHEA, BOB, MIA, MAX, MAY, SAM, SVEN, NOEL, OLGA)
 
 
 @dataclass

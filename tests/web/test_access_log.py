@@ -10,17 +10,11 @@ import pytest
 
 from ferrotype.logs import OneLine
 from ferrotype.testing.callers_process import Asker
-from ferrotype.testing.client import OCTETS, OWNER, STRANGER, client
+from ferrotype.testing.client import OCTETS, OWNER, STRANGER
 from ferrotype.testing.process import served
 
 CANARY = "canary-5f3a"
 LINE = re.compile(r"(\S+) (\S+) (\S+) (\S+) (\S+) (\d+) (\d+) (\d+\.\d)")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with client(tmp_path_factory.mktemp("log")) as api:
-        yield api
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 from matrix import Matrix, untried
 
 from ferrotype.model.caller import Caller
@@ -29,6 +30,7 @@ def test_every_route_is_tried_by_the_matrix():
     assert untried() == set()  # SEC-64
 
 
+@pytest.mark.slow
 def test_who_may_do_what_is_what_was_agreed(tmp_path):
     with client(tmp_path) as api:
 

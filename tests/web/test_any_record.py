@@ -1,7 +1,6 @@
 """Whatever is sent to the calls that make and change images: an answer, and after a refusal nothing changed."""
 
 import string
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ferrotype.model.image import BASE_ATTRIBUTES
-from ferrotype.testing.client import OWNER, PATCH, Client, client
+from ferrotype.testing.client import OWNER, PATCH, Client
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ID = "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11"
@@ -30,12 +29,6 @@ operations = (
     | st.dictionaries(st.sampled_from(["op", "path", "value", "add", "remove"]), paths | values, max_size=3)
     | values
 )
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def listed(api: Client) -> Any:
@@ -68,6 +61,7 @@ def test_any_document_makes_an_image_or_nothing(api: Client, document: Any) -> N
         api.delete(path)
 
 
+@pytest.mark.slow
 @QUICK
 @given(patch=st.lists(operations, max_size=4) | values, old=st.booleans())
 def test_any_change_is_made_whole_or_not_at_all(api: Client, patch: Any, old: bool) -> None:
@@ -83,6 +77,7 @@ def test_any_change_is_made_whole_or_not_at_all(api: Client, patch: Any, old: bo
     assert after["owner"] == "p1" and after["visibility"] != "public"
 
 
+@pytest.mark.slow
 @QUICK
 @given(body=st.binary(max_size=40) | values, what=st.sampled_from(["members", "members/p9"]))
 def test_any_member_is_added_or_refused(api: Client, body: Any, what: str) -> None:
@@ -144,6 +139,7 @@ def steps(name: str) -> st.SearchStrategy[dict[str, Any]]:
 patches = st.lists(st.sampled_from(FEW).flatmap(steps), max_size=5)
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=60)
 @given(walk=st.lists(st.tuples(patches, st.booleans()), max_size=6))
 def test_any_walk_of_changes_ends_where_a_dictionary_would(api: Client, walk: list[Any]) -> None:

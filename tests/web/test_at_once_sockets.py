@@ -13,7 +13,6 @@ import pytest
 from at_once import ADMIN, MEMBER, OTHER, OWNER, RAW, Crowd, call, change, crowd, put
 
 from ferrotype.testing.client import Reply
-from ferrotype.testing.postgres import Server
 
 ROUNDS = 3
 LIMITS = {
@@ -21,18 +20,10 @@ LIMITS = {
 }  # fmt: skip
 
 
-def url(kind: str, directory: Path, request: pytest.FixtureRequest) -> str:
-    if kind == "sqlite":
-        return f"sqlite:///{directory}/t.sqlite"
-    server: Server = request.getfixturevalue("postgres_server")
-    return server.create_database()
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    directory = tmp_path_factory.mktemp("crowd")
+@pytest.fixture(scope="module")
+def shared(directory: Path, shared_database_url: str) -> Iterator[Crowd]:
     options = "image_member_quota = 4\nimage_tag_quota = 10"
-    with crowd(directory, url(request.param, directory, request), options=options) as found:
+    with crowd(directory, shared_database_url, options=options) as found:
         yield found
 
 
@@ -171,11 +162,11 @@ def test_deactivating_and_reactivating_at_once_ends_in_one_of_the_two(us: Crowd)
         assert us.ask("GET", path, OWNER).json["status"] in ("active", "deactivated")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def limited(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Crowd]:
+@pytest.fixture
+def limited(tmp_path: Path, database_url: str) -> Iterator[Crowd]:
     # Fewer connections to the database than requests: nobody may need a second one to give back the first.
     options = "[database]\nmax_pool_size = 2"
-    with crowd(tmp_path, url(request.param, tmp_path, request), limits=LIMITS, options=options) as found:
+    with crowd(tmp_path, database_url, limits=LIMITS, options=options) as found:
         yield found
 
 

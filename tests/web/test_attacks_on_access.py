@@ -18,12 +18,6 @@ WAYS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with client(tmp_path_factory.mktemp("attacks")) as api:
-        yield api
-
-
 @pytest.mark.parametrize(("method", "query", "headers"), WAYS)
 def test_a_denied_download_is_denied_by_every_way(tmp_path, method, query, headers):
     (tmp_path / "policy.yaml").write_text('download_image: "!"\n')

@@ -1,7 +1,6 @@
 """POST /v2/images: what may be asked for, in which order it is judged, and what comes back."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,12 +15,6 @@ from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, cli
 ID = "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11"
 NOT_READER = person("p1", "member")
 WITHOUT_PROJECT = person(None, "member", "reader")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def count(api: Client) -> int:

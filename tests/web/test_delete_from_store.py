@@ -15,11 +15,6 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("service")
-
-
-@pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
     with client(directory, upkeep=False, api=Api(show_locations=True)) as api:
         yield api

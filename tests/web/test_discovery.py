@@ -18,18 +18,6 @@ EVERYBODY = {
 KEYS = {"import": "import-methods", "stores": "stores", "stores/detail": "stores", "usage": "usage"}
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with client(tmp_path_factory.mktemp("multi")) as api:
-        yield api
-
-
-@pytest.fixture(scope="module")
-def single(tmp_path_factory):
-    with client(tmp_path_factory.mktemp("single"), single=True) as api:
-        yield api
-
-
 @pytest.mark.parametrize("who", EVERYBODY)
 @pytest.mark.parametrize("call", FOUR)
 def test_who_may_ask_what(api, single, call, who):

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from listing import fresh_database, names, somebody
+from listing import names, somebody
 
 from ferrotype.model.caller import Caller
 from ferrotype.testing.client import ADMIN, Client, client, person
@@ -33,11 +34,10 @@ ALBUM: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def api(directory: Path, shared_database_url: str) -> Iterator[Client]:
     """A service with the album of one project, and some images of others that must never turn up."""
-    directory = tmp_path_factory.mktemp("filters")
-    with client(directory, database_url=fresh_database(request, request.param, directory)) as api:
+    with client(directory, database_url=shared_database_url) as api:
         for name, attributes in ALBUM.items():
             size = attributes.get("size")
             given = {key: value for key, value in attributes.items() if key != "size"}

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from listing import fresh_database, names, somebody
+from listing import names, somebody
 
 from ferrotype.model.caller import Caller
 from ferrotype.testing.client import Client, client
@@ -13,11 +14,10 @@ from ferrotype.testing.client import Client, client
 KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def api(directory: Path, shared_database_url: str) -> Iterator[Client]:
     """A service whose images belong to whoever a test makes up."""
-    directory = tmp_path_factory.mktemp("order")
-    with client(directory, database_url=fresh_database(request, request.param, directory)) as api:
+    with client(directory, database_url=shared_database_url) as api:
         yield api
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
-from listing import Counting, fresh_database, names, somebody
+from listing import Counting, names, somebody
 
 from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, Client, client, person
@@ -15,12 +16,11 @@ HERE = somebody()
 NAMES = [f"n{n:02}" for n in range(12)]  # as they were made, the oldest first
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def api(directory: Path, shared_database_url: str) -> Iterator[Client]:
     """A service with twelve images of one project."""
-    directory = tmp_path_factory.mktemp("pages")
     api_section = Api(limit_default=5, limit_max=8)
-    with client(directory, database_url=fresh_database(request, request.param, directory), api=api_section) as api:
+    with client(directory, database_url=shared_database_url, api=api_section) as api:
         for n, name in enumerate(NAMES):
             api.image(caller=HERE, name=name, tags=["t", "even" if n % 2 == 0 else "odd"], os="x y:z,")
         yield api

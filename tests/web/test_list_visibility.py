@@ -1,10 +1,11 @@
 """GET /v2/images: whose images are in a list, and what is shown of them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from listing import fresh_database, names
+from listing import names
 from msgspec.structs import replace
 
 from ferrotype.config.api import Api
@@ -38,11 +39,10 @@ ALBUM: dict[str, tuple[str | None, str, bool, str | None]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def api(directory: Path, shared_database_url: str) -> Iterator[Client]:
     """A service with the album above, and some images that are gone."""
-    directory = tmp_path_factory.mktemp("visibility")
-    with client(directory, database_url=fresh_database(request, request.param, directory)) as api:
+    with client(directory, database_url=shared_database_url) as api:
         for name, (owner, visibility, hidden, status) in ALBUM.items():
             made = api.image(name=name, owner=owner, visibility=visibility, os_hidden=hidden, team="t")
             if status:

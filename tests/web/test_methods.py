@@ -3,14 +3,8 @@
 import pytest
 from every_route import GOT, KNOWN, METHODS, NO_IMAGE, ODD, allowed, concrete
 
-from ferrotype.testing.client import OWNER, client
+from ferrotype.testing.client import OWNER
 from ferrotype.web import routes
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with client(tmp_path_factory.mktemp("methods")) as api:
-        yield api
 
 
 @pytest.fixture(scope="module")

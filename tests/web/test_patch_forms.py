@@ -1,12 +1,11 @@
 """PATCH /v2/images/{id}: what is a change at all, before anybody looks for the image."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from ferrotype.testing.client import OWNER, PATCH, Client, client
+from ferrotype.testing.client import OWNER, PATCH, Client
 
 NOWHERE = "/v2/images/00000000-0000-4000-8000-000000000000"
 OLD = "application/openstack-images-v2.0-json-patch"
@@ -15,12 +14,6 @@ READ_ONLY = (
     "direct_url", "self", "file", "schema", "stores",
 )  # fmt: skip
 RESERVED = ("location", "deleted", "deleted_at", "os_glance_x", "os_glancefoo", "os_glance")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def ask(api: Client, path: str, operations: Any, kind: str = PATCH) -> Any:

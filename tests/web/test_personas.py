@@ -1,6 +1,6 @@
 """Who may do what with the rules that hold where a deployment has none of its own: the whole table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +14,6 @@ from ferrotype.testing.client import (
     SERVICE,
     STRANGER,
     Client,
-    client,
     person,
 )
 
@@ -24,12 +23,6 @@ PERSONAS = (ADMIN, OWNER, READER, AUDITOR, STRANGER, MEMBER, SERVICE)
 PATCH_NAME = [{"op": "replace", "path": "/name", "value": "x"}]
 NO_ROLES = person("p1")
 LONELY = person("p1", "member")  # member without reader
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def image(api: Client, kind: str, data: bytes | None = b"data", **attributes: Any) -> str:

@@ -1,21 +1,14 @@
 """Parts of the data, and conditions on them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferrotype.testing.client import Client, Reply, client
+from ferrotype.testing.client import Client, Reply
 
 DATA = b"0123456789"
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 @pytest.fixture(scope="module")

@@ -107,11 +107,9 @@ class Fuzzed:
         return document
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
-    directory = tmp_path_factory.mktemp("fuzz")
-    url = request.getfixturevalue("postgres_server").create_database() if request.param == "postgresql" else None
-    with served_to_callers(directory, url) as service:
+@pytest.fixture(scope="module")
+def api(directory: Path, shared_database_url: str) -> Iterator[Fuzzed]:
+    with served_to_callers(directory, shared_database_url) as service:
         fuzzed = Fuzzed(service.port, directory)
         try:
             yield fuzzed

@@ -1,6 +1,5 @@
 """/v2/schemas: what clients are told about images and members."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import fastjsonschema
@@ -83,12 +82,6 @@ MEMBER: dict[str, Any] = {
     },
 }
 DESCRIBED = {"rel": "describedby", "href": "{schema}"}
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def bare(document: Any) -> Any:

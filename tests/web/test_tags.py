@@ -1,6 +1,5 @@
 """/v2/images/{id}/tags/{tag}"""
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -8,12 +7,6 @@ import pytest
 
 from ferrotype.config.limits import Limits
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with client(tmp_path_factory.mktemp("service")) as api:
-        yield api
 
 
 def tags(api: Client, path: str) -> list[str]:

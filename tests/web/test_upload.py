@@ -19,11 +19,6 @@ NOBODY = "/v2/images/00000000-0000-4000-8000-000000000000/file"
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("service")
-
-
-@pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
     limits = Limits(image_size_cap=3 << 20)
     with client(directory, upkeep=False, api=Api(show_locations=True), limits=limits) as api:

@@ -82,6 +82,7 @@ def test_an_upload_to_a_deleted_image_ends_before_its_last_byte(tmp_path: Path) 
         settled(api, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_hundred_deletes_during_uploads(api: Client, tmp_path: Path) -> None:
     images = [api.image(caller=OWNER) for _ in range(100)]
     statuses: list[tuple[int, int]] = []

@@ -11,18 +11,6 @@ WITH_STORES = ALWAYS | {f"v2.{minor}" for minor in (8, 10, 11, 12, 13)}
 NOBODY = {"x-auth-token": "nobody's"}
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with client(tmp_path_factory.mktemp("multi")) as api:
-        yield api
-
-
-@pytest.fixture(scope="module")
-def single(tmp_path_factory):
-    with client(tmp_path_factory.mktemp("single"), single=True) as api:
-        yield api
-
-
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "FOO"])
 @pytest.mark.parametrize(
     ("path", "status"),

@@ -23,7 +23,6 @@ PLACES = {
     "vmdk": [512, 800],
     "stream": [512, 16384, 16896, 17408],
 }
-TIMES = 3000
 LIMIT = 0.05
 VALUES = [0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF]
 
@@ -51,10 +50,11 @@ def timely(data: bytes) -> Findings:
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_damage_never_stops_the_inspection_or_slows_it_down(name: str) -> None:
+def test_damage_never_stops_the_inspection_or_slows_it_down(name: str, request: pytest.FixtureRequest) -> None:
     # SEC-21, SEC-16
+    times = request.config.getoption("--mutations")
     chance = random.Random(f"damage to {name}")
-    for _ in range(TIMES // 3 if name == "vhdx" else TIMES):
+    for _ in range(times // 3 if name == "vhdx" else times):
         data = damaged(SUBJECTS[name], PLACES.get(name, []), chance)
         findings = timely(data)
         assert "unreadable" not in {failure.check for failure in findings.failures}
@@ -62,10 +62,11 @@ def test_damage_never_stops_the_inspection_or_slows_it_down(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_damage_is_seen_as_the_reference_sees_it(name: str) -> None:
+def test_damage_is_seen_as_the_reference_sees_it(name: str, request: pytest.FixtureRequest) -> None:
     # IMP-101, IMP-110 to IMP-115
+    times = request.config.getoption("--mutations")
     chance = random.Random(f"difference in {name}")
-    for _ in range(60 if name == "vhdx" else 600):
+    for _ in range(times // 50 if name == "vhdx" else times // 5):
         data = damaged(SUBJECTS[name], PLACES.get(name, []), chance)
         ours, theirs = inspect(data), reference(data)
         if theirs is None:

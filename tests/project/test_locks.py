@@ -1,4 +1,4 @@
-"""The lock files hold what pyproject.toml declares, with hashes, and tell nobody where they were made."""
+"""The lock files satisfy pyproject.toml, with hashes and without URLs."""
 
 import re
 import tomllib
@@ -37,26 +37,26 @@ def declared(group: str) -> Iterator[str]:
         ("dev", [*PROJECT["project"]["dependencies"], *declared("dev")]),
     ],
 )
-def test_a_lock_fits_what_is_declared(name: str, words: list[str]) -> None:
+def test_lock_file_satisfies_pyproject(name: str, words: list[str]) -> None:
     versions = locked(ROOT / "requirements" / f"{name}.lock")
     asked = [Requirement(word) for word in words]
     wrong = [str(need) for need in asked if versions.get(canonicalize_name(need.name), "") not in need.specifier]
     assert wrong == [], "scripts/lock makes the files anew"
 
 
-def test_every_direct_dependency_says_why_it_is_there() -> None:
+def test_every_direct_dependency_has_a_reason() -> None:
     reasons = re.findall(r"^\| ([\w.-]+)", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE)
     direct = [Requirement(word).name for word in [*PROJECT["project"]["dependencies"], *declared("dev")]]
     assert set(direct) - set(reasons) == set()
 
 
-def test_what_is_served_is_what_is_tested() -> None:
+def test_runtime_and_dev_locks_agree() -> None:
     runtime, dev = (locked(ROOT / "requirements" / f"{name}.lock") for name in ("runtime", "dev"))
     assert runtime.items() <= dev.items()
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_every_package_has_hashes_and_none_has_an_address(lock: Path) -> None:
+def test_every_locked_package_has_hashes_and_no_url(lock: Path) -> None:
     packages = re.split(r"^(?=[a-z0-9._-]+==)", lock.read_text(), flags=re.MULTILINE)[1:]
     assert packages
     assert [package.splitlines()[0] for package in packages if "--hash=sha256:" not in package] == []

@@ -1,4 +1,4 @@
-"""The files that a running service looks at again: one that is broken does not keep it from the others."""
+"""Files that a running service reloads: an invalid one does not keep the others from being reloaded."""
 
 import logging
 from dataclasses import replace
@@ -11,7 +11,7 @@ from ferrotype.identity.tokens import hashed
 from ferrotype.testing.client import client, config, serving
 
 
-def test_a_token_is_void_although_the_policies_cannot_be_read(tmp_path):
+def test_revoked_token_is_rejected_while_policy_files_are_unreadable(tmp_path):
     users, tokens, policies = tmp_path / "users", tmp_path / "tokens", tmp_path / "policy.d"
     policies.mkdir()
     users.write_text("")
@@ -29,12 +29,12 @@ def test_a_token_is_void_although_the_policies_cannot_be_read(tmp_path):
         assert api.get("/v2/images", headers=token).status == 401  # SEC-74
 
 
-def test_after_sighup_the_log_is_as_detailed_as_the_files_say(tmp_path, caplog):
+def test_reload_applies_the_configured_log_level(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)  # The end of the test takes the level back.
     with client(tmp_path) as api:
         running = api.application.ctx.config
-        for level, told in (("INFO", False), ("DEBUG", True)):
+        for level, logged in (("INFO", False), ("DEBUG", True)):
             api.application.reload(replace(running, logging=Logging(level)))
             logging.getLogger("ferrotype.app").debug("a detail")
-            assert ("a detail" in caplog.text) is told  # CFA-04
+            assert ("a detail" in caplog.text) is logged  # CFA-04
             caplog.clear()
