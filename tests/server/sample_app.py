@@ -145,6 +145,35 @@ class SampleApp:
             self.seen.put((type(error).__name__,))
             raise
 
+    async def in_pieces(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """A body of ``count`` pieces of ``size`` bytes, and a Content-Length of ``more`` bytes more."""
+        size, count = int(query["size"]), int(query["count"])
+        head = [(b"content-length", b"%d" % (size * count + int(query.get("more", 0))))]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        try:
+            for number in range(count):
+                body = bytes([number % 256]) * size
+                await send({"type": "http.response.body", "body": body, "more_body": number + 1 < count})
+                self.seen.put(("piece", number))
+        except Exception as error:
+            self.seen.put((type(error).__name__,))
+            raise
+
+    async def status(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """A response without a body."""
+        status = int(query["status"])
+        headers = [] if status in (204, 304) else [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    async def start_and_fail(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """Fail after ``sent`` bytes of a body of 100,000."""
+        head = [(b"content-length", b"100000")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        if sent := int(query["sent"]):
+            await send({"type": "http.response.body", "body": bytes(sent), "more_body": True})
+        raise OSError("the store does not answer")
+
     async def file(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
         """The file ``data``: a range, with ``more`` bytes promised that it does not have."""
         headers = dict(scope["headers"])
@@ -353,13 +382,16 @@ class Client:
         self.socket.close()
 
     def read(self, size: int) -> bytes:
-        while len(self.buffer) < size:
+        parts, missing = [self.buffer], size - len(self.buffer)
+        while missing > 0:
             more = self.socket.recv(1 << 18)
             if not more:
-                raise EOFError(self.buffer[:200])
-            self.buffer += more
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
+                raise EOFError(parts[0][:200])
+            parts.append(more)
+            missing -= len(more)
+        data = b"".join(parts)
+        self.buffer = data[size:]
+        return data[:size]
 
     def head(self) -> Response:
         while b"\r\n\r\n" not in self.buffer:
@@ -380,11 +412,11 @@ class Client:
 
     def rest(self) -> bytes:
         """Return everything up to the end of the connection, however it ends."""
-        data, self.buffer = self.buffer, b""
+        parts, self.buffer = [self.buffer], b""
         with contextlib.suppress(ConnectionResetError):
             while more := self.socket.recv(1 << 18):
-                data += more
-        return data
+                parts.append(more)
+        return b"".join(parts)
 
     def is_closed(self) -> bool:
         """Say whether the server ends the connection, and sends nothing before."""
