@@ -16,7 +16,7 @@ from typing import Any
 from ferrotype import app
 from ferrotype.config.read import read
 from ferrotype.db import schema
-from ferrotype.server import QUICK_DEATH
+from ferrotype.server import MIN_UPTIME
 from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.process import Served, served
 
@@ -195,4 +195,4 @@ def grow_up(run: Running) -> None:
     for worker in run.service.workers():
         start = int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[19])
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK")
-        time.sleep(max(0.0, QUICK_DEATH + 0.05 - age))
+        time.sleep(max(0.0, MIN_UPTIME + 0.05 - age))

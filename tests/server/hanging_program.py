@@ -3,14 +3,13 @@
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from ferrotype.__main__ import main
-from ferrotype.stores.file import FileDriver
+from ferrotype.stores.file import FileDriver, FileSource
 from ferrotype.stores.store import DRIVERS
 
 
-def as_ever() -> None:
+def wait_while_it_hangs() -> None:
     hang = Path(os.environ["HANG"])
     while hang.exists():
         hang.with_suffix(".waits").touch()
@@ -20,9 +19,9 @@ def as_ever() -> None:
 class Hanging(FileDriver):
     """Files whose file system may hang."""
 
-    async def get(self, url: str, size: int | None) -> Any:
-        await self._threads.offload(as_ever)
-        return await super().get(url, size)
+    async def open(self, handle: str) -> FileSource:
+        await self._threads.offload(wait_while_it_hangs)
+        return await super().open(handle)
 
 
 DRIVERS["file"] = Hanging  # type: ignore[index]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from needs import need
-from serving_toy import Client, Running, running
+from sample_app import Client, Running, running
 from smuggling import AMBIGUOUS, BAD_CHUNKS, CHUNKED, HIDDEN, POST
 
 SETTINGS = """
@@ -42,7 +42,7 @@ class Proxied(NamedTuple):
 
 @pytest.fixture(scope="module", params=["", "option accept-invalid-http-request"], ids=["strict", "lenient"])
 def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
-    folder = tmp_path_factory.mktemp("toy")
+    folder = tmp_path_factory.mktemp("server")
     with running(folder) as server, socket.create_server(("127.0.0.1", 0)) as front:
         settings = SETTINGS.format(front=front.fileno(), port=server.port, lenient=request.param)
         (folder / "haproxy.cfg").write_text(settings)

@@ -10,14 +10,15 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from serving_toy import PATIENT, Client, Running, eventually, running
+from sample_app import PATIENT, Client, Running, eventually, running
 
-from ferrotype.server.exchange import BODY_PATIENCE, BODY_SLICE, LARGE_BODY
+from ferrotype.server.body_reader import READ_BYTES, READ_DELAY
+from ferrotype.server.request_body import LARGE_BODY
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("toy")) as server:
+    with running(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
@@ -72,7 +73,7 @@ def test_a_body_shorter_than_its_length_never_looks_whole(
     assert server.is_idle()
 
 
-@pytest.mark.parametrize("size", [0, 5, LARGE_BODY, 3 * BODY_SLICE])
+@pytest.mark.parametrize("size", [0, 5, LARGE_BODY, 3 * READ_BYTES])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_a_client_may_end_its_side_when_its_request_is_whole(server: Running, framing: str, size: int) -> None:
     body = b"x" * size
@@ -141,7 +142,7 @@ def test_whole_bodies_arrive_byte_for_byte_on_one_connection(server: Running, si
 
 
 @pytest.mark.parametrize("in_pieces", [False, True])
-@pytest.mark.parametrize("size", [LARGE_BODY - 1, LARGE_BODY, LARGE_BODY + 1, BODY_SLICE, 3 * BODY_SLICE + 7])
+@pytest.mark.parametrize("size", [LARGE_BODY - 1, LARGE_BODY, LARGE_BODY + 1, READ_BYTES, 3 * READ_BYTES + 7])
 def test_what_follows_a_large_body_is_the_next_request_and_nothing_else_is(
     server: Running, size: int, in_pieces: bool
 ) -> None:
@@ -187,11 +188,11 @@ def test_a_large_body_is_not_read_packet_by_packet(server: Running) -> None:
         assert client.response().status == 200
         took = time.monotonic() - began
     assert server.saw() == ("whole", packets * packet)
-    # Some more than there are BODY_READs in it: while its window is still small the kernel does not wait for so much.
-    assert server.app.pieces - pieces <= packets // 4 + took / BODY_PATIENCE
+    # A few more reads than low-water marks: while the window is small, the kernel cannot wait for that much.
+    assert server.app.pieces - pieces <= packets // 4 + took / READ_DELAY
 
 
-@pytest.mark.parametrize(("first", "then"), [(2 * BODY_SLICE, 1000), (0, LARGE_BODY + 1000)])
+@pytest.mark.parametrize(("first", "then"), [(2 * READ_BYTES, 1000), (0, LARGE_BODY + 1000)])
 def test_the_end_of_a_large_body_is_not_waited_for_when_it_is_there(server: Running, first: int, then: int) -> None:
     def wait_for_the_answer(client: Client) -> float:
         client.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (first + then))
@@ -204,7 +205,7 @@ def test_the_end_of_a_large_body_is_not_waited_for_when_it_is_there(server: Runn
         return time.monotonic() - began
 
     with server.client() as client:
-        assert median(wait_for_the_answer(client) for _ in range(9)) < BODY_PATIENCE / 2
+        assert median(wait_for_the_answer(client) for _ in range(9)) < READ_DELAY / 2
 
 
 SMALL_OR_LARGE = pytest.mark.parametrize("piece", [1, 100_000], ids=["small", "large"])
@@ -351,10 +352,10 @@ def test_a_response_that_is_read_slowly_is_not_cut_off(tmp_path: Path) -> None:
         with server.client(receive_buffer=4096) as slow:
             slow.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
             connection = server.connection(slow)
-            eventually(lambda: connection.flow.write_paused)
+            eventually(lambda: connection.writer.paused)
             for _ in range(30):
-                before = server.ask(connection.unsent)
-                while server.ask(connection.unsent) == before:
+                before = server.ask(connection.writer.unsent)
+                while server.ask(connection.writer.unsent) == before:
                     assert slow.socket.recv(4096)
                 server.pass_time(550)
             assert server.ask(server.app.seen.empty)
@@ -363,14 +364,14 @@ def test_a_response_that_is_read_slowly_is_not_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_last_answer_that_nobody_takes_does_not_hold_the_connection(tmp_path: Path) -> None:
-    with running(tmp_path, replace(PATIENT, send_idle=600), keep_alive=500, send_buffer=4096) as server:
+    with running(tmp_path, replace(PATIENT, send_idle=600, keep_alive=500), send_buffer=4096) as server:
         client = server.client(receive_buffer=4096)
         # More than the two kernels take, and less than what makes the transport ask us to pause.
         for _ in range(3):
             client.send(b"GET /scope HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000 + b"\r\n\r\n")
-        eventually(lambda: server.state.total_requests == 3)
+        eventually(lambda: server.state.responses == 3)
         connection = server.connection(client)
-        assert server.ask(connection.transport.get_write_buffer_size) > 10_000
+        assert server.ask(connection._transport.get_write_buffer_size) > 10_000
         server.pass_time(500)
         server.pass_time(599)
         assert server.state.connections == {connection}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from serving_toy import PATIENT, Running, eventually, running
+from sample_app import PATIENT, Running, eventually, running
 
 SIZE = 24 << 20
 
@@ -18,7 +18,7 @@ def data() -> bytes:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("toy")
+    folder = tmp_path_factory.mktemp("server")
     (folder / "data").write_bytes(data)
     with running(folder, replace(PATIENT, send_idle=600)) as server:
         yield server
@@ -90,7 +90,7 @@ def test_a_file_that_is_shorter_than_promised_ends_the_connection(server: Runnin
         client.send(b"GET /file?more=1 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.head().headers["content-length"] == str(SIZE + 1)
         assert len(client.rest()) <= SIZE
-    assert server.saw() == ("ShortFile",)  # IMG-DL-07
+    assert server.saw() == ("FileTruncated",)  # IMG-DL-07
 
 
 @pytest.mark.parametrize("way", ["FIN", "RST"])
@@ -136,8 +136,8 @@ def test_a_slow_reader_gets_its_file(server: Running, data: bytes) -> None:
         client.send(b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
         connection = server.connection(client)
         for _ in range(20):
-            before = server.ask(connection.unsent)
-            while server.ask(connection.unsent) == before:
+            before = server.ask(connection.writer.unsent)
+            while server.ask(connection.writer.unsent) == before:
                 client.buffer += client.socket.recv(2000)
             server.pass_time(550)
         assert server.ask(server.app.seen.empty)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from serving_toy import PATIENT, Running, running
+from sample_app import PATIENT, Running, running
 from smuggling import AMBIGUOUS, BAD_CHUNKS, CHUNKED, HIDDEN, POST
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("toy")) as server:
+    with running(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
@@ -186,7 +186,7 @@ def test_a_header_that_would_split_the_response_is_not_sent(server: Running, val
         response = client.get(f"/header?v={value}")
         assert response.status == 500
         assert set(response.headers) == {
-            "date", "server", "content-type", "content-length", "x-content-type-options", "connection",
+            "date", "content-type", "content-length", "x-content-type-options", "connection",
         }  # fmt: skip
 
 
@@ -245,12 +245,12 @@ def test_clients_that_trickle_a_head_are_cut_off_while_others_are_served(tmp_pat
 
 
 def test_a_connection_without_a_request_ends(tmp_path: Path) -> None:
-    with running(tmp_path / "silent", keep_alive=0.3) as server, server.client() as silent:
+    with running(tmp_path / "silent", replace(PATIENT, keep_alive=0.3)) as server, server.client() as silent:
         assert silent.is_closed()
     with running(tmp_path / "blank", replace(PATIENT, head_seconds=0.4)) as server, server.client() as blank:
         blank.send(b"\r\n")
         assert blank.response().status == 408
-    with running(tmp_path / "kept", keep_alive=600) as server, server.client() as kept:
+    with running(tmp_path / "kept", replace(PATIENT, keep_alive=600)) as server, server.client() as kept:
         for _ in range(2):
             assert kept.get("/hello").body == b"hello"
             server.pass_time(599)
@@ -260,7 +260,7 @@ def test_a_connection_without_a_request_ends(tmp_path: Path) -> None:
 
 
 def test_a_half_sent_next_request_does_not_end_the_response_before_it(tmp_path: Path) -> None:
-    with running(tmp_path, replace(PATIENT, head_seconds=600), keep_alive=600) as server, server.client() as client:
+    with running(tmp_path, replace(PATIENT, head_seconds=600, keep_alive=600)) as server, server.client() as client:
         client.send(b"GET /slow?until=late HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HT")
         server.has_read(client)
         server.pass_time(601)

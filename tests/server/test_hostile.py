@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from serving_toy import eventually
+from sample_app import eventually
 
 from ferrotype.testing.callers_process import Account, Asker, served_to_callers
 from ferrotype.testing.client import PATCH

@@ -13,22 +13,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import serving_toy
-from serving_toy import GENEROUS, Client, eventually
+import sample_app
+from sample_app import GENEROUS, Client, eventually
 
 
 class Service:
-    """``serving_toy`` as a program."""
+    """``sample_app`` as a program."""
 
     def __init__(self, folder: Path, workers: int = 1, grace: float = 10.0, port: int = 0):
         self.folder = folder
         (folder / "greeting").write_text("hello")
         self.log = folder / "log"
         self.process = subprocess.Popen(
-            [sys.executable, serving_toy.__file__, str(folder), str(workers), str(grace)],
+            [sys.executable, sample_app.__file__, str(folder), str(workers), str(grace)],
             stdout=self.log.open("wb"),
             stderr=subprocess.STDOUT,
-            env={**os.environ, "TOY_PORT": str(port)},
+            env={**os.environ, "SAMPLE_PORT": str(port)},
         )
         self.port = 0
 
@@ -75,7 +75,7 @@ def is_alive(pid: int) -> bool:
         command = Path(f"/proc/{pid}/cmdline").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.rsplit(")", 1)[1].split()[0] != "Z" and "serving_toy" in command
+    return stat.rsplit(")", 1)[1].split()[0] != "Z" and "sample_app" in command
 
 
 @pytest.fixture

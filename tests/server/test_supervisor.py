@@ -23,11 +23,11 @@ def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(
     config: Any = SimpleNamespace(server=SimpleNamespace(workers=1))
     unused: Any = None
     with socket.socket() as listener:
-        crew = supervisor.Crew(config, unused, unused, listener, started=True)
+        state = supervisor.Supervisor(config, unused, unused, listener, started=True)
         descriptors = len(list(Path("/proc/self/fd").iterdir()))
         monkeypatch.setattr(os, "fork", no_processes_left)
-        assert supervisor.lacks_a_worker(crew)
-        supervisor.add_a_worker(crew)
+        assert supervisor.needs_worker(state)
+        supervisor.add_worker(state)
         assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
-    assert crew.workers == {} and crew.not_before > time.monotonic() and not supervisor.lacks_a_worker(crew)
-    assert "no worker can be started: Resource temporarily unavailable; tried again in 2 s" in caplog.text
+    assert state.workers == {} and state.not_before > time.monotonic() and not supervisor.needs_worker(state)
+    assert "no worker can be started: Resource temporarily unavailable; retrying in 2 s" in caplog.text

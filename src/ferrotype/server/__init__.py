@@ -1,9 +1,16 @@
-"""The processes of ``ferrotype serve``.
+"""The processes and the HTTP server of ``ferrotype serve``.
 
-supervisor   binds, forks, restarts what dies, passes orders on
-worker       one loop, one application, one HTTP server
+supervisor       binds, forks, restarts workers, passes commands on
+worker           one event loop, one application, one HTTP server
+connection       one HTTP connection: keep-alive, pipelining, timeouts
+request_parser   bytes -> requests; request_head judges each head
+exchange         one request and its response, as ASGI; response_head writes the head
+body_reader      large request bodies, past transport and parser
+file_sender      files, by sendfile
+limits           what one connection may take
+sockets, malloc  what the kernel and the C library can do for us
 """
 
-from ferrotype.server.supervisor import QUICK_DEATH, serve
+from ferrotype.server.supervisor import MIN_UPTIME, serve
 
-__all__ = ["QUICK_DEATH", "serve"]
+__all__ = ["MIN_UPTIME", "serve"]

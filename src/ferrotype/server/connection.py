@@ -1,393 +1,329 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol, with bounds on what a client may take and with sendfile.
+"""One HTTP/1.1 connection: an asyncio protocol that bounds the time and the memory that a client can take.
 
-    head   size and time are bounded; what could be read in two ways is refused (``heads``)
-    body   nobody waits for one that stands still; one that nobody wants is discarded within bounds
-    file   after ``http.response.start`` the application may send ``{"type": "ferrotype.sendfile", "file", "offset",
-           "count"}``, with a LocalFile: exactly those bytes, and the response ends
+    head       limited in size and time; ambiguous ones are refused (``request_head``)
+    body       the client may not be idle while the application waits for it; an unread one is discarded within limits
+    response   the client may not be idle while data wait to be sent
+    pipeline   requests are answered one after another; reading is paused while some wait
 
-What the application sees of it is in ``exchange``. Everything that uvicorn does not promise to keep is listed in
-``tests/server/test_guard.py``.
+Parsing is in ``request_parser``, one request and its response in ``exchange``.
 """
 
 import asyncio
-import fcntl
 import logging
-import re
-import termios
-from typing import Any, ClassVar, cast
+import socket
+from collections import deque
+from typing import Any
 
-import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
-
-from ferrotype.server.exchange import Exchange, Limits, ShortFile, refusing
-from ferrotype.server.request_head import Refused, body_length, expects_continue, target, with_ascii_target
-
-__all__ = ["Limits", "ShortFile", "protocol_class"]
+from ferrotype.server.exchange import Exchange, error_app
+from ferrotype.server.limits import Limits
+from ferrotype.server.request_head import RequestError, RequestHead
+from ferrotype.server.request_parser import RequestParser
+from ferrotype.server.writer import Writer
 
 log = logging.getLogger("ferrotype.server.connection")
 
-UNKNOWN_METHOD = re.compile(rb"[A-Za-z][A-Za-z-]{0,31} /")
-NO_REQUEST = "This is not an HTTP/1.1 request"
-ALLOW = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+#: ``send`` raises when the client is gone: ASGI 2.4
+ASGI = {"version": "3.0", "spec_version": "2.4"}
+#: of a request that was refused before its head was complete
+UNKNOWN_REQUEST = {"type": "http", "path": ""}
 
 
-def protocol_class(limits: Limits) -> type["Protocol"]:
-    """Return the protocol with these limits, for ``uvicorn.Config(http=...)``."""
-    return type("BoundedProtocol", (Protocol,), {"limits": limits})
+class HTTPServer:
+    """What the connections of a worker share: the application, the limits, and what is open and running."""
+
+    def __init__(self, app: Any, limits: Limits):
+        self.app = app
+        self.limits = limits
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.responses = 0
+
+    def connection(self) -> "Connection":
+        """Return the protocol of a new connection: a factory for ``loop.create_server``."""
+        return Connection(self)
 
 
-class Protocol(HttpToolsProtocol):
-    """One connection. Use ``protocol_class`` to make it."""
+class Connection(asyncio.Protocol):
+    """The protocol of one connection."""
 
-    limits: ClassVar[Limits]
-    cycle: Exchange
+    def __init__(self, server: HTTPServer):
+        self.limits = server.limits
+        self.client: tuple[str, int] | None = None
+        self.writer: Writer
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._socket: socket.socket
+        self._address: tuple[str, int] | None = None
+        self._parser = RequestParser(server.limits, self)
+        #: whose request was parsed last, and whose response is due; the others wait in ``_pipeline``
+        self._latest: Exchange | None = None
+        self._running: Exchange | None = None
+        self._pipeline: deque[Exchange] = deque()
+        self._read_paused = False
+        #: nothing that follows can be understood, or means anything
+        self._ignore_input = False
+        #: the last response was sent, and what the client still sends is discarded for a while
+        self._lingering = False
+        self._discarded_bytes = 0
+        self._keep_alive_timer: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._discard_timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None):
-        super().__init__(config, server_state, app_state, _loop)
-        self.access_log = False  # the application logs requests: it knows who asked
-        #: whose response is due; ``cycle`` is the latest that was parsed
-        self.running: Exchange | None = None
-        #: True until a head is complete, and again from the end of its body on
-        self.in_head = True
-        #: True once the parser has seen the first byte of a request
-        self.head_begun = False
-        #: False as long as what comes next is certain to belong to the first line of a request
-        self.line_read = False
-        #: what the complete lines of this head add up to, and what its unfinished pieces do
-        self.head_size = self.head_pending = 0
-        self.heads = self.received = 0
-        #: chunk extensions and trailers since the last byte of a body
-        self.framing = 0
-        #: True once nothing that follows on this connection means anything
-        self.deaf = self.lingering = False
-        self.drained = 0
-        self.head_timer: asyncio.TimerHandle | None = None
-        self.send_timer: asyncio.TimerHandle | None = None
-        self.drain_timer: asyncio.TimerHandle | None = None
-
-    # The connection
+    # Begin and end
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.wait_for_request()  # uvicorn starts this clock after the first response only
+        self._transport = transport
+        self._socket = transport.get_extra_info("socket")
+        self.writer = Writer(transport, self.limits.send_idle, self.abort)
+        self.client = address_of(self._socket.getpeername)
+        self._address = address_of(self._socket.getsockname)
+        self._server.connections.add(self)
+        self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for exchange in (self.running, *(waiting for waiting, _ in self.pipeline)):
-            if isinstance(exchange, Exchange) and not exchange.response_complete:
-                exchange.lost()
-        self.pipeline.clear()
-        for timer in (self.head_timer, self.send_timer, self.drain_timer, self.timeout_keep_alive_task):
+        self._server.connections.discard(self)
+        for exchange in (self._running, *self._pipeline):
+            if exchange is not None and not exchange.response_complete:
+                exchange.on_disconnect()
+        for timer in (self._keep_alive_timer, self._head_timer, self._discard_timer):
             if timer is not None:
                 timer.cancel()
-        super().connection_lost(exc)
-        self.running = None
-        self.cycle = None  # type: ignore[assignment]  # the collector need not untangle us
+        self.writer.on_connection_lost()
+        # Reference cycles with these would have to wait for the garbage collector.
+        self._pipeline.clear()
+        self._running = self._latest = None
+        self._parser.close()
 
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """Say whether the connection stays: whoever has sent a whole request may end their side and wait."""
-        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
-            self.cycle.keep_alive = False
+    def eof_received(self) -> bool:
+        """Keep the connection for a client that has sent a whole request: it may end its side and wait."""
+        if self._latest is not None and not self._latest.response_complete and self._latest.body.complete:
+            self._latest.keep_alive = False
             return True
-        self.watch_sending()  # the transport closes itself, as soon as the client has taken what waits for it
+        self.writer.watch()  # The transport closes by itself, as soon as the client has taken what waits for it.
         return False
 
     def shutdown(self) -> None:
-        """The server is about to end: idle connections go now, the others with their last response."""
-        if self.lingering:
-            return  # it goes by itself, and going now could cost the client its answer
-        if self.cycle is None or self.cycle.response_complete:
-            self.hang_up()
+        """Close an idle connection now, another one after the response to the latest request."""
+        if self._lingering:
+            return  # It closes by itself; closing now could cost the client the response.
+        if self._latest is None or self._latest.response_complete:
+            self._close()
         else:
-            self.cycle.keep_alive = False
+            self._latest.keep_alive = False
 
-    def wait_for_request(self) -> None:
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.hang_up)
+    def abort(self, reason: str, level: int = logging.INFO) -> None:
+        """Reset the connection; what waits to be sent is lost."""
+        log.log(level, "connection aborted: client=%s reason=%s", self.client, reason)
+        if self._running is not None and not self._running.response_complete:
+            self._running.on_disconnect()
+        self._transport.abort()
 
-    def hang_up(self) -> None:
-        """Close as soon as the client has taken what waits for it; a client that does not is cut off."""
-        self.transport.close()
-        self.watch_sending()
+    def is_closing(self) -> bool:
+        """Return whether the connection closes or is closed."""
+        return self._transport.is_closing()
 
-    def cut_off(self, reason: str) -> None:
-        log.info("cut off the connection of %s: %s", self.client, reason)
-        if self.running is not None and not self.running.response_complete:
-            self.running.lost()
-        self.transport.abort()
-
-    # Sending: the client must take something now and then
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.watch_sending()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.send_timer is not None:
-            self.send_timer.cancel()
-            self.send_timer = None
-
-    def unsent(self) -> int:
-        """Return how many bytes the client has not acknowledged, in our buffer or in the kernel's."""
-        queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-        return self.transport.get_write_buffer_size() + int.from_bytes(queued, "little")
-
-    def watch_sending(self) -> None:
-        if self.send_timer is None and self.transport.get_write_buffer_size():
-            self.send_timer = self.loop.call_later(self.limits.send_idle, self.judge_sending, self.unsent())
-
-    def judge_sending(self, before: int) -> None:
-        self.send_timer = None
-        if self.transport.get_write_buffer_size() and self.unsent() >= before:
-            self.cut_off("it took nothing of the response for too long")
-        else:
-            self.watch_sending()
+    def _close(self) -> None:
+        """Close as soon as the client has taken what waits for it; abort if it does not take it."""
+        self._transport.close()
+        self.writer.watch()
 
     # Receiving
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        if self.deaf:
-            if self.lingering:
-                self.discard(len(data))
+        """Parse what came; refuse what cannot be parsed."""
+        self._stop_keep_alive_timer()
+        if self._ignore_input:
+            if self._lingering:
+                self._discard(len(data))
             return
-        was_in_head, heads, received = self.in_head, self.heads, self.received
-        if was_in_head and not self.line_read:
-            data, self.line_read = with_ascii_target(data, self.head_begun)
-        rest: bytes | None = None
         try:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as stop:
-                rest = data[stop.args[0] :]
-            while rest is not None:
-                rest = self.feed_again(rest)
-        except httptools.HttpParserInvalidMethodError:
-            at_the_start = was_in_head and self.heads == heads and not self.head_pending
-            unknown = at_the_start and UNKNOWN_METHOD.match(data)
-            self.refuse(Refused(405, "This method is not known.", ALLOW) if unknown else Refused(400, NO_REQUEST))
-            return
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            if cause is not None and not isinstance(cause, Refused):
-                log.error("a request could not be read", exc_info=cause)
-            self.refuse(cause if isinstance(cause, Refused) else Refused(400, f"{NO_REQUEST}: {error}"))
-            return
-        if self.heads != heads or not was_in_head:
-            self.line_read = self.head_begun
-        if self.heads != heads:
-            self.framing = 0
-        elif was_in_head:
-            self.head_pending += len(data)
-            if self.head_pending > self.limits.head_bytes:
-                self.refuse(Refused(431, "The request head is too large."))
-                return
-        elif self.received != received:
-            self.framing = 0
+            self._parser.feed(data)
+        except RequestError as error:
+            self._refuse(error)
+        except Exception:
+            log.exception("request parsing failed: client=%s", self.client)
+            self._refuse(RequestError(400, "The request could not be read."))
         else:
-            self.framing += len(data)
-            if self.framing > self.limits.head_bytes:
-                self.refuse(Refused(400, "The chunk extensions or trailers are too long."))
-                return
-        if self.in_head and self.head_timer is None and (self.head_begun or self.head_pending):
-            self.head_timer = self.loop.call_later(self.limits.head_seconds, self.head_is_late)
+            self._start_head_timer()
 
-    def feed_again(self, rest: bytes) -> bytes | None:
-        """Read a head that asks for another protocol again, without the wish; return what follows the next such."""
-        lines = [b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
-        lines += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        data = b"".join([*lines, b"\r\n", rest])
-        self.parser = httptools.HttpRequestParser(self)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as stop:
-            return data[stop.args[0] :]
-        return None
-
-    def head_is_late(self) -> None:
-        self.head_timer = None
-        # While a response is under way the connection is in use, whatever the client sends meanwhile.
-        if self.cycle is None or self.cycle.response_complete:
-            self.refuse(Refused(408, "The request head took too long."))
-
-    # What the parser calls. A Refused that is raised here ends the parsing.
-
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self.headers = []
-        self.scope = {
+    def on_request(self, head: RequestHead) -> None:
+        """The parser has read a head."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        if not self._is_idle() and len(self._pipeline) >= self.limits.pipelined:
+            raise RequestError(400, f"More than {self.limits.pipelined} requests were pipelined.")
+        scope = {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},  # by which send() raises when the client is gone
-            "server": self.server,
+            "asgi": ASGI,
+            "http_version": head.version,
+            "server": self._address,
             "client": self.client,
-            "scheme": self.scheme or "http",
+            "scheme": "http",
+            "method": head.method,
             "root_path": "",
-            "headers": self.headers,
-        }  # type: ignore[typeddict-item]
-        self.head_begun = True
-        self.head_size = 0
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "headers": head.headers,
+        }
+        self._enqueue(Exchange(self, self._server.app, scope, head.length, head.expects_continue, head.keep_alive))
 
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-        if len(self.url) > self.limits.line_bytes:
-            raise Refused(414, "The request target is too long.")
+    def on_body(self, data: bytes) -> None:
+        """The parser has read some of the body of the latest request."""
+        exchange = self._latest
+        if exchange is not None and not exchange.response_complete:
+            exchange.body.on_data(data)
+            return
+        self._discard(len(data))
+        if self._transport.is_closing():
+            raise RequestError(400, "The request body is too long to be discarded.")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.in_head:
-            return  # a trailer: the request was judged without it
-        self.head_size += len(name) + len(value) + 4
-        if self.head_size > self.limits.head_bytes:
-            raise Refused(431, "The request head is too large.")
-        self.headers.append((name.lower(), value.rstrip(b" \t")))
+    def on_request_end(self) -> None:
+        """The parser has read the end of the latest request."""
+        if self._latest is not None:
+            self._latest.body.on_end()
+        if self._is_idle() and self._discard_timer is not None:
+            self._discard_timer.cancel()
+            self._discard_timer = None
+            self._discarded_bytes = 0
+            self._wait_for_request()
 
-    def on_headers_complete(self) -> None:
-        scope, parser = self.scope, self.parser
-        scope["method"] = method = parser.get_method().decode("ascii")
-        scope["http_version"] = version = parser.get_http_version()
-        length = body_length(method, version, self.headers, self.limits.head_lines, self.limits.line_bytes)
-        if parser.should_upgrade():
-            return  # It is read again without that wish, as HTTP/1.1 whatever it was: so it was judged before.
-        scope["path"], scope["raw_path"], scope["query_string"] = target(self.url)
-        if self.head_timer is not None:
-            self.head_timer.cancel()
-            self.head_timer = None
-        self.in_head = self.head_begun = False
-        self.head_pending = 0
-        self.heads += 1
+    def on_body_bypassed(self) -> None:
+        """The rest of the body was read past the parser."""
+        self._parser.resume_after_body()
+        self.resume_reading()
 
-        idle = self.cycle is None or self.cycle.response_complete
-        if not idle and len(self.pipeline) >= self.limits.pipelined:
-            raise Refused(400, "Too many requests were sent ahead.")
-        self.cycle = self.exchange(length, version != "1.0" and parser.should_keep_alive())
+    def pause_reading(self) -> None:
+        """Receive nothing for the time being."""
+        if not self._read_paused:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+        if self._read_paused:
+            self._read_paused = False
+            self._transport.resume_reading()
+
+    def duplicate_socket(self) -> socket.socket:
+        """Return another descriptor of the socket; the caller closes it."""
+        return self._socket.dup()
+
+    def _wait_for_request(self) -> None:
+        self._stop_keep_alive_timer()
+        self._keep_alive_timer = self._loop.call_later(self.limits.keep_alive, self._close)
+
+    def _stop_keep_alive_timer(self) -> None:
+        if self._keep_alive_timer is not None:
+            self._keep_alive_timer.cancel()
+            self._keep_alive_timer = None
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None and self._parser.has_partial_head:
+            self._head_timer = self._loop.call_later(self.limits.head_seconds, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._is_idle():  # Otherwise the connection is in use, whatever the client sends meanwhile.
+            self._refuse(RequestError(408, "The request head took too long."))
+
+    def _discard(self, size: int) -> None:
+        """Count bytes that are not used; close when they are too many."""
+        self._discarded_bytes += size
+        if self._discarded_bytes > self.limits.drain_bytes:
+            self._close()
+
+    # Responding
+
+    def _is_idle(self) -> bool:
+        return self._latest is None or self._latest.response_complete
+
+    def _enqueue(self, exchange: Exchange) -> None:
+        """Run an exchange when those before it are complete."""
+        idle = self._is_idle()
+        self._latest = exchange
         if idle:
-            self._start_asgi_task(self.cycle, self.app)
+            self._start(exchange)
         else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pause_reading()
+            self._pipeline.append(exchange)
 
-    def exchange(self, length: int | None, keep_alive: bool) -> Exchange:
-        exchange = Exchange(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=length != 0 and expects_continue(self.scope["http_version"], self.headers),
-            keep_alive=keep_alive,
-            on_response=self.on_response_complete,
-        )
-        exchange.protocol = self
-        exchange.length = length
-        exchange.chunks = []
-        return exchange
+    def _start(self, exchange: Exchange) -> None:
+        self._running = exchange
+        task = self._loop.create_task(exchange.run())
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
 
-    def on_body(self, body: bytes) -> None:
-        exchange = self.cycle
-        size = len(body)
-        self.received += size
-        if exchange.response_complete:
-            self.discard(size)
-            if self.transport.is_closing():
-                raise Refused(400, "Nobody waits for this body.")
-            return
-        exchange.received += size
-        exchange.buffered += size
-        exchange.chunks.append(body)
-        if exchange.buffered > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        exchange.message_event.set()
-
-    def body_was_read(self) -> None:
-        """Go on behind a body that the parser has not seen the end of."""
-        self.parser = httptools.HttpRequestParser(self)
-        self.on_message_complete()
-        self.flow.resume_reading()
-
-    def on_message_complete(self) -> None:
-        if self.in_head:
-            return  # only its head was read, and will be again
-        self.in_head = True
-        exchange = self.cycle
-        exchange.more_body = False
-        exchange.message_event.set()
-        if exchange.response_complete and self.drain_timer is not None:
-            self.drain_timer.cancel()
-            self.drained = 0
-            self.wait_for_request()
-
-    # Answering
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self.running = cast(Exchange, cycle)
-        super()._start_asgi_task(cycle, app)
-
-    def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            self.watch_sending()
-            return
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-            if not self.pipeline:
-                self.flow.resume_reading()  # before, reading would only make the queue longer
-            return
-        self.flow.resume_reading()
-        if self.cycle.lingers:
-            self.linger()
-        elif self.cycle.more_body:
-            self.drain_timer = self.loop.call_later(self.limits.drain_seconds, self.hang_up)
+    def on_response_complete(self, exchange: Exchange) -> None:
+        """Go on after a response: with the next request, or towards the end of the connection."""
+        self._server.responses += 1
+        if not exchange.keep_alive and not exchange.lingers:
+            self._close()
+        elif self._transport.is_closing():
+            self.writer.watch()
+        elif self._pipeline:
+            self._start(self._pipeline.popleft())
+            if not self._pipeline:
+                self.resume_reading()  # Earlier, more requests would only have made the queue longer.
         else:
-            self.wait_for_request()
-            if self.head_begun and self.head_timer is None:
-                self.head_timer = self.loop.call_later(self.limits.head_seconds, self.head_is_late)
+            self.resume_reading()
+            if exchange.lingers:
+                self._linger()
+            elif not exchange.body.complete:
+                self._discard_timer = self._loop.call_later(self.limits.drain_seconds, self._close)
+            else:
+                self._wait_for_request()
+                self._start_head_timer()
 
-    def linger(self) -> None:
-        """Say that we are done, and read on for a moment: closing at once could cost the client the answer."""
-        self._unset_keepalive_if_required()
-        self.deaf = self.lingering = True
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.drain_timer = self.loop.call_later(self.limits.drain_seconds, self.hang_up)
+    def _linger(self) -> None:
+        """End our side and read on for a while: closing now could be a reset and cost the client the response.
 
-    def discard(self, size: int) -> None:
-        self.drained += size
-        if self.drained > self.limits.drain_bytes:
-            self.hang_up()
+        RFC 9112 section 9.6.
+        """
+        self._stop_keep_alive_timer()
+        self._ignore_input = self._lingering = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._discard_timer = self._loop.call_later(self.limits.drain_seconds, self._close)
 
-    def refuse(self, refusal: Refused) -> None:
-        """Answer when it is this request's turn, and then end the connection. Nothing more is read."""
-        self.deaf = True
-        if self.transport.is_closing():
+    def _refuse(self, error: RequestError) -> None:
+        """Answer the latest request with an error when its turn comes, then close. Nothing more is parsed."""
+        self._ignore_input = True
+        if self._transport.is_closing():
             return
-        broken = self.cycle if self.cycle is not None and self.cycle.more_body else None
+        broken = None if self._latest is None or self._latest.body.complete else self._latest
         if broken is not None and broken.response_complete:
-            self.hang_up()
+            self._close()
             return
-        self.scope = {**self.scope} if self.scope else {"type": "http", "http_version": "1.1"}
-        self.scope.setdefault("method", "GET")
-        self.scope.setdefault("path", "")
-        idle = self.cycle is None or self.cycle.response_complete
-        answer = self.exchange(0, keep_alive=False)
-        answer.more_body = False
+        scope = {**UNKNOWN_REQUEST, "method": self._parser.method}
+        answer = Exchange(self, error_app(error), scope, 0, expects_continue=False, keep_alive=False)
+        answer.body.on_end()
         answer.lingers = True
-        self.cycle = answer
-        if broken is not None:
-            broken.lost()
-            if broken is self.running:
-                if broken.response_started:
-                    self.hang_up()
-                else:
-                    self._start_asgi_task(answer, refusing(refusal))
-                return
-            self.pipeline.popleft()  # its own place in the queue is the answer's now
-        if idle:
-            self._start_asgi_task(answer, refusing(refusal))
+        if broken is None:
+            self._enqueue(answer)
+            return
+        broken.on_disconnect()
+        self._latest = answer
+        if broken is not self._running:
+            self._pipeline[-1] = answer
+        elif broken.response_started:
+            self._close()
         else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((answer, refusing(refusal)))
+            self._start(answer)
+
+    def pause_writing(self) -> None:
+        self.writer.on_pause()
+
+    def resume_writing(self) -> None:
+        self.writer.on_resume()
+
+
+def address_of(name: Any) -> tuple[str, int] | None:
+    """Return host and port as ``getpeername`` or ``getsockname`` tell them; None when the client is gone already."""
+    try:
+        host, port, *_ = name()
+    except OSError:
+        return None
+    return host, port

@@ -1,20 +1,25 @@
-"""The head of a request: whatever two readers could understand in two ways is refused."""
+"""Judge the head of a request. A head that two HTTP implementations could read differently is refused: such heads
+are what request smuggling is made of."""
 
 import re
 from urllib.parse import unquote
 
 import httptools
+from msgspec import Struct
 
-HOST = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~%!$&'()*+,;=:[]-"
-#: Digits of a Content-Length, zeros before it included.
-LONGEST_LENGTH = 64
+from ferrotype.model.errors import FerrotypeError
+from ferrotype.server.limits import Limits
+
+HOST_CHARACTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~%!$&'()*+,;=:[]-"
+#: digits of a Content-Length, leading zeros included
+MAX_LENGTH_DIGITS = 64
 NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 Headers = list[tuple[bytes, bytes]]
 
 
-class Refused(Exception):
-    """The request cannot be read any further: the answer is ``status``, and the connection ends."""
+class RequestError(FerrotypeError):
+    """The request is malformed or too large. The answer is ``status`` with ``text``, and the connection closes."""
 
     def __init__(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()):
         super().__init__(text)
@@ -23,64 +28,95 @@ class Refused(Exception):
         self.headers = headers
 
 
-def body_length(method: str, version: str, headers: Headers, most: int, longest: int) -> int | None:
-    """Return the length of the body that follows, None for a chunked one. Raise ``Refused`` if it can be doubted,
-    and for more than ``most`` headers or one that is longer than ``longest``.
+class RequestHead(Struct):
+    """A head that passed every check."""
 
-    The parser has refused bare line feeds, folded lines, blanks before a colon, control characters, a second
-    Content-Length and every Content-Length that is not a number of digits.
+    method: str
+    #: 1.0 or 1.1
+    version: str
+    #: decoded
+    path: str
+    raw_path: bytes
+    query: bytes
+    #: names in lower case
+    headers: Headers
+    #: bytes of the body that follows, 0 when there is none; None when it is chunked
+    length: int | None
+    #: the client waits for 100 Continue before it sends the body
+    expects_continue: bool
+    #: the client may send another request on the connection
+    keep_alive: bool
+
+
+def read_head(
+    method: str, version: str, url: bytes, headers: Headers, persistent: bool, limits: Limits
+) -> RequestHead:
+    """Return the checked head; raise RequestError when it is malformed, ambiguous or too large.
+
+    ``persistent``: what the Connection header asks for. HTTP/1.0 connections always close after the response.
+
+    The parser has refused bare line feeds, folded lines, whitespace before a colon and control characters. RFC 9112,
+    sections 3.2 and 6.
     """
     if version not in ("1.1", "1.0"):
-        raise Refused(400, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+        raise RequestError(400, "Only HTTP/1.0 and HTTP/1.1 are supported.")
     if method == "CONNECT":
-        raise Refused(400, "This is not a proxy.")
-    if len(headers) > most:
-        raise Refused(431, "The request head has too many lines.")
+        raise RequestError(400, "This server is not a proxy.")
+    if len(headers) > limits.head_lines:
+        raise RequestError(431, f"The request head has more than {limits.head_lines} headers.")
     host: bytes | None = None
-    length: int | None = 0
+    length: int | None = None
+    chunked = expects_continue = False
     for name, value in headers:
-        if len(name) + len(value) > longest:
-            raise Refused(431, "A line of the request head is too long.")
+        if len(name) + len(value) > limits.line_bytes:
+            raise RequestError(431, f"A request header is longer than {limits.line_bytes} bytes.")
         if name == b"host":
-            if host is not None or value.translate(None, HOST):
-                raise Refused(400, "A request needs exactly one valid Host header.")
+            if host is not None or value.translate(None, HOST_CHARACTERS):
+                raise RequestError(400, "A request must have exactly one valid Host header.")
             host = value
         elif name == b"content-length":
-            if len(value) > LONGEST_LENGTH:
-                raise Refused(400, f"Content-Length must have at most {LONGEST_LENGTH} digits.")
+            if length is not None or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+                raise RequestError(400, f"Content-Length must be one number of at most {MAX_LENGTH_DIGITS} digits.")
             length = int(value)
         elif name == b"transfer-encoding":
-            if value.lower() != b"chunked" or version == "1.0" or length is None:
-                raise Refused(400, "The only Transfer-Encoding understood is chunked, once.")
-            length = None
+            if value.lower() != b"chunked" or version == "1.0" or chunked:
+                raise RequestError(400, "The only supported Transfer-Encoding is a single 'chunked'.")
+            chunked = True
+        elif name == b"expect" and value.lower() == b"100-continue":
+            expects_continue = version == "1.1"
     if host is None and version == "1.1":
-        raise Refused(400, "A request needs exactly one valid Host header.")
-    return length
+        raise RequestError(400, "A request must have exactly one valid Host header.")
+    if chunked and length is not None:
+        raise RequestError(400, "Content-Length and Transfer-Encoding exclude each other.")
+    size = None if chunked else length or 0
+    path, raw_path, query = split_target(url)
+    expects_continue = expects_continue and size != 0
+    return RequestHead(
+        method, version, path, raw_path, query, headers, size, expects_continue, persistent and version == "1.1"
+    )
 
 
-def expects_continue(version: str, headers: Headers) -> bool:
-    """Say whether the client waits with its body until it is asked for it."""
-    return version == "1.1" and any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+def split_target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Return the decoded path, the path as it was sent, and the query; raise RequestError for an invalid target."""
+    try:
+        parsed = httptools.parse_url(url)
+        raw_path = parsed.path or b"/"
+        path = raw_path.decode("ascii")
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+        raise RequestError(400, "The request target is not valid.") from None
+    return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
 
 
-def with_ascii_target(data: bytes, begun: bool) -> tuple[bytes, bool]:
-    """Return data of a request's first line, of which a piece has been read when it is ``begun``, and whether the
-    line ends in them. UTF-8 in it is encoded, as libraries do and people do not.
+def percent_encode_target(data: bytes, line_begun: bool) -> tuple[bytes, bool]:
+    """Return ``data`` with the UTF-8 of its request line percent-encoded, and whether that line ends in ``data``.
+
+    HTTP libraries encode the target, people who type a URL do not. ``line_begun``: the line began in earlier data;
+    otherwise blank lines may come before it.
     """
-    start = 0 if begun else len(data) - len(data.lstrip(b"\r\n"))
+    start = 0 if line_begun else len(data) - len(data.lstrip(b"\r\n"))
     end = data.find(b"\n", start)
     line = data[start:end] if end >= 0 else data[start:]
     if not line.isascii():
-        data = data[:start] + NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + data[start + len(line) :]
+        encoded = NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line)
+        data = data[:start] + encoded + data[start + len(line) :]
     return data, end >= 0
-
-
-def target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Return path, path as it was sent, and query. Raise ``Refused`` if there is none."""
-    try:
-        parsed = httptools.parse_url(url)
-        sent = parsed.path or b"/"
-        path = sent.decode("ascii")
-    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
-        raise Refused(400, "The request target is not valid.") from None
-    return unquote(path) if "%" in path else path, sent, parsed.query or b""

@@ -1,12 +1,12 @@
-"""The processes of ``ferrotype serve``: a supervisor, and workers that share one listening socket.
+"""The supervisor of ``ferrotype serve`` and its workers, which share one listening socket.
 
-    supervisor   binds, forks, restarts what dies, passes orders on; opens neither database nor threads
-    worker       one loop, one application, one HTTP server: see ``worker``
+    supervisor   binds, forks, restarts workers that die, passes commands on; opens no database and no threads
+    worker       one event loop, one application, one HTTP server: see ``worker``
 
-    SIGTERM, SIGINT   listen no more; let what runs finish within ``graceful_timeout``; a second one: end now
-    SIGHUP            read the configuration again; a bad one changes nothing
+    SIGTERM, SIGINT   stop listening, finish running requests within ``graceful_timeout``; a second one cancels them
+    SIGHUP            reload the configuration; an invalid one changes nothing
 
-The first worker starts alone. When it cannot, the others could not either, and the supervisor gives up.
+The first worker starts alone. If it cannot start, the others could not either, and the supervisor exits.
 """
 
 import errno
@@ -23,41 +23,41 @@ from dataclasses import dataclass, field
 from ferrotype.config import Config
 from ferrotype.config.server import Server
 from ferrotype.server.worker import (
+    CANCEL,
     DRAIN,
-    HURRY,
     READY,
     RELOAD,
+    ROLLBACK_SECONDS,
     SIGNALS,
     START_FAILED,
-    UNDO_SECONDS,
     Build,
-    Job,
     ReadConfig,
-    work,
+    WorkerContext,
+    run_worker,
 )
 
 log = logging.getLogger("ferrotype.server")
 
 #: seconds from a second SIGTERM to SIGKILL
-HURRY_SECONDS = 10.0
-#: a worker that lives shorter than this is restarted later and later, up to the second figure
-QUICK_DEATH, LONGEST_BACK_OFF = 1.0, 30.0
-#: seconds until a fork is tried again for which there were no processes, memory or descriptors left
-NO_ROOM = 2.0
+KILL_DELAY = 10.0
+#: seconds: a worker that ran for less is restarted with exponential back-off, up to the second figure
+MIN_UPTIME, MAX_BACK_OFF = 1.0, 30.0
+#: seconds until a fork is retried that failed for lack of processes, memory or descriptors
+FORK_RETRY = 2.0
 
 
 @dataclass
 class Worker:
-    """A child as the supervisor sees it."""
+    """A child process as the supervisor sees it."""
 
     pid: int
     channel: socket.socket
-    born: float
+    started_at: float
     ready: bool = False
 
 
 @dataclass
-class Crew:
+class Supervisor:
     """The supervisor's state."""
 
     config: Config
@@ -67,29 +67,30 @@ class Crew:
     workers: dict[int, Worker] = field(default_factory=dict)
     #: a worker has been ready once
     started: bool = False
-    quick_deaths: int = 0
+    #: workers in a row that ran for less than MIN_UPTIME
+    failed_starts: int = 0
+    #: when the next worker may be started
     not_before: float = 0.0
-    #: how often we were told to stop
-    stops: int = 0
-    #: when what is left is killed
+    stop_requests: int = 0
+    #: when the remaining workers are killed
     kill_at: float = math.inf
 
 
-def serve(config: Config, reload_config: ReadConfig, build: Build, greet: Callable[[str], None]) -> int:
-    """Serve until told to stop; return the exit code. ``greet`` is given the URL as soon as there is one."""
+def serve(config: Config, reload_config: ReadConfig, build: Build, print_banner: Callable[[str], None]) -> int:
+    """Serve until told to stop; return the exit code. ``print_banner`` gets the URL once the port is bound."""
     try:
         listener = listen(config.server)
     except OSError as error:
-        log.error("%s", why_not_listening(config.server, error))
+        log.error("%s", explain_bind_error(config.server, error))
         return START_FAILED
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    greet(url)
+    print_banner(url)
     log.info("listening on %s", url)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         with listener:
-            return supervise(Crew(config, reload_config, build, listener))
+            return supervise(Supervisor(config, reload_config, build, listener))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -110,8 +111,8 @@ def listen(server: Server) -> socket.socket:
     return listener
 
 
-def why_not_listening(server: Server, error: OSError) -> str:
-    """Return a sentence that says what to do."""
+def explain_bind_error(server: Server, error: OSError) -> str:
+    """Return a sentence that says why the port cannot be bound and what to do."""
     where = f"cannot listen on {server.bind_host}, port {server.bind_port}"
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return f"{where}: this machine has no such address; correct bind_host"
@@ -122,52 +123,67 @@ def why_not_listening(server: Server, error: OSError) -> str:
     return f"{where}: {error.strerror or error}"
 
 
-# The supervisor
+# The main loop
 
 
-def supervise(crew: Crew) -> int:
-    """Keep the workers running until told to stop."""
-    spawn(crew)
-    while crew.workers or not crew.stops:
-        wait = 0.0 if lacks_a_worker(crew) else 1.0 if crew.started and not crew.stops else 0.1
-        received = signal.sigtimedwait(SIGNALS, min(wait, max(0.0, crew.kill_at - time.monotonic())))
-        number = received.si_signo if received else None
-        if number in (signal.SIGTERM, signal.SIGINT):
-            stop(crew)
-        elif number == signal.SIGHUP:
-            reload(crew)
-        look_for_ready(crew)
-        bury(crew)
-        if not crew.started and not crew.workers and not crew.stops:
+def supervise(supervisor: Supervisor) -> int:
+    """Keep the workers running until told to stop; return the exit code."""
+    spawn(supervisor)
+    while supervisor.workers or not supervisor.stop_requests:
+        handle_signal(supervisor, signal.sigtimedwait(SIGNALS, signal_timeout(supervisor)))
+        poll_ready(supervisor)
+        reap(supervisor)
+        if not supervisor.started and not supervisor.workers and not supervisor.stop_requests:
             log.error("the first worker could not start, so the service does not; the reason is above")
             return START_FAILED
-        if time.monotonic() >= crew.kill_at:
-            kill(crew)
-        if lacks_a_worker(crew):
-            add_a_worker(crew)
+        if time.monotonic() >= supervisor.kill_at:
+            kill(supervisor)
+        if needs_worker(supervisor):
+            add_worker(supervisor)
     log.info("stopped")
     return 0
 
 
-def lacks_a_worker(crew: Crew) -> bool:
-    """Say whether another worker should be started now."""
-    wanted = crew.started and not crew.stops and len(crew.workers) < crew.config.server.workers
-    return wanted and time.monotonic() >= crew.not_before
+def signal_timeout(supervisor: Supervisor) -> float:
+    """Return how many seconds to wait for a signal before looking after the workers again."""
+    if needs_worker(supervisor):
+        return 0.0
+    # While workers start or stop, nothing signals that they are ready, or that it is time to kill them.
+    interval = 1.0 if supervisor.started and not supervisor.stop_requests else 0.1
+    return min(interval, max(0.0, supervisor.kill_at - time.monotonic()))
 
 
-def add_a_worker(crew: Crew) -> None:
-    """Start one more worker; where the machine has no room for it, try again later."""
+def handle_signal(supervisor: Supervisor, received: signal.struct_siginfo | None) -> None:
+    number = received.si_signo if received else None
+    if number in (signal.SIGTERM, signal.SIGINT):
+        stop(supervisor)
+    elif number == signal.SIGHUP:
+        reload(supervisor)
+
+
+# Workers
+
+
+def needs_worker(supervisor: Supervisor) -> bool:
+    """Return whether another worker should be started now."""
+    missing = len(supervisor.workers) < supervisor.config.server.workers
+    allowed = supervisor.started and not supervisor.stop_requests
+    return missing and allowed and time.monotonic() >= supervisor.not_before
+
+
+def add_worker(supervisor: Supervisor) -> None:
+    """Start one more worker; if the fork fails, try again later."""
     try:
-        spawn(crew)
+        spawn(supervisor)
     except OSError as error:
-        crew.not_before = time.monotonic() + NO_ROOM
-        log.error("no worker can be started: %s; tried again in %g s", error.strerror or error, NO_ROOM)
+        supervisor.not_before = time.monotonic() + FORK_RETRY
+        log.error("no worker can be started: %s; retrying in %g s", error.strerror or error, FORK_RETRY)
 
 
-def spawn(crew: Crew) -> None:
+def spawn(supervisor: Supervisor) -> None:
     """Fork a worker."""
     ours, theirs = socket.socketpair()
-    sys.stdout.flush()  # or the worker would write it again
+    sys.stdout.flush()  # Otherwise the worker would inherit the buffer and write it again.
     try:
         pid = os.fork()
     except OSError:
@@ -177,101 +193,108 @@ def spawn(crew: Crew) -> None:
     if pid:
         theirs.close()
         ours.setblocking(False)
-        crew.workers[pid] = Worker(pid, ours, time.monotonic())
+        supervisor.workers[pid] = Worker(pid, ours, time.monotonic())
         return
     code = START_FAILED
     try:
-        # A copy of the supervisor's ends would keep the other workers from noticing its death.
-        for channel in (ours, *(worker.channel for worker in crew.workers.values())):
+        # A copy of the supervisor's ends would keep the other workers from noticing that it died.
+        for channel in (ours, *(worker.channel for worker in supervisor.workers.values())):
             channel.close()
-        code = work(Job(crew.config, crew.reload_config, crew.build, crew.listener, theirs))
+        code = run_worker(
+            WorkerContext(supervisor.config, supervisor.reload_config, supervisor.build, supervisor.listener, theirs)
+        )
     except BaseException:
         log.exception("worker %s failed", os.getpid())
     finally:
         logging.shutdown()
         sys.stdout.flush()
-        os._exit(code)  # what lies above this frame is the supervisor's business
+        os._exit(code)  # The frames above this one belong to the supervisor.
 
 
-def order(crew: Crew, what: bytes) -> None:
-    """Pass an order on. A worker that cannot be told is dead, which ``bury`` finds out."""
-    for worker in crew.workers.values():
-        try:
-            worker.channel.send(what)
-        except OSError as error:
-            log.debug("worker %s could not be told: %s", worker.pid, error)
-
-
-def stop(crew: Crew) -> None:
-    """Follow a SIGTERM or SIGINT: the first is gentle, the second is not, the third is the end."""
-    crew.stops += 1
-    if crew.stops == 1:
-        grace = crew.config.server.graceful_timeout
-        log.info("stopping: no new connections; what runs has %g seconds", grace)
-        crew.listener.close()
-        crew.kill_at = time.monotonic() + grace + UNDO_SECONDS + HURRY_SECONDS
-        order(crew, DRAIN)
-        for worker in crew.workers.values():
-            if not worker.ready:
-                os.kill(worker.pid, signal.SIGTERM)  # it still starts, and does not listen to orders yet
-    elif crew.stops == 2:
-        log.warning("told to stop again: what runs is cancelled now")
-        crew.kill_at = time.monotonic() + HURRY_SECONDS
-        order(crew, HURRY)
-    else:
-        crew.kill_at = time.monotonic()
-
-
-def kill(crew: Crew) -> None:
-    crew.kill_at = math.inf
-    for pid in crew.workers:
-        log.error("worker %s did not end in time and is killed; what it left is cleaned up by the next start", pid)
-        os.kill(pid, signal.SIGKILL)
-
-
-def reload(crew: Crew) -> None:
-    """Read the configuration again and have the workers do the same."""
-    try:
-        crew.config, waiting = crew.reload_config(crew.config)
-    except Exception as error:
-        log.error("the configuration was not reloaded, the service goes on with the one it has: %s", error)
-        return
-    for sentence in waiting:
-        log.warning("%s", sentence)
-    log.info("the configuration was reloaded")
-    order(crew, RELOAD)
-
-
-def look_for_ready(crew: Crew) -> None:
-    for worker in crew.workers.values():
+def poll_ready(supervisor: Supervisor) -> None:
+    """Note which workers have started."""
+    for worker in supervisor.workers.values():
         if worker.ready:
             continue
         try:
             worker.ready = worker.channel.recv(16).startswith(READY)
         except (BlockingIOError, ConnectionResetError):
-            continue  # still starting, or dead with an order unread: bury() sees to that
-        crew.started = crew.started or worker.ready
+            continue  # Still starting; or dead with a command unread, which reap() handles.
+        supervisor.started = supervisor.started or worker.ready
 
 
-def bury(crew: Crew) -> None:
-    """Forget the workers that ended, and decide when others take their places."""
-    for worker in list(crew.workers.values()):
+def reap(supervisor: Supervisor) -> None:
+    """Collect the workers that ended, and decide when others replace them."""
+    for worker in list(supervisor.workers.values()):
         pid, status = os.waitpid(worker.pid, os.WNOHANG)
         if not pid:
             continue
-        del crew.workers[pid]
+        del supervisor.workers[pid]
         worker.channel.close()
         code = os.waitstatus_to_exitcode(status)
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        if crew.stops:
+        if supervisor.stop_requests:
             log.info("worker %s ended %s", pid, how)
             continue
-        lived = time.monotonic() - worker.born
-        if worker.ready and lived >= QUICK_DEATH:
-            crew.quick_deaths, delay = 0, 0.0
+        uptime = time.monotonic() - worker.started_at
+        if worker.ready and uptime >= MIN_UPTIME:
+            supervisor.failed_starts, delay = 0, 0.0
         else:
-            crew.quick_deaths += 1
-            delay = min(0.5 * 2**crew.quick_deaths, LONGEST_BACK_OFF)
-        crew.not_before = time.monotonic() + delay
-        next_one = f"; another one starts in {delay:g} s" if crew.started else ""
-        log.error("worker %s ended %s after %.1f s%s", pid, how, lived, next_one)
+            supervisor.failed_starts += 1
+            delay = min(0.5 * 2**supervisor.failed_starts, MAX_BACK_OFF)
+        supervisor.not_before = time.monotonic() + delay
+        next_one = f"; another one starts in {delay:g} s" if supervisor.started else ""
+        log.error("worker %s ended %s after %.1f s%s", pid, how, uptime, next_one)
+
+
+# Commands
+
+
+def broadcast(supervisor: Supervisor, command: bytes) -> None:
+    """Send a command to every worker. One that cannot be reached is dead, which ``reap`` finds out."""
+    for worker in supervisor.workers.values():
+        try:
+            worker.channel.send(command)
+        except OSError as error:
+            log.debug("command not delivered: worker=%s error=%s", worker.pid, error)
+
+
+def stop(supervisor: Supervisor) -> None:
+    """Handle SIGTERM or SIGINT: the first drains the workers, the second cancels their requests, the third kills."""
+    supervisor.stop_requests += 1
+    if supervisor.stop_requests == 1:
+        grace = supervisor.config.server.graceful_timeout
+        log.info("stopping: no new connections; running requests have %g seconds", grace)
+        supervisor.listener.close()
+        supervisor.kill_at = time.monotonic() + grace + ROLLBACK_SECONDS + KILL_DELAY
+        broadcast(supervisor, DRAIN)
+        for worker in supervisor.workers.values():
+            if not worker.ready:
+                os.kill(worker.pid, signal.SIGTERM)  # It is still starting and does not read commands yet.
+    elif supervisor.stop_requests == 2:
+        log.warning("second stop signal: cancelling running requests")
+        supervisor.kill_at = time.monotonic() + KILL_DELAY
+        broadcast(supervisor, CANCEL)
+    else:
+        supervisor.kill_at = time.monotonic()
+
+
+def kill(supervisor: Supervisor) -> None:
+    """Kill the workers that remain."""
+    supervisor.kill_at = math.inf
+    for pid in supervisor.workers:
+        log.error("worker %s did not stop in time; killing it (the next start cleans up after it)", pid)
+        os.kill(pid, signal.SIGKILL)
+
+
+def reload(supervisor: Supervisor) -> None:
+    """Reload the configuration, and have the workers do the same."""
+    try:
+        supervisor.config, needs_restart = supervisor.reload_config(supervisor.config)
+    except Exception as error:
+        log.error("the configuration was not reloaded, the service goes on with the one it has: %s", error)
+        return
+    for sentence in needs_restart:
+        log.warning("%s", sentence)
+    log.info("the configuration was reloaded")
+    broadcast(supervisor, RELOAD)

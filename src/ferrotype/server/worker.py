@@ -1,12 +1,12 @@
-"""One worker: a process with one loop, one application and one HTTP server.
+"""One worker: a process with one event loop, one application and one HTTP server.
 
-It starts when its application does, says so on the channel to its supervisor, and follows the orders that come back.
+It starts its application, reports on the channel to its supervisor that it is ready, and then follows the commands
+that come back.
 """
 
 import asyncio
 import gc
 import logging
-import math
 import os
 import signal
 import socket
@@ -14,54 +14,55 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import uvicorn
 import uvloop
 
 from ferrotype.config import Config
-from ferrotype.config.server import Server
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.server.connection import Limits, protocol_class
+from ferrotype.server.connection import HTTPServer
+from ferrotype.server.limits import Limits
 from ferrotype.server.malloc import keep_memory
 
 log = logging.getLogger("ferrotype.server")
 
-#: what a process of ours listens to
+#: signals that a process of the service handles
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
-#: what the supervisor writes to a worker, and what a worker writes back
-DRAIN, HURRY, RELOAD, READY = b"d", b"h", b"r", b"+"
+#: commands of the supervisor, and the answer of a worker that has started
+DRAIN, CANCEL, RELOAD, READY = b"d", b"h", b"r", b"+"
 
-#: seconds that cancelled requests get to take back what they had done
-UNDO_SECONDS = 30.0
+#: seconds that cancelled requests get for their rollback
+ROLLBACK_SECONDS = 30.0
+#: seconds between two looks at what is still open while the worker drains
+DRAIN_INTERVAL = 0.05
 
 START_FAILED = 1
 
 Build = Callable[[Config], Awaitable["Application"]]
-#: Returns what of the configuration of now can follow on the given one while the service runs, and a sentence for
-#: everything else that has changed.
+#: Returns the running configuration with every change that can be applied without a restart, and a sentence for each
+#: change that cannot.
 ReadConfig = Callable[[Config], tuple[Config, tuple[str, ...]]]
 
 
 class Application(Protocol):
-    """What a worker runs: an ASGI application that opens its things in ``start`` and closes them in ``stop``."""
+    """What a worker runs: an ASGI application with a start and a stop of its own."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
     async def start(self) -> None:
-        """Open database and stores. Whatever is raised ends the worker."""
+        """Open database and stores. An exception ends the worker."""
 
     async def stop(self) -> None:
         """Close them. No request runs any more."""
 
     def reload(self, config: Config) -> None:
-        """Go on with ``config``, which has been checked and differs in nothing that needs a restart."""
+        """Apply ``config``, which is valid and differs in nothing that needs a restart."""
 
 
 @dataclass
-class Job:
-    """What a worker is born with."""
+class WorkerContext:
+    """What a worker gets from its supervisor."""
 
     config: Config
     reload_config: ReadConfig
@@ -71,129 +72,127 @@ class Job:
     channel: socket.socket
 
 
-def work(job: Job) -> int:
-    """Be a worker; return the exit code."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to every process: the supervisor decides
-    # Before there are threads: they, and what they start, would keep the signals blocked.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    # The loop is not closed: that would wait for calls that hang, and the process ends with us.
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run(job))
+class Commands:
+    """What the supervisor has asked for so far."""
 
+    def __init__(self) -> None:
+        self.drain, self.cancel, self.reload = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-async def run(job: Job) -> int:
-    try:
-        app = await job.build(job.config)
-        await app.start()
-    except (FerrotypeError, OSError) as error:
-        log.error("the service cannot start: %s", error)
-        return START_FAILED
-    except Exception:
-        log.exception("the service cannot start")
-        return START_FAILED
-    server = http_server(app, job.config.server)
-    await server.startup(sockets=[job.listener])
-    ticking = asyncio.create_task(server.main_loop())  # keeps the Date header right
-    keep_memory()
-    sys.setswitchinterval(0.001)  # The loop waits so long at most for a thread that computes.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)  # A page of a thousand images is not garbage a dozen times over.
-    stopping, hurrying, changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    swapping = asyncio.create_task(swap(job, app, changed))
+    def listen(self, channel: socket.socket) -> None:
+        """Follow the commands on the channel, SIGTERM, and the end of the supervisor."""
+        loop = asyncio.get_running_loop()
+        channel.setblocking(False)
+        loop.add_reader(channel, self._on_command, channel)
+        loop.add_signal_handler(signal.SIGTERM, self.drain.set)
 
-    def obey() -> None:
+    def _on_command(self, channel: socket.socket) -> None:
         try:
-            orders = job.channel.recv(64)
-        except ConnectionResetError:  # the other way in which the end of a supervisor shows
-            orders = b""
-        if not orders or DRAIN in orders:
-            stopping.set()
-        if not orders:
-            loop.remove_reader(job.channel)
-            log.error("the supervisor is gone, so worker %s ends", os.getpid())
-        if HURRY in orders:
-            stopping.set()
-            hurrying.set()
-        if RELOAD in orders:
-            changed.set()
+            commands = channel.recv(64)
+        except ConnectionResetError:  # The supervisor died with unread data in its socket.
+            commands = b""
+        if not commands:
+            asyncio.get_running_loop().remove_reader(channel)
+            log.error("the supervisor is gone; stopping worker %s", os.getpid())
+        if not commands or DRAIN in commands:
+            self.drain.set()
+        if CANCEL in commands:
+            self.drain.set()
+            self.cancel.set()
+        if RELOAD in commands:
+            self.reload.set()
 
+
+def run_worker(context: WorkerContext) -> int:
+    """Run a worker in this process; return the exit code."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # A terminal sends them to every process; only the supervisor acts.
+    # Before threads and child processes exist: they inherit the mask.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    # The loop is not closed: that would wait for blocked threads. The process ends anyway.
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(serve_until_drained(context))
+
+
+async def serve_until_drained(context: WorkerContext) -> int:
+    """Start the application, serve until told to drain, stop it; return the exit code."""
+    app = await start_application(context)
+    if app is None:
+        return START_FAILED
+    options = context.config.server
+    server = HTTPServer(app, Limits(keep_alive=options.keep_alive))
     loop = asyncio.get_running_loop()
-    job.channel.setblocking(False)
-    job.channel.send(READY)
-    loop.add_reader(job.channel, obey)
-    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    accepting = await loop.create_server(server.connection, sock=context.listener, backlog=options.backlog)
+    tune_process()
+    commands = Commands()
+    reloading = asyncio.create_task(reload_on_signal(context, app, commands.reload))
+    commands.listen(context.channel)
+    context.channel.send(READY)
     log.info("worker %s is ready", os.getpid())
 
-    await stopping.wait()
-    job.listener.close()
-    swapping.cancel()
-    await drain(server, job.config.server.graceful_timeout, hurrying)
+    await commands.drain.wait()
+    context.listener.close()
+    accepting.close()
+    reloading.cancel()
+    await drain(server, options.graceful_timeout, commands.cancel)
     await app.stop()
-    server.should_exit = True
-    await ticking
     return 0
 
 
-def http_server(app: Application, options: Server) -> uvicorn.Server:
-    """Return a server that waits for ``startup``; its limits are the protocol's."""
-    config = uvicorn.Config(
-        cast(Any, app),
-        http=protocol_class(Limits()),
-        ws="none",
-        interface="asgi3",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=options.backlog,
-        timeout_keep_alive=math.ceil(options.keep_alive),
-    )
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    return server
+async def start_application(context: WorkerContext) -> Application | None:
+    """Return the application, started; None when that failed, after logging why."""
+    try:
+        app = await context.build(context.config)
+        await app.start()
+    except (FerrotypeError, OSError) as error:
+        log.error("the service cannot start: %s", error)
+    except Exception:
+        log.exception("the service cannot start")
+    else:
+        return app
+    return None
 
 
-async def swap(job: Job, app: Application, changed: asyncio.Event) -> None:
-    """Go on with the configuration of now whenever it has changed. It is read in a thread: requests do not wait."""
+def tune_process() -> None:
+    """Adjust allocator, thread switching and garbage collection to a process that serves."""
+    keep_memory()
+    sys.setswitchinterval(0.001)  # The longest that the event loop waits for a computing thread to yield the GIL.
+    gc.collect()
+    gc.freeze()
+    # A page of a thousand images allocates enough to start a dozen collections at the default threshold of 700.
+    gc.set_threshold(10_000, 10, 10)
+
+
+async def reload_on_signal(context: WorkerContext, app: Application, changed: asyncio.Event) -> None:
+    """Reload the configuration whenever ``changed`` is set. It is read in a thread, so that requests do not wait."""
     while True:
         await changed.wait()
         changed.clear()
         try:
-            # What has to wait for a restart is said by the supervisor, once.
-            config, _ = await asyncio.to_thread(job.reload_config, job.config)
+            # The supervisor logs what needs a restart, once for all workers.
+            config, _ = await asyncio.to_thread(context.reload_config, context.config)
             app.reload(config)
         except Exception:
-            log.exception("worker %s goes on with the configuration it has", os.getpid())
+            log.exception("configuration not reloaded: worker=%s", os.getpid())
         else:
-            job.config = config
+            context.config = config
 
 
-async def drain(server: uvicorn.Server, grace: float, hurrying: asyncio.Event) -> None:
-    """Let running requests finish, then cancel them and wait until they have taken back what they did.
-
-    uvicorn would cancel them and close the application under their undo.
-    """
-    state = server.server_state
-    for accepting in server.servers:
-        accepting.close()
-    began = time.monotonic()
-    while state.connections or state.tasks:
-        for connection in list(state.connections):
-            connection.shutdown()  # again, for those that were accepted at the last moment
-        if hurrying.is_set() or time.monotonic() >= began + grace:
+async def drain(server: HTTPServer, grace: float, cancel: asyncio.Event) -> None:
+    """Let running requests finish for ``grace`` seconds, then cancel them and wait for their rollback."""
+    deadline = time.monotonic() + grace
+    while server.connections or server.tasks:
+        for connection in list(server.connections):
+            connection.shutdown()  # Repeated for connections that were accepted at the last moment.
+        if cancel.is_set() or time.monotonic() >= deadline:
             break
-        await asyncio.sleep(0.05)
-    if running := set(state.tasks):
-        log.warning("%s requests had to be cancelled", len(running))
+        await asyncio.sleep(DRAIN_INTERVAL)
+    if running := set(server.tasks):
+        log.warning("cancelling running requests: count=%d", len(running))
         for task in running:
             task.cancel()
-        if left := (await asyncio.wait(running, timeout=UNDO_SECONDS))[1]:
-            log.error("%s requests could not take back in time what they did; upkeep will", len(left))
+        if pending := (await asyncio.wait(running, timeout=ROLLBACK_SECONDS))[1]:
+            log.error("rollback not finished in time: requests=%d; background cleanup will do it", len(pending))
     for _ in range(10):
-        if state.connections:
-            await asyncio.sleep(0.05)  # the last answers are on their way
-    for connection in list(state.connections):
-        connection.transport.abort()
+        if server.connections:
+            await asyncio.sleep(DRAIN_INTERVAL)  # The last responses are being sent.
+    for connection in list(server.connections):
+        connection.abort("the worker stops", logging.DEBUG)

@@ -26,18 +26,19 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
-import uvicorn
 import uvloop
 
 from ferrotype.server import serve
-from ferrotype.server.connection import Limits, ShortFile, protocol_class
+from ferrotype.server.connection import HTTPServer
+from ferrotype.server.file_sender import FileTruncated
+from ferrotype.server.limits import Limits
 from ferrotype.stores.driver import LocalFile
 from ferrotype.web.http import SENDFILE
 
 #: Seconds: how long a wait may take that ends at once when all is well, on however slow a machine.
 GENEROUS = 60.0
 #: Limits that no test reaches, so that what it sees is not the end of one.
-PATIENT = Limits(head_seconds=3600, body_idle=3600, send_idle=3600, drain_seconds=3600)
+PATIENT = Limits(head_seconds=3600, keep_alive=3600, body_idle=3600, send_idle=3600, drain_seconds=3600)
 
 
 def eventually(happens: Callable[[], object], say: Callable[[], str] = lambda: "") -> None:
@@ -48,7 +49,7 @@ def eventually(happens: Callable[[], object], say: Callable[[], str] = lambda: "
         time.sleep(0.02)
 
 
-class Toy:
+class SampleApp:
     """Answers by path. What happened to bodies and files is put on ``seen``."""
 
     def __init__(self, folder: Path, greeting: str = "hello"):
@@ -135,13 +136,43 @@ class Toy:
         await answer(send, 200, b"slow")
 
     async def stream(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        head = [(b"content-length", b"%d" % (1 << 40))]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
         try:
             while True:
                 await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
         except BaseException as error:
             self.seen.put((type(error).__name__,))
             raise
+
+    async def in_pieces(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """A body of ``count`` pieces of ``size`` bytes, and a Content-Length of ``more`` bytes more."""
+        size, count = int(query["size"]), int(query["count"])
+        head = [(b"content-length", b"%d" % (size * count + int(query.get("more", 0))))]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        try:
+            for number in range(count):
+                body = bytes([number % 256]) * size
+                await send({"type": "http.response.body", "body": body, "more_body": number + 1 < count})
+                self.seen.put(("piece", number))
+        except Exception as error:
+            self.seen.put((type(error).__name__,))
+            raise
+
+    async def status(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """A response without a body."""
+        status = int(query["status"])
+        headers = [] if status in (204, 304) else [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    async def start_and_fail(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """Fail after ``sent`` bytes of a body of 100,000."""
+        head = [(b"content-length", b"100000")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        if sent := int(query["sent"]):
+            await send({"type": "http.response.body", "body": bytes(sent), "more_body": True})
+        raise OSError("the store does not answer")
 
     async def file(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
         """The file ``data``: a range, with ``more`` bytes promised that it does not have."""
@@ -158,7 +189,7 @@ class Toy:
             await send({"type": "http.response.start", "status": 206, "headers": head})
             await send({"type": SENDFILE, "file": file, "offset": first, "count": count})
             self.seen.put(("sent", count))
-        except (ConnectionResetError, ShortFile, asyncio.CancelledError) as error:
+        except (ConnectionResetError, FileTruncated, asyncio.CancelledError) as error:
             self.seen.put((type(error).__name__,))
             raise
         finally:
@@ -207,8 +238,8 @@ class Running:
     """A server in a thread."""
 
     port: int
-    app: Toy
-    state: Any
+    app: SampleApp
+    state: HTTPServer
     loop: Loop
 
     def saw(self) -> tuple[Any, ...]:
@@ -260,7 +291,7 @@ class Running:
 
     def has_read(self, client: "Client") -> None:
         """Wait until the server has read all that the client has sent, and its end."""
-        theirs = self.connection(client).transport.get_extra_info("socket")
+        theirs = self.connection(client)._socket
         eventually(lambda: not waiting(client.socket, termios.TIOCOUTQ))  # all of it is with the other side's kernel
         eventually(lambda: theirs.fileno() < 0 or not self.ask(lambda: waiting(theirs, termios.FIONREAD)))
         for _ in range(3):  # the end shows in no figure, but in the next turn of the loop
@@ -281,19 +312,9 @@ def waiting(end: socket.socket, which: int) -> int:
 
 
 @contextlib.contextmanager
-def running(
-    folder: Path, limits: Limits = PATIENT, keep_alive: float = 3600.0, send_buffer: int = 0
-) -> Iterator[Running]:
-    """Run a server for a Toy while the block runs."""
-    app = Toy(folder)
-    config = uvicorn.Config(
-        app, http=protocol_class(limits), ws="none", lifespan="off", interface="asgi3", log_config=None,
-        access_log=False, proxy_headers=False,
-    )  # fmt: skip
-    config.timeout_keep_alive = keep_alive  # type: ignore[assignment]
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
+def running(folder: Path, limits: Limits = PATIENT, send_buffer: int = 0) -> Iterator[Running]:
+    """Run a server for a SampleApp while the block runs."""
+    app = SampleApp(folder)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
     if send_buffer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
@@ -301,25 +322,26 @@ def running(
     box: dict[str, Any] = {}
 
     async def main() -> None:
-        await server.startup(sockets=[listener])
-        box["loop"] = asyncio.get_running_loop()
+        box["server"] = server = HTTPServer(app, limits)
+        box["loop"] = loop = asyncio.get_running_loop()
+        box["stop"] = stop = asyncio.Event()
+        accepting = await loop.create_server(server.connection, sock=listener)
         ready.set()
-        await server.main_loop()
-        for accepting in server.servers:
-            accepting.close()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]
-        for task in list(server.server_state.tasks):
+        await stop.wait()
+        accepting.close()
+        for connection in list(server.connections):
+            connection.abort("the test is over")
+        for task in list(server.tasks):
             task.cancel()
-        await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
+        await asyncio.gather(*server.tasks, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: uvloop.run(main(), loop_factory=Loop))
     thread.start()
     assert ready.wait(GENEROUS)
     try:
-        yield Running(listener.getsockname()[1], app, server.server_state, box["loop"])
+        yield Running(listener.getsockname()[1], app, box["server"], box["loop"])
     finally:
-        server.should_exit = True
+        box["loop"].call_soon_threadsafe(box["stop"].set)
         thread.join(GENEROUS)
         assert not thread.is_alive()
 
@@ -360,13 +382,16 @@ class Client:
         self.socket.close()
 
     def read(self, size: int) -> bytes:
-        while len(self.buffer) < size:
+        parts, missing = [self.buffer], size - len(self.buffer)
+        while missing > 0:
             more = self.socket.recv(1 << 18)
             if not more:
-                raise EOFError(self.buffer[:200])
-            self.buffer += more
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
+                raise EOFError(parts[0][:200])
+            parts.append(more)
+            missing -= len(more)
+        data = b"".join(parts)
+        self.buffer = data[size:]
+        return data[:size]
 
     def head(self) -> Response:
         while b"\r\n\r\n" not in self.buffer:
@@ -387,11 +412,11 @@ class Client:
 
     def rest(self) -> bytes:
         """Return everything up to the end of the connection, however it ends."""
-        data, self.buffer = self.buffer, b""
+        parts, self.buffer = [self.buffer], b""
         with contextlib.suppress(ConnectionResetError):
             while more := self.socket.recv(1 << 18):
-                data += more
-        return data
+                parts.append(more)
+        return b"".join(parts)
 
     def is_closed(self) -> bool:
         """Say whether the server ends the connection, and sends nothing before."""
@@ -404,7 +429,7 @@ class Client:
 
 
 def main(folder: Path, workers: int, grace: float) -> int:
-    """Serve a Toy; its greeting is read from the file ``greeting``."""
+    """Serve a SampleApp; its greeting is read from the file ``greeting``."""
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 
     def read_config() -> Any:
@@ -412,13 +437,13 @@ def main(folder: Path, workers: int, grace: float) -> int:
         if greeting == "bad":
             raise ValueError("greeting must not be bad")
         server = SimpleNamespace(
-            bind_host="127.0.0.1", bind_port=int(os.environ.get("TOY_PORT", "0")), workers=workers, backlog=100,
+            bind_host="127.0.0.1", bind_port=int(os.environ.get("SAMPLE_PORT", "0")), workers=workers, backlog=100,
             graceful_timeout=grace, keep_alive=3600.0,
         )  # fmt: skip
         return SimpleNamespace(server=server, greeting=greeting)
 
-    async def build(config: Any) -> Toy:
-        return Toy(folder, config.greeting)
+    async def build(config: Any) -> SampleApp:
+        return SampleApp(folder, config.greeting)
 
     return serve(read_config(), lambda _: (read_config(), ()), build, lambda _: None)
 
