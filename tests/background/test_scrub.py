@@ -104,6 +104,6 @@ def test_a_shorter_time_counts_for_what_is_kept_already_also_when_nothing_new_is
 def test_the_oldest_are_found_first_a_page_at_a_time(api: Client) -> None:
     images = [deleted(api, age) for age in (10, 30, 20)]
     db = api.application.ctx.db
-    found = api.run(scrub.kept(db, 5_000_000, 2))
+    found = api.run(scrub.pending(db, 5_000_000, 2))
     assert [each.id for each in found] == [images[1]["id"], images[2]["id"]]
-    assert api.run(scrub.kept(db, HOUR * 1_000_000)) == []
+    assert api.run(scrub.pending(db, HOUR * 1_000_000)) == []

@@ -14,13 +14,13 @@ from ferrotype.db import blobs, schema, workers
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Statement
 
-#: Twenty thousand objects at rest, a few that are written or doomed, and workers of long ago.
+#: Twenty thousand objects at rest, a few that are written or deleted, and workers of long ago.
 _FILL = (
     """INSERT INTO blobs (id, store, name, image_id, project, purpose, state, charged, size, created_at, attempts)
        WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 20000)
        SELECT 'b' || n, 'fast', 'n' || n, 'i' || n, 'p', 'data', 'live', 10, 10, 1, 0 FROM g""",
     "UPDATE blobs SET state = 'writing', writer = 'w1' WHERE id IN ('b1', 'b2')",
-    "UPDATE blobs SET state = 'doomed', remove_at = 1 WHERE id IN ('b3', 'b4')",
+    "UPDATE blobs SET state = 'deleting', remove_at = 1 WHERE id IN ('b3', 'b4')",
     """INSERT INTO workers (id, process, started_at, lease_until)
        WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 300)
        SELECT 'w' || n, '', 0, 0 FROM g""",
@@ -87,7 +87,7 @@ def test_upkeep_never_reads_the_whole_ledger(database_url: str, counted: bool) -
     found = asyncio.run(plans())
     assert len(found) == 4
     for each in found:
-        assert re.search(r"blobs_(doomed|by_writer)", each), each
+        assert re.search(r"blobs_(deleting|by_writer)", each), each
         assert not re.search(r"(SCAN|Seq Scan on) blobs|blobs_by_name|blobs_by_image", each), each
 
 

@@ -6,7 +6,7 @@ Each step is safe to repeat and safe to be done by several nodes at once.
 import logging
 
 from ferrotype.background.scrub import scrub_deleted
-from ferrotype.db import blobs, marks, workers
+from ferrotype.db import blobs, directory_ids, workers
 from ferrotype.db import images as rows
 from ferrotype.db.engine import DatabaseUnavailable
 from ferrotype.model.errors import FerrotypeError
@@ -84,10 +84,10 @@ async def look_at_stores(ctx: ServiceContext) -> None:
     """Have the stores settle in what is new to them, and find out how they are."""
     for store in ctx.stores:
         try:
-            known, fresh = await marks.of_store(ctx.db, store.id), not await blobs.any_in(ctx.db, store.id)
+            known, fresh = await directory_ids.of_store(ctx.db, store.id), not await blobs.any_in(ctx.db, store.id)
             if new := await store.settle(known, fresh):
                 async with ctx.db.begin() as tx:
-                    await marks.remember(tx, store.id, new)
+                    await directory_ids.remember(tx, store.id, new)
         except FerrotypeError as error:
             log.warning("Store %s could not settle in and tries it again: %s", store.id, error)
     await ctx.stores.probe()

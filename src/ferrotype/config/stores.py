@@ -113,8 +113,8 @@ def _enabled(values: Values) -> list[tuple[str, str]]:
         elif id_.lower() in own:
             wrong(f"names a store {id_!r}, a name which has another meaning in this file; choose another id")
             continue
-        elif not re.fullmatch(r"[ -~]+", id_):
-            wrong(f"names a store {id_!r}; ids travel in headers and must be printable ASCII, choose another")
+        elif not re.fullmatch(r"[ -~]{1,255}", id_):
+            wrong(f"names a store {id_!r}; ids must be at most 255 characters of printable ASCII, choose another")
         elif id_ in seen.values():
             wrong(f"names the store {id_!r} twice; every id must be unique")
             continue

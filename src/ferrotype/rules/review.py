@@ -84,11 +84,14 @@ def proposed(document: Mapping[str, Any], caller: Caller, schemas: Schemas) -> I
             properties[name] = value
     if "locations" in document:
         raise Forbidden("Attribute 'locations' is reserved.")
+    owner = (document["owner"] or None) if "owner" in document else caller.project
+    if owner is not None and len(owner) > NAME_LENGTH:  # the caller's project: the schema has not seen it
+        raise Invalid(f"The owner must have at most {NAME_LENGTH} characters.")
     return Image(
         id=document.get("id", ""),
         name=document.get("name"),
         visibility=document.get("visibility", "shared"),
-        owner=(document["owner"] or None) if "owner" in document else caller.project,
+        owner=owner,
         protected=document.get("protected", False),
         os_hidden=document.get("os_hidden", False),
         disk_format=document.get("disk_format"),
