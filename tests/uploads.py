@@ -110,12 +110,12 @@ def copy(api: Client, image: Any, store: str = "cheap") -> Path:
     tell(
         api,
         "INSERT INTO blobs (id, store, name, image_id, project, purpose, state, charged, size, created_at, attempts)"
-        f" VALUES ('copy-{image['id']}', '{store}', '{second.name}', '{image['id']}', NULL, 'data', 'live',"
+        f" VALUES ('copy-{image['id'][:8]}', '{store}', '{second.name}', '{image['id']}', NULL, 'data', 'live',"
         f" 0, {image['size']}, 0, 0)",
     )
     both = (
         f'[{{"url":"file://{first}","metadata":{{"store":"{first.parent.name}"}},"blob":"{blob_of(api, image)}"}},'
-        f'{{"url":"file://{second}","metadata":{{"store":"{store}"}},"blob":"copy-{image["id"]}"}}]'
+        f'{{"url":"file://{second}","metadata":{{"store":"{store}"}},"blob":"copy-{image["id"][:8]}"}}]'
     )
     tell(api, f"UPDATE images SET locations = '{both}' WHERE id = '{image['id']}'".replace(":", "\\:"))
     return second

@@ -33,7 +33,7 @@ def of_a_dead_worker(api: Client, directory: Path, process: str = "gone 0 1") ->
         api,
         "INSERT INTO blobs"
         " (id, store, name, image_id, project, purpose, state, charged, writer, created_at, attempts)"
-        f" VALUES ('{name}', 'fast', '{name}', '{image['id']}', 'p1', 'data', 'writing', 500, 'dead', 0, 0)",
+        f" VALUES ('{image['id']}', 'fast', '{name}', '{image['id']}', 'p1', 'data', 'writing', 500, 'dead', 0, 0)",
     )
     tell(api, "DELETE FROM workers WHERE id = 'dead'")
     tell(api, f"INSERT INTO workers (id, process, started_at, lease_until) VALUES ('dead', '{process}', 0, {FAR})")

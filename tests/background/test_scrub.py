@@ -103,6 +103,6 @@ def test_shorter_scrub_time_applies_to_images_already_pending_delete(api: Client
 def test_scrub_finds_the_oldest_images_first_in_pages(api: Client) -> None:
     images = [deleted(api, age) for age in (10, 30, 20)]
     db = api.application.ctx.db
-    found = api.run(scrub.kept(db, 5_000_000, 2))
+    found = api.run(scrub.pending(db, 5_000_000, 2))
     assert [each.id for each in found] == [images[1]["id"], images[2]["id"]]
-    assert api.run(scrub.kept(db, HOUR * 1_000_000)) == []
+    assert api.run(scrub.pending(db, HOUR * 1_000_000)) == []

@@ -300,6 +300,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[DEFAULT]\nenabled_backends = a:file,log_file:file\n" + STORES, ["'log_file'"]),
         ("[DEFAULT]\nenabled_backends = a:file,A:file\n" + STORES, ["'a' and 'A'"]),
         ("[DEFAULT]\nenabled_backends = a:file,ä:file\n[ä]\nfilesystem_store_datadir=/o\n" + STORES, ["ASCII"]),
+        (f"[DEFAULT]\nenabled_backends = a:file,{256 * 's'}:file\n" + STORES, ["at most 255"]),
         ("[DEFAULT]\nenabled_backends = a:file,b:tape\n" + STORES, ["'b'", "'tape'"]),  # STOR-12, DISC-39
         *(
             (f"[DEFAULT]\nenabled_backends = a:file,b:{later}\n" + STORES, ["'b'", later, "does not support"])

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from ferrotype.config.database import Database
 from ferrotype.db import engine, migrate, schema
 from ferrotype.db.backends.connect import connect
+from ferrotype.db.backends.postgresql import administering
 
 
 def configured(url: str) -> Database:
@@ -142,7 +143,7 @@ def test_whoever_changes_the_schema_may_wait_as_long_as_the_server_lets_him(post
 
     async def ask() -> tuple[list[str], list[str]]:
         names = ("lock_timeout", "idle_in_transaction_session_timeout")
-        async with schema._postgresql(config) as connection:
+        async with administering(config) as connection:
             alone = [await connection.fetchval(f"SHOW {name}") for name in names]
         db = await connect(config)
         serving = [(await db.row(engine.Statement(text(f"SHOW {name}"))))[0] for name in names]

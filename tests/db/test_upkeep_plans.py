@@ -14,7 +14,7 @@ from ferrotype.db import blobs, schema, workers
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, Statement
 
-#: Twenty thousand objects at rest, a few that are written or doomed, and workers of long ago.
+#: Twenty thousand objects at rest, a few that are written or deleted, and workers of long ago.
 _FILL = (
     """INSERT INTO blobs (id, store, name, image_id, project, purpose, state, charged, size, created_at, attempts)
        WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 20000)

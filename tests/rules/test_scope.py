@@ -29,7 +29,7 @@ def holds(branch: Branch, project: str | None, image: Image, share: str | None, 
     """What a branch says of itself, in Python."""
     mine = project is not None and image.owner == project
     match branch.kind:
-        case "mine":
+        case "own":
             return mine and branch.visibility in (None, image.visibility)
         case "visible":
             return image.visibility == branch.visibility
@@ -37,7 +37,7 @@ def holds(branch: Branch, project: str | None, image: Image, share: str | None, 
             return image.visibility == "shared" and share is not None and member_status in ("all", share)
         case "all":
             return True
-        case "usual":
+        case "default":
             return mine or image.visibility != "community"
     raise AssertionError(branch)
 

@@ -47,11 +47,11 @@ def image_with_copies(api: Client, directory: Path, *stores: str) -> Any:
     for number, store in enumerate(stores, 1):
         path = directory / store / f"{first.name[:-8]}{number:08}"
         shutil.copy(first, path)
-        locations.append({"url": f"file://{path}", "metadata": {"store": store}, "blob": f"{store}-{image['id']}"})
+        locations.append({"url": f"file://{path}", "metadata": {"store": store}, "blob": f"{store}-{of[:8]}"})
         tell(
             api,
             "INSERT INTO blobs (id, store, name, image_id, purpose, state, charged, size, created_at, attempts)"
-            f" VALUES ('{store}-{of}', '{store}', '{path.name}', '{of}', 'data', 'live', 0, 8, 0, 0)",
+            f" VALUES ('{store}-{of[:8]}', '{store}', '{path.name}', '{of}', 'data', 'live', 0, 8, 0, 0)",
         )
     written = msgspec.json.encode(locations).decode()
     tell(api, f"UPDATE images SET locations = '{written}' WHERE id = '{image['id']}'".replace(":", "\\:"))

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ferrotype.db import blobs, ledger_check, marks
+from ferrotype.db import blobs, directory_ids, ledger_check
 from ferrotype.db import images as rows
 from ferrotype.model.blob import Blob, image_of, is_object_name
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreError
@@ -53,7 +53,7 @@ async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = 
     marked = await ledger_check.damaged(ctx.db)
     unreadable: set[str] = set()
     for store in ctx.stores:
-        store.set_expected_ids(await marks.of_store(ctx.db, store.id))
+        store.set_expected_ids(await directory_ids.of_store(ctx.db, store.id))
         unknown = await _unknown_objects(
             ctx, store, {blob.name for blob in known if blob.store == store.id}, repair, remove_unknown
         )

@@ -6,7 +6,7 @@ Each step is idempotent, and several nodes may run it at once.
 import logging
 
 from ferrotype.background.scrub import scrub_deleted
-from ferrotype.db import blobs, marks, workers
+from ferrotype.db import blobs, directory_ids, workers
 from ferrotype.db import images as rows
 from ferrotype.db.engine import DatabaseUnavailable
 from ferrotype.model.errors import FerrotypeError
@@ -92,11 +92,11 @@ async def probe_stores(ctx: ServiceContext) -> None:
     """Have the stores initialize new directories, and find out their health."""
     for store in ctx.stores:
         try:
-            known = await marks.of_store(ctx.db, store.id)
+            known = await directory_ids.of_store(ctx.db, store.id)
             store_is_empty = not await blobs.has_blobs(ctx.db, store.id)
             if new := await store.initialize(known, store_is_empty):
                 async with ctx.db.begin() as tx:
-                    await marks.remember(tx, store.id, new)
+                    await directory_ids.remember(tx, store.id, new)
         except FerrotypeError as error:
             log.warning("initializing a store failed; will retry: store=%s: %s", store.id, error)
     await ctx.stores.probe()

@@ -12,7 +12,7 @@ async def scrub_deleted(ctx: ServiceContext) -> None:
 
     Idempotent, and several nodes may do it at once.
     """
-    for image in await scrub.kept(ctx.db, ctx.config.api.scrub_time * 1_000_000):
+    for image in await scrub.pending(ctx.db, ctx.config.api.scrub_time * 1_000_000):
         try:
             async with ctx.db.begin() as tx:
                 await rows.save(tx, image, transition(image, "deleted", locations=()))

@@ -183,8 +183,8 @@ def _enabled(values: Values) -> list[tuple[str, str]]:
         elif id_.lower() in taken:
             problem(f"has a store {id_!r}; this is the name of another section or option, choose another ID")
             continue
-        elif not re.fullmatch(r"[ -~]+", id_):
-            problem(f"has a store {id_!r}; IDs are sent in headers and must be printable ASCII, choose another ID")
+        elif not re.fullmatch(r"[ -~]{1,255}", id_):
+            problem(f"has a store {id_!r}; IDs must be printable ASCII, at most 255 characters, choose another ID")
         elif id_ in seen.values():
             problem(f"lists the store {id_!r} twice; IDs must be unique")
             continue

@@ -1,34 +1,35 @@
-"""Two databases behind one way of asking: PostgreSQL through asyncpg, SQLite through two threads.
+"""Statements, and the interface of every database.
 
-A statement is built with SQLAlchemy once, compiled once for each database, and run with bound values on the
-driver's own connection. Reads outside a transaction are one statement each; a transaction is for writing.
+A statement is built with SQLAlchemy once, compiled once for each kind of database, and run with bound values on
+the driver's own connection. Reads outside a transaction are one statement each; a transaction is for writing.
+
+What the databases do differently is in ``db.backends``, one module for each kind (``Backend``). The constructs
+here have no SQL of their own: each back end compiles them its own way.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import cache
 from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, BigInteger, ClauseElement, Text, bindparam, or_
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ClauseElement,
+    Insert,
+    String,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    or_,
+)
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 
+from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.model.errors import FerrotypeError
 
 Row = Sequence[Any]
-
-
-@cache
-def dialect(kind: str) -> Any:
-    """Return what SQLAlchemy knows of one kind of database; only the one that is used is imported."""
-    if kind == "sqlite":
-        from sqlalchemy.dialects import sqlite
-
-        return sqlite.dialect()
-    from sqlalchemy.dialects.postgresql import asyncpg
-
-    return asyncpg.dialect()  # type: ignore[no-untyped-call]
 
 
 class DatabaseUnavailable(FerrotypeError):
@@ -43,10 +44,19 @@ class Duplicate(FerrotypeError):
     """A row with this key exists."""
 
 
-class Statement:
-    """A statement and its text for each database. Values are given by name when it is run.
+#: kind of database -> its SQLAlchemy dialect
+_dialects: dict[str, Callable[[], Any]] = {}
 
-    With ``kind`` it is for one kind of database alone, and only its text is kept: a hundredth of what it is made of.
+
+def register_dialect(kind: str, dialect: Callable[[], Any]) -> None:
+    """Name the dialect that compiles statements for a kind of database. Each back end does so when it is imported."""
+    _dialects[kind] = dialect
+
+
+class Statement:
+    """A statement and its SQL for each kind of database. Values are given by name when it is run.
+
+    With ``kind`` it is for one kind of database alone, and only its SQL is kept: a hundredth of what it is made of.
     """
 
     __slots__ = ("_compiled", "_executable")
@@ -59,20 +69,31 @@ class Statement:
             self._executable = None
 
     def compiled(self, kind: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
-        """Return the text for one kind of database, and its parameters in order with their defaults."""
+        """Return the SQL for one kind of database, and its parameters in order with their defaults."""
         found = self._compiled.get(kind)
         if found is None:
             if self._executable is None:
                 raise LookupError(f"this statement is not for {kind}")
-            compiled: Any = self._executable.compile(dialect=dialect(kind))
+            compiled: Any = self._executable.compile(dialect=_dialects[kind]())
             names = tuple((name, compiled.params.get(name)) for name in compiled.positiontup or ())
             found = self._compiled[kind] = (str(compiled), names)
         return found
 
     def bind(self, kind: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
-        """Return the text and the values in its order."""
+        """Return the SQL and the values in its order."""
         text, names = self.compiled(kind)
         return text, [values.get(name, default) for name, default in names]
+
+
+# -- constructs that each back end compiles its own way -------------------------------------------
+
+
+class ExactString(String):
+    """A string of at most ``length`` characters, compared byte by byte, whatever the database's collation."""
+
+
+class ExactText(Text):
+    """A string of any length, compared byte by byte. It cannot be a key: not every database has an index of it."""
 
 
 class now(FunctionElement[int]):
@@ -80,16 +101,6 @@ class now(FunctionElement[int]):
 
     type = BigInteger()
     inherit_cache = True
-
-
-@compiles(now, "postgresql")
-def _now_postgresql(element: now, compiler: Any, **_: Any) -> str:
-    return "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
-
-
-@compiles(now, "sqlite")
-def _now_sqlite(element: now, compiler: Any, **_: Any) -> str:
-    return "now_us()"  # SQLite 3.40 has no clock finer than a millisecond; the connection provides one
 
 
 class any_of(ColumnElement[bool]):
@@ -106,16 +117,41 @@ def one_of(column: ColumnElement[Any], *values: str) -> ColumnElement[bool]:
     return or_(*(column == value for value in values))
 
 
-@compiles(any_of, "postgresql")
-def _any_of_postgresql(element: any_of, compiler: Any, **kw: Any) -> str:
-    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
-    return f"{column} = ANY ({values})"
+class Upsert(Insert):
+    """An INSERT that does not fail where its primary key exists: see ``upsert``."""
+
+    inherit_cache = False
+
+    def __init__(self, table: Table, update: Sequence[str]):
+        super().__init__(table)
+        self.key = tuple(column.name for column in table.primary_key)
+        self.update = tuple(update)
 
 
-@compiles(any_of, "sqlite")
-def _any_of_sqlite(element: any_of, compiler: Any, **kw: Any) -> str:
-    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
-    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - two texts of SQLAlchemy's
+def upsert(table: Table, update: Sequence[str] = ()) -> Insert:
+    """Insert a row, bound by the names of its columns. Where its primary key exists, set the columns ``update``.
+
+    Without ``update`` such a row stays as it is ("insert or ignore").
+    """
+    return Upsert(table, update).values({column: bindparam(column.name) for column in table.c}).inline()
+
+
+class UpdateReturning:
+    """``change`` of the one row with this ``key``, and the ``columns`` of that row as it is afterwards.
+
+    It is run by ``Transaction.update_returning``: not every database has RETURNING on UPDATE. One without it runs
+    ``change`` and then selects the row, which is locked by then.
+    """
+
+    __slots__ = ("change", "columns", "compiled", "key")
+
+    def __init__(self, change: Update, key: ColumnElement[bool], columns: Sequence[ColumnElement[Any]]):
+        self.change, self.key, self.columns = change, key, columns
+        #: what each kind of back end has made of it
+        self.compiled: dict[str, Any] = {}
+
+
+# -- the interface of a database ------------------------------------------------------------------
 
 
 class Connection(Protocol):
@@ -139,6 +175,9 @@ class Transaction(Connection, Protocol):
     async def run_many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
         """Run a change once for each set of values."""
 
+    async def update_returning(self, statement: UpdateReturning, **values: Any) -> Row | None:
+        """Update a row and return its columns as they are now; None when no row matched, and nothing changed."""
+
 
 class Database(Connection, Protocol):
     """A database that is open."""
@@ -151,3 +190,29 @@ class Database(Connection, Protocol):
 
     async def close(self) -> None:
         """Let running statements end and close every connection."""
+
+
+class Backend(Protocol):
+    """What a module of ``db.backends`` provides. Its functions raise DatabaseUnavailable where the database fails.
+
+    A module also registers with SQLAlchemy how its dialect spells the constructs above. Lock clauses (FOR UPDATE)
+    are the dialect's: SQLite has none, and needs none, as there a transaction is the only one that writes.
+    """
+
+    #: The database belongs to this program alone: its schema is brought up to date at every start.
+    EMBEDDED: bool
+
+    def dialect(self) -> Any:
+        """Return the SQLAlchemy dialect for which statements are compiled, always the same one."""
+
+    async def connect(self, config: DatabaseConfig) -> Database:
+        """Open the database. Call it after the process has forked."""
+
+    def schema_version(self, config: DatabaseConfig) -> str | None:
+        """Return what the table ``alembic_version`` says, or None where there is no such table."""
+
+    def create_schema(self, config: DatabaseConfig, statements: Sequence[str]) -> None:
+        """Run these statements in one transaction, unless another process has created the schema meanwhile."""
+
+    def migrate(self, config: DatabaseConfig, run: Callable[[Any], None]) -> None:
+        """Call ``run`` with a SQLAlchemy connection in a transaction, and commit it."""

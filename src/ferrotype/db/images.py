@@ -1,4 +1,4 @@
-"""Images in the database: one row each, with what finds them kept beside it in the same transaction."""
+"""Images in the database: one row each, and the search index over properties and tags."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Text, bindparam, delete, exists, insert, select, update
 
-from ferrotype.db.engine import Connection, Duplicate, Row, Statement, Transaction, now
+from ferrotype.db.engine import Connection, Duplicate, Row, Statement, Transaction, UpdateReturning, now
 from ferrotype.db.tables import image_members, image_properties, image_tags, images
 from ferrotype.model.errors import Conflict
 from ferrotype.model.image import Image, Location
@@ -58,13 +58,13 @@ def image_from(row: Row) -> Image:
 
 
 def value_hash(value: Any) -> int:
-    """Return the number under which a property's value is found. Values are compared again afterwards."""
+    """Return the hash by which the search index finds a property's value. Hits must be compared with the value."""
     digest = hashlib.blake2b(as_text(value).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
 def as_text(value: Any) -> str:
-    """Return a property's value as a filter spells it: a text as it is, anything else as its JSON."""
+    """Return a property's value as a filter spells it: a string as it is, anything else as JSON."""
     return value if isinstance(value, str) else _encode(value).decode()
 
 
@@ -83,7 +83,7 @@ MARKER = Statement(select(*COLUMNS, _is_member, _c.last_status).where(_c.id == _
 async def get(
     connection: Connection, image_id: str, project: str | None, lock: bool = False
 ) -> tuple[Image, bool] | None:
-    """Return a live image, and whether ``project`` is one of its members; None when there is none.
+    """Return an image that is not deleted, and whether ``project`` is one of its members; None when there is none.
 
     With ``lock`` no other transaction can change the image before this one ends.
     """
@@ -92,7 +92,7 @@ async def get(
 
 
 async def marker(connection: Connection, image_id: str, project: str | None) -> tuple[Image, bool] | None:
-    """Return an image that a walk may go on from: also one that was deleted meanwhile, with its last status."""
+    """Return an image that serves as a page marker, even when it was deleted meanwhile: then with its last status."""
     row = await connection.row(MARKER, id=image_id, project=project)
     if row is None:
         return None
@@ -102,31 +102,31 @@ async def marker(connection: Connection, image_id: str, project: str | None) -> 
 
 # -- writing ------------------------------------------------------------------------------------
 
-_GIVEN = tuple(column for column in COLUMNS if column.name not in ("created_at", "updated_at"))
+_INSERTED = tuple(column for column in COLUMNS if column.name not in ("created_at", "updated_at"))
 _clock = select(now().label("now")).cte("clock")
 INSERT = Statement(
     insert(images)
     .from_select(
-        [*(column.name for column in _GIVEN), "created_at", "updated_at"],
+        [*(column.name for column in _INSERTED), "created_at", "updated_at"],
         select(
-            *(bindparam(column.name, type_=column.type).label(column.name) for column in _GIVEN),
+            *(bindparam(column.name, type_=column.type).label(column.name) for column in _INSERTED),
             _clock.c.now,
             _clock.c.now,
         ),
     )
     .returning(_c.created_at)
 )
-_FIND_PROPERTY = Statement(
+_INDEX_PROPERTY = Statement(
     insert(image_properties).values({column: bindparam(column.name) for column in image_properties.c})
 )
-_LOSE_PROPERTY = Statement(
+_DELETE_PROPERTY = Statement(
     delete(image_properties).where(image_properties.c.image_id == _id, image_properties.c.name == bindparam("key"))
 )
-_FIND_TAG = Statement(insert(image_tags).values({column: bindparam(column.name) for column in image_tags.c}))
-_LOSE_TAG = Statement(delete(image_tags).where(image_tags.c.image_id == _id, image_tags.c.tag == bindparam("key")))
-_LOSE_PROPERTIES = Statement(delete(image_properties).where(image_properties.c.image_id == _id))
-_LOSE_TAGS = Statement(delete(image_tags).where(image_tags.c.image_id == _id))
-_LIST_SHARES = Statement(
+_INDEX_TAG = Statement(insert(image_tags).values({column: bindparam(column.name) for column in image_tags.c}))
+_DELETE_TAG = Statement(delete(image_tags).where(image_tags.c.image_id == _id, image_tags.c.tag == bindparam("key")))
+_DELETE_PROPERTIES = Statement(delete(image_properties).where(image_properties.c.image_id == _id))
+_DELETE_TAGS = Statement(delete(image_tags).where(image_tags.c.image_id == _id))
+_SET_LISTED = Statement(
     update(image_members)
     .where(image_members.c.image_id == _id, image_members.c.removed_at.is_(None))
     .values(listed_at=bindparam("listed_at", type_=image_members.c.listed_at.type))
@@ -139,21 +139,22 @@ def _column_value(name: str, value: Any) -> Any:
 
 async def insert_image(tx: Transaction, image: Image) -> Image:
     """Write a new image and return it with its times. An id that was ever used is a Conflict."""
-    values = {column.name: _column_value(column.name, getattr(image, column.name)) for column in _GIVEN}
+    values = {column.name: _column_value(column.name, getattr(image, column.name)) for column in _INSERTED}
     try:
         row = await tx.row(INSERT, **values)
     except Duplicate:
         raise Conflict(f"Image id {image.id} is taken, or was once.") from None
     if row is None:
         raise RuntimeError("the database returned no row for an image that was inserted")
-    made = replace(image, created_at=row[0], updated_at=row[0])
-    await _find(tx, made, made.properties.items(), made.tags)
-    return made
+    created = replace(image, created_at=row[0], updated_at=row[0])
+    await _index_properties(tx, created, created.properties.items())
+    await _index_tags(tx, created, created.tags)
+    return created
 
 
-async def _find(tx: Transaction, image: Image, properties: Iterable[tuple[str, Any]], tags: Iterable[str]) -> None:
+async def _index_properties(tx: Transaction, image: Image, properties: Iterable[tuple[str, Any]]) -> None:
     await tx.run_many(
-        _FIND_PROPERTY,
+        _INDEX_PROPERTY,
         [
             {
                 "image_id": image.id,
@@ -162,66 +163,72 @@ async def _find(tx: Transaction, image: Image, properties: Iterable[tuple[str, A
                 "created_at": image.created_at,
             }
             for name, value in properties
-            if value is not None  # No text that a filter could have equals nothing.
+            if value is not None  # No filter matches null.
         ],
     )
-    await tx.run_many(_FIND_TAG, [{"image_id": image.id, "tag": tag, "created_at": image.created_at} for tag in tags])
+
+
+async def _index_tags(tx: Transaction, image: Image, tags: Iterable[str]) -> None:
+    await tx.run_many(
+        _INDEX_TAG, [{"image_id": image.id, "tag": tag, "created_at": image.created_at} for tag in tags]
+    )
 
 
 @lru_cache(maxsize=1024)
-def _update(changed: tuple[str, ...], was_live: bool, dies: bool) -> Statement:
-    """One statement for each set of columns: what did not change is not written."""
+def _update(changed: tuple[str, ...], was_live: bool, deletes: bool) -> UpdateReturning:
+    """Return the statement that writes these columns and no others, where the status is the expected one."""
     values: dict[str, Any] = {name: bindparam(name, type_=_c[name].type) for name in changed}
-    # A deleted image keeps its time of change, so that a walk by it can go on from there.
-    if dies:
+    # A deleted image keeps its updated_at, so that it still serves as a marker of a list sorted by it.
+    if deletes:
         values |= {"deleted_at": now(), "last_status": _c.status}
     elif was_live:
         values["updated_at"] = now()
-    return Statement(
+    change = (
         update(images)
-        .where(_c.id == bindparam("of", type_=Text), _c.status == bindparam("expecting", type_=Text))
+        .where(_c.status == bindparam("expecting", type_=Text))
         .where(_c.deleted_at.is_(None) if was_live else _c.deleted_at.is_not(None))
         .values(values)
-        .returning(_c.updated_at)
     )
+    return UpdateReturning(change, _c.id == bindparam("of", type_=Text), (_c.updated_at,))
 
 
 async def save(tx: Transaction, before: Image, after: Image) -> Image:
-    """Write what differs between the two and return ``after`` with its new time.
+    """Write the columns that differ between the two and return ``after`` with its new ``updated_at``.
 
-    The status of ``before`` is expected to be the stored one: otherwise nothing is written and it is
-    a Conflict. Other columns than those that differ are left as they are, whoever changed them.
+    Raises Conflict, and writes nothing, when the stored status is not that of ``before``. Columns that do not differ
+    keep what another request may have written meanwhile.
     """
     changed = tuple(name for name in _SAVED if getattr(before, name) != getattr(after, name))
     was_live = before.status != "pending_delete"
-    dies = was_live and after.status in ("deleted", "pending_delete")
+    deletes = was_live and after.status in ("deleted", "pending_delete")
     values = {name: _column_value(name, getattr(after, name)) for name in changed}
-    row = await tx.row(_update(changed, was_live, dies), of=before.id, expecting=before.status, **values)
+    update_columns = _update(changed, was_live, deletes)
+    row = await tx.update_returning(update_columns, of=before.id, expecting=before.status, **values)
     if row is None:
         raise Conflict(f"Image {before.id} is no longer {before.status}: something else changed it meanwhile.")
-    await _save_searched(tx, before, after)
-    if dies or before.visibility != after.visibility or before.os_hidden != after.os_hidden:
-        listed = not dies and after.visibility == "shared" and not after.os_hidden
-        await tx.run(_LIST_SHARES, id=after.id, listed_at=after.created_at if listed else None)
+    await _save_search_index(tx, before, after)
+    if deletes or before.visibility != after.visibility or before.os_hidden != after.os_hidden:
+        listed = not deletes and after.visibility == "shared" and not after.os_hidden
+        await tx.run(_SET_LISTED, id=after.id, listed_at=after.created_at if listed else None)
     return replace(after, updated_at=row[0])
 
 
 _SAVED = tuple(column.name for column in COLUMNS if column.name not in ("id", "created_at", "updated_at"))
 
 
-async def _save_searched(tx: Transaction, before: Image, after: Image) -> None:
+async def _save_search_index(tx: Transaction, before: Image, after: Image) -> None:
     if after.status == "deleted":
-        await tx.run(_LOSE_PROPERTIES, id=after.id)
-        await tx.run(_LOSE_TAGS, id=after.id)
+        await tx.run(_DELETE_PROPERTIES, id=after.id)
+        await tx.run(_DELETE_TAGS, id=after.id)
         return
     if before.properties != after.properties:
         stale = [k for k, v in before.properties.items() if k not in after.properties or after.properties[k] != v]
-        fresh = [
+        changed = [
             (k, v) for k, v in after.properties.items() if k not in before.properties or before.properties[k] != v
         ]
-        await tx.run_many(_LOSE_PROPERTY, [{"id": after.id, "key": key} for key in stale])
-        await _find(tx, after, fresh, ())
+        await tx.run_many(_DELETE_PROPERTY, [{"id": after.id, "key": key} for key in stale])
+        await _index_properties(tx, after, changed)
     if before.tags != after.tags:
-        gone, come = set(before.tags) - set(after.tags), set(after.tags) - set(before.tags)
-        await tx.run_many(_LOSE_TAG, [{"id": after.id, "key": tag} for tag in gone])
-        await _find(tx, after, (), come)
+        removed, added = set(before.tags) - set(after.tags), set(after.tags) - set(before.tags)
+        await tx.run_many(_DELETE_TAG, [{"id": after.id, "key": tag} for tag in removed])
+        await _index_tags(tx, after, added)

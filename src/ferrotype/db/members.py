@@ -1,8 +1,8 @@
-"""The projects with which images are shared. A removed member keeps its row: it remembers when it first came."""
+"""The projects with which images are shared. A removed member keeps its row, and so its ``created_at``."""
 
-from sqlalchemy import Text, bindparam, insert, null, select, update
+from sqlalchemy import Text, and_, bindparam, insert, null, select, update
 
-from ferrotype.db.engine import Connection, Row, Statement, Transaction, now
+from ferrotype.db.engine import Connection, Row, Statement, Transaction, UpdateReturning, now
 from ferrotype.db.tables import image_members
 from ferrotype.model.image import Image
 from ferrotype.model.member import Member
@@ -29,19 +29,25 @@ ADD = Statement(
     )
     .returning(*_COLUMNS)
 )  # fmt: skip
-_CHANGED = update(image_members).where(_m.image_id == _image, _m.member == _member)
-COME_BACK = Statement(
-    _CHANGED.where(_m.removed_at.is_not(None))
-    .values(status="pending", updated_at=now(), removed_at=null(), listed_at=_listed_at)
-    .returning(*_COLUMNS)
+_key = and_(_m.image_id == _image, _m.member == _member)
+RESTORE = UpdateReturning(
+    update(image_members)
+    .where(_m.removed_at.is_not(None))
+    .values(status="pending", updated_at=now(), removed_at=null(), listed_at=_listed_at),
+    _key,
+    _COLUMNS,
 )
-SET_STATUS = Statement(
-    _CHANGED.where(_m.removed_at.is_(None))
-    .values(status=bindparam("status", type_=Text), updated_at=now())
-    .returning(*_COLUMNS)
+SET_STATUS = UpdateReturning(
+    update(image_members)
+    .where(_m.removed_at.is_(None))
+    .values(status=bindparam("status", type_=Text), updated_at=now()),
+    _key,
+    _COLUMNS,
 )
 REMOVE = Statement(
-    _CHANGED.where(_m.removed_at.is_(None)).values(updated_at=now(), removed_at=now(), listed_at=null())
+    update(image_members)
+    .where(_key, _m.removed_at.is_(None))
+    .values(updated_at=now(), removed_at=now(), listed_at=null())
 )
 
 
@@ -50,7 +56,7 @@ def _member_from(row: Row) -> Member:
 
 
 async def of_image(connection: Connection, image_id: str) -> list[Member]:
-    """Return the image's members, the oldest first."""
+    """Return the image's members, oldest first."""
     return [_member_from(row) for row in await connection.rows(ALL, image=image_id)]
 
 
@@ -63,7 +69,7 @@ async def one(connection: Connection, image_id: str, member: str) -> Member | No
 async def add(tx: Transaction, image: Image, member: str) -> Member:
     """Add a member, pending. The image must be locked, and the project must not be a member already."""
     listed_at = None if image.os_hidden else image.created_at
-    row = await tx.row(COME_BACK, image=image.id, who=member, listed_at=listed_at)
+    row = await tx.update_returning(RESTORE, image=image.id, who=member, listed_at=listed_at)
     if row is None:
         row = await tx.row(ADD, image=image.id, who=member, status="pending", listed_at=listed_at)
     if row is None:
@@ -73,10 +79,10 @@ async def add(tx: Transaction, image: Image, member: str) -> Member:
 
 async def set_status(tx: Transaction, image_id: str, member: str, status: str) -> Member | None:
     """Change a member's status and return it; None when there is no such member."""
-    row = await tx.row(SET_STATUS, image=image_id, who=member, status=status)
+    row = await tx.update_returning(SET_STATUS, image=image_id, who=member, status=status)
     return _member_from(row) if row else None
 
 
 async def remove(tx: Transaction, image_id: str, member: str) -> bool:
-    """Remove a member and tell whether there was one."""
+    """Remove a member. False: there is no such member."""
     return await tx.run(REMOVE, image=image_id, who=member) == 1

@@ -1,15 +1,13 @@
 """Changing an older schema with Alembic. Imported only when there is something to change."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import create_engine
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from ferrotype.config.database import Database as DatabaseConfig
+from ferrotype.db.backends.connect import backend
 
 
 def upgrade(config: DatabaseConfig, revision: str = "head") -> None:
@@ -21,18 +19,4 @@ def upgrade(config: DatabaseConfig, revision: str = "head") -> None:
         alembic.attributes["connection"] = connection
         command.upgrade(alembic, revision)
 
-    if config.kind == "sqlite":
-        engine = create_engine(f"sqlite:///{config.path}")
-        with engine.begin() as connection:
-            run(connection)
-        engine.dispose()
-        return
-
-    async def run_async() -> None:
-        url = config.url.replace("postgresql://", "postgresql+asyncpg://", 1)
-        engine = create_async_engine(url)
-        async with engine.begin() as connection:
-            await connection.run_sync(run)
-        await engine.dispose()
-
-    asyncio.run(run_async())
+    backend(config.kind).migrate(config, run)

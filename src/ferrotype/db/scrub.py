@@ -1,4 +1,4 @@
-"""Images that are deleted and whose data are kept for a while."""
+"""Delayed delete: images that are deleted and whose data is kept for a while (``pending_delete``)."""
 
 from sqlalchemy import BigInteger, bindparam, literal_column, select
 
@@ -8,9 +8,9 @@ from ferrotype.db.tables import images
 from ferrotype.model.image import Image
 
 _c = images.c
-# Written out: a bound value would not tell the databases that the index of these images has them all.
+# A literal lets the planner use the partial index images_pending_delete; with a bound value it cannot.
 _pending = _c.status == literal_column("'pending_delete'")
-_KEPT = Statement(
+_PENDING = Statement(
     select(*COLUMNS)
     .where(_pending, _c.deleted_at <= now() - bindparam("age", type_=BigInteger))
     .order_by(_c.deleted_at)
@@ -18,6 +18,6 @@ _KEPT = Statement(
 )
 
 
-async def kept(connection: Connection, age: int, limit: int = 100) -> list[Image]:
-    """Return images that were deleted ``age`` microseconds ago or earlier and whose data are kept, oldest first."""
-    return [image_from(row) for row in await connection.rows(_KEPT, age=age, limit=limit)]
+async def pending(connection: Connection, age: int, limit: int = 100) -> list[Image]:
+    """Return images that were deleted at least ``age`` microseconds ago and whose data is kept, oldest first."""
+    return [image_from(row) for row in await connection.rows(_PENDING, age=age, limit=limit)]

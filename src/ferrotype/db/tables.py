@@ -1,63 +1,61 @@
-"""The tables. Ids and names are compared byte by byte, times are microseconds since 1970 in BIGINT.
+"""The tables. Strings are compared byte by byte, times are microseconds since 1970 in BIGINT.
 
-An image is one row: its properties, tags and locations are JSON texts in it (the truth), so that a page
-of images costs one statement. ``image_properties`` and ``image_tags`` only *find* images by them; they are
-written in the same transaction. ``blobs`` is the ledger of bytes, ``usage`` its sum for each project.
+An image is one row: its properties, tags and locations are JSON in it, so that a page of images costs one statement.
+``image_properties`` and ``image_tags`` are the search index over that JSON, written in the same transaction.
+``blobs`` is the ledger of bytes, ``usage`` its sum for each project.
+
+Every column that is a key or has an index has a length: the API's limit for what it holds. A partial index only
+makes a query faster. No result depends on one, as not every database has them.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Computed,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, Computed, Index, Integer, MetaData, Table
+
+from ferrotype.db.engine import ExactString, ExactText
 
 metadata = MetaData()
 
-
-def _text() -> Text:
-    """Text in byte order on every database: SQLite compares so by itself."""
-    return Text().with_variant(Text(collation="C"), "postgresql")
-
+# Lengths in characters.
+_ID = ExactString(36)
+_NAME = ExactString(255)
+_WORD = ExactString(32)  # one of a closed set, such as a status
+_MD5 = ExactString(32)
+_ALGORITHM = ExactString(64)
+_DIGEST = ExactString(128)
+_JSON = ExactText()
 
 images = Table(
     "images",
     metadata,
-    Column("id", _text(), primary_key=True),
-    Column("name", _text()),
-    Column("status", _text(), nullable=False),
-    Column("visibility", _text(), nullable=False),
-    Column("owner", _text()),
+    Column("id", _ID, primary_key=True),
+    Column("name", _NAME),
+    Column("status", _WORD, nullable=False),
+    Column("visibility", _WORD, nullable=False),
+    Column("owner", _NAME),
     Column("protected", Boolean, nullable=False),
     Column("os_hidden", Boolean, nullable=False),
-    Column("disk_format", _text()),
-    Column("container_format", _text()),
+    Column("disk_format", _NAME),
+    Column("container_format", _NAME),
     Column("min_disk", Integer, nullable=False),
     Column("min_ram", Integer, nullable=False),
     Column("size", BigInteger),
     Column("virtual_size", BigInteger),
-    Column("checksum", _text()),
-    Column("os_hash_algo", _text()),
-    Column("os_hash_value", _text()),
+    Column("checksum", _MD5),
+    Column("os_hash_algo", _ALGORITHM),
+    Column("os_hash_value", _DIGEST),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Column("tags", _text(), nullable=False),
-    Column("properties", _text(), nullable=False),
-    Column("system", _text(), nullable=False),
-    Column("locations", _text(), nullable=False),
+    Column("tags", _JSON, nullable=False),
+    Column("properties", _JSON, nullable=False),
+    Column("system", _JSON, nullable=False),
+    Column("locations", _JSON, nullable=False),
     # A deleted image keeps its row: its id stays taken, and its sort values still serve as a marker, the status
     # that it had while it was listed among them.
     Column("deleted_at", BigInteger),
-    Column("last_status", _text()),
+    Column("last_status", _WORD),
     # Sort keys that are never null, so that a keyset needs no special case.
-    Column("name_key", _text(), Computed("coalesce(name, '')", persisted=True)),
-    Column("disk_format_key", _text(), Computed("coalesce(disk_format, '')", persisted=True)),
-    Column("container_format_key", _text(), Computed("coalesce(container_format, '')", persisted=True)),
+    Column("name_key", _NAME, Computed("coalesce(name, '')", persisted=True)),
+    Column("disk_format_key", _NAME, Computed("coalesce(disk_format, '')", persisted=True)),
+    Column("container_format_key", _NAME, Computed("coalesce(container_format, '')", persisted=True)),
     Column("size_key", BigInteger, Computed("coalesce(size, 0)", persisted=True)),
 )
 
@@ -84,8 +82,8 @@ Index("images_pending_delete", images.c.deleted_at, postgresql_where=_kept, sqli
 image_properties = Table(
     "image_properties",
     metadata,
-    Column("image_id", _text(), primary_key=True),
-    Column("name", _text(), primary_key=True),
+    Column("image_id", _ID, primary_key=True),
+    Column("name", _NAME, primary_key=True),
     Column("value_hash", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
@@ -100,8 +98,8 @@ Index(
 image_tags = Table(
     "image_tags",
     metadata,
-    Column("image_id", _text(), primary_key=True),
-    Column("tag", _text(), primary_key=True),
+    Column("image_id", _ID, primary_key=True),
+    Column("tag", _NAME, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
 )
 Index("image_tags_by_tag", image_tags.c.tag, image_tags.c.created_at.desc(), image_tags.c.image_id.desc())
@@ -109,9 +107,9 @@ Index("image_tags_by_tag", image_tags.c.tag, image_tags.c.created_at.desc(), ima
 image_members = Table(
     "image_members",
     metadata,
-    Column("image_id", _text(), primary_key=True),
-    Column("member", _text(), primary_key=True),
-    Column("status", _text(), nullable=False),
+    Column("image_id", _ID, primary_key=True),
+    Column("member", _NAME, primary_key=True),
+    Column("status", _WORD, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
@@ -133,27 +131,28 @@ Index("image_members_by_member", image_members.c.member)
 blobs = Table(
     "blobs",
     metadata,
-    Column("id", _text(), primary_key=True),
-    Column("store", _text(), nullable=False),
-    Column("name", _text(), nullable=False),
-    Column("handle", _text()),
-    Column("image_id", _text(), nullable=False),
-    Column("project", _text()),
-    Column("purpose", _text(), nullable=False),
-    Column("state", _text(), nullable=False),
+    Column("id", _ID, primary_key=True),
+    Column("store", _NAME, nullable=False),
+    Column("name", _NAME, nullable=False),
+    Column("image_id", _ID, nullable=False),
+    Column("project", _NAME),
+    Column("purpose", _WORD, nullable=False),
+    Column("state", _WORD, nullable=False),
     Column("charged", BigInteger, nullable=False),
     Column("size", BigInteger),
-    Column("writer", _text()),
-    Column("checksum", _text()),
-    Column("hash_algo", _text()),
-    Column("hash_value", _text()),
-    Column("findings", _text()),
+    Column("writer", _ID),
+    Column("checksum", _MD5),
+    Column("hash_algo", _ALGORITHM),
+    Column("hash_value", _DIGEST),
+    Column("findings", _JSON),
     Column("created_at", BigInteger, nullable=False),
-    # While deleting: when to (re)try to remove the data, and how often that failed.
+    # While deleting: when to try (again) to remove the bytes, and how often that failed.
     Column("remove_at", BigInteger),
     Column("attempts", Integer, nullable=False),
     # When a read first found the object missing or altered.
     Column("damaged_at", BigInteger),
+    # What the back end calls the object, where that is not its name.
+    Column("handle", ExactString(1024)),
 )
 Index("blobs_by_name", blobs.c.store, blobs.c.name, unique=True)
 Index("blobs_by_image", blobs.c.image_id)
@@ -163,28 +162,29 @@ Index("blobs_deleting", blobs.c.remove_at, postgresql_where=_deleting, sqlite_wh
 _written = blobs.c.writer.is_not(None)
 Index("blobs_by_writer", blobs.c.writer, postgresql_where=_written, sqlite_where=_written)
 
-# Which directory is which: what it says of itself in its file .ferrotype, so that another in its place is noticed.
-store_marks = Table(
-    "store_marks",
+# The id that each directory of a store has in its file .ferrotype: tells whether another directory is in its place.
+store_directories = Table(
+    "store_directories",
     metadata,
-    Column("store", _text(), primary_key=True),
-    Column("place", _text(), primary_key=True),
-    Column("mark", _text(), nullable=False),
+    Column("store", _NAME, primary_key=True),
+    Column("path_hash", ExactString(64), primary_key=True),  # A path may be longer than a key.
+    Column("path", ExactText(), nullable=False),
+    Column("directory_id", ExactText(), nullable=False),
 )
 
 usage = Table(
     "usage",
     metadata,
-    Column("project", _text(), primary_key=True),
+    Column("project", _NAME, primary_key=True),
     Column("stored", BigInteger, nullable=False),
 )
 
 workers = Table(
     "workers",
     metadata,
-    Column("id", _text(), primary_key=True),
+    Column("id", _ID, primary_key=True),
     # Boot, process-id namespace, process id and start time: enough to see on the same machine that it is gone.
-    Column("process", _text(), nullable=False),
+    Column("process", ExactText(), nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("lease_until", BigInteger, nullable=False),
 )
@@ -193,13 +193,13 @@ workers = Table(
 secrets = Table(
     "secrets",
     metadata,
-    Column("name", _text(), primary_key=True),
-    Column("value", _text(), nullable=False),
+    Column("name", _NAME, primary_key=True),
+    Column("value", ExactText(), nullable=False),
 )
 
 revoked_tokens = Table(
     "revoked_tokens",
     metadata,
-    Column("id", _text(), primary_key=True),
+    Column("id", _ID, primary_key=True),
     Column("expires_at", BigInteger, nullable=False),
 )

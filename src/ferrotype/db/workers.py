@@ -1,6 +1,6 @@
-"""The processes that are at work, each with a lease by the database's clock."""
+"""The worker processes, each with a lease by the database's clock."""
 
-from sqlalchemy import Text, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Text, bindparam, delete, insert, literal_column, select, update
 
 from ferrotype.db.blobs import LEASE
 from ferrotype.db.engine import Connection, Statement, Transaction, now
@@ -17,20 +17,24 @@ _REGISTER = Statement(
     )
 )
 _RENEW = Statement(update(workers).where(_w.id == _id, _w.lease_until > now()).values(lease_until=now() + LEASE))
-# As if it had been silent for a whole lease already: a process that is known to be gone cannot come back.
+# A whole lease ago: a process that is known to be gone cannot write any more.
 _EXPIRE = Statement(update(workers).where(_w.id == _id).values(lease_until=now() - LEASE))
-_LIVE = Statement(select(_w.id, _w.process).where(_w.lease_until > now() - LEASE))
-_named = exists().where(blobs.c.writer == _w.id, blobs.c.writer.is_not(None))
-_FORGET = Statement(delete(workers).where(_w.lease_until < now() - 10 * LEASE, ~_named))
+_RECENT = Statement(select(_w.id, _w.process).where(_w.lease_until > now() - LEASE))
+# A scalar subquery is run for each old worker, by the index of writers. PostgreSQL turns NOT EXISTS into a
+# join, which without statistics reads the whole ledger.
+_a_blob = select(blobs.c.id).where(blobs.c.writer == _w.id).limit(literal_column("1")).correlate(workers)
+_DELETE_OLD = Statement(
+    delete(workers).where(_w.lease_until < now() - 10 * LEASE, _a_blob.scalar_subquery().is_(None))
+)
 
 
 async def register(tx: Transaction, worker: str, process: str) -> None:
-    """Enter a worker with a fresh lease."""
+    """Add a worker with a new lease."""
     await tx.run(_REGISTER, id=worker, process=process)
 
 
 async def renew(tx: Transaction, worker: str) -> bool:
-    """Prolong a lease. False: it has lapsed, and others may have taken the work over."""
+    """Renew a lease. False: it has expired, and others may have taken over the worker's uploads."""
     return await tx.run(_RENEW, of=worker) == 1
 
 
@@ -40,10 +44,10 @@ async def expire(tx: Transaction, worker: str) -> None:
 
 
 async def recent(connection: Connection) -> list[tuple[str, str]]:
-    """Return (worker, process) of all that may still be at work."""
-    return [(row[0], row[1]) for row in await connection.rows(_LIVE)]
+    """Return (worker, process) of all that may still be running."""
+    return [(row[0], row[1]) for row in await connection.rows(_RECENT)]
 
 
 async def forget_old(tx: Transaction) -> None:
-    """Remove rows of workers that ended long ago and that no object names."""
-    await tx.run(_FORGET)
+    """Delete workers that ended long ago and that no object names."""
+    await tx.run(_DELETE_OLD)

@@ -1,5 +1,7 @@
 """What a list of images was asked for, and whose images it may come from."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 #: API sort key -> column that is never null and sorts alike in every database
@@ -14,12 +16,22 @@ SORT_KEYS = {
     "updated_at": "updated_at",
 }
 
+#: ``property`` and ``tag`` go through the search index. ``from`` is >=, ``before`` is <, ``min`` and ``max`` include
+#: their value, ``between`` and ``not_between`` have the first time and the one after the last.
+FilterOp = Literal["eq", "in", "tag", "property", "min", "max", "from", "before", "between", "not_between"]
+#: own: the owner is the project. visible: of one visibility. member: shared with the project. all: every image.
+#: default: every image but the community images of other projects.
+BranchKind = Literal["own", "visible", "member", "all", "default"]
+MemberStatusFilter = Literal["pending", "accepted", "rejected", "all"]
+#: (key, descending) of each sort key
+Sort = tuple[tuple[str, bool], ...]
+
 
 class Filter(Struct, frozen=True):
-    """One condition. ``op`` is one of eq, in, tag, property, min, max, from, before, between, not_between."""
+    """One condition on an image."""
 
     field: str
-    op: str
+    op: FilterOp
     value: str | int | bool | tuple[str, ...] | tuple[int, int] | None
 
 
@@ -27,22 +39,18 @@ class ImageQuery(Struct, frozen=True, kw_only=True):
     """A list request, checked. ``sort`` ends with the id, so that the order is total."""
 
     filters: tuple[Filter, ...] = ()
-    sort: tuple[tuple[str, bool], ...] = (("created_at", True), ("id", True))  # (key, descending)
+    sort: Sort = (("created_at", True), ("id", True))
     limit: int = 25
     marker: str | None = None
     visibility: str | None = None  # one of VISIBILITIES, "all", or None for the default view
-    member_status: str = "accepted"  # or "pending", "rejected", "all"
+    member_status: MemberStatusFilter = "accepted"
     hidden: bool = False
 
 
 class Branch(Struct, frozen=True):
-    """Images of one kind, each found through an index of its own.
+    """Images of one kind, each found through an index of its own. ``own`` may be narrowed to one visibility."""
 
-    ``kind`` is mine (owner is the project), visible (one visibility), member (shared with the project), all,
-    or usual (all but the community images of other projects).
-    """
-
-    kind: str
+    kind: BranchKind
     visibility: str | None = None
 
 

@@ -36,14 +36,14 @@ def _admin_branches(caller: Caller, visibility: str | None) -> tuple[Branch, ...
         case "all":
             return (Branch("all"),)
         case None:  # Community images of other projects are listed on request only.
-            return (Branch("usual"),)
+            return (Branch("default"),)
         case _:
             return (Branch("visible", visibility),)
 
 
 def _branches(caller: Caller, visibility: str | None) -> tuple[Branch, ...]:
-    mine = Branch("mine", None if visibility in (None, "all") else visibility)
-    branches = [mine] if caller.project is not None else []
+    own = Branch("own", None if visibility in (None, "all") else visibility)
+    branches = [own] if caller.project is not None else []
     if visibility in (None, "all", "public"):
         branches.append(Branch("visible", "public"))
     if visibility in ("all", "community"):

@@ -94,11 +94,14 @@ def parse_new_image(new: NewImage, caller: Caller, schemas: Schemas) -> Image:
     given = new.attributes
     if "locations" in given:
         raise Forbidden("Attribute 'locations' is reserved.")
+    owner = (given["owner"] or None) if "owner" in given else caller.project
+    if owner is not None and len(owner) > NAME_LENGTH:  # The schema has not seen the caller's project.
+        raise Invalid(f"The owner must have at most {NAME_LENGTH} characters.")
     return Image(
         id=given.get("id", ""),
         name=given.get("name"),
         visibility=given.get("visibility", "shared"),
-        owner=(given["owner"] or None) if "owner" in given else caller.project,
+        owner=owner,
         protected=given.get("protected", False),
         os_hidden=given.get("os_hidden", False),
         disk_format=given.get("disk_format"),

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 from ferrotype.config.api import Api
 from ferrotype.model import times
 from ferrotype.model.errors import Invalid
 from ferrotype.model.image import VISIBILITIES
 from ferrotype.model.member import STATUSES
-from ferrotype.model.query import SORT_KEYS, Filter, ImageQuery
+from ferrotype.model.query import SORT_KEYS, Filter, FilterOp, ImageQuery, MemberStatusFilter
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _BIGINT = 2**63 - 1
@@ -22,7 +23,10 @@ _OTHER = {"limit", "marker", "visibility", "member_status", "os_hidden", "delete
 _WITH_LISTS = ("name", "id", "status", "disk_format", "container_format")
 _TIMES = ("created_at", "updated_at")
 _NUMBERS = ("size", "min_disk", "min_ram", "virtual_size")
-_RANGES = {f"{name}_{end}": (name, end) for name in _NUMBERS for end in ("min", "max")}
+_RANGES: Mapping[str, tuple[str, FilterOp]] = {
+    **{f"{name}_min": (name, "min") for name in _NUMBERS},
+    **{f"{name}_max": (name, "max") for name in _NUMBERS},
+}
 _STRINGS = ("checksum", "os_hash_algo", "os_hash_value", "owner")
 #: Matches nothing: no image has an empty id.
 _NO_MATCH = Filter("id", "eq", "")
@@ -52,7 +56,7 @@ def image_query(pairs: list[tuple[str, str]], api: Api) -> ImageQuery:
         limit=_limit(last, api),
         marker=last.get("marker"),
         visibility=visibility,
-        member_status=member_status,
+        member_status=cast(MemberStatusFilter, member_status),
         hidden=_boolean("os_hidden", last.get("os_hidden", "false")),
     )
 

@@ -2,28 +2,85 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from typing import Any, TypeVar
 
 import asyncpg
+from sqlalchemy.ext.compiler import compiles
 
 from ferrotype.config.database import Database as DatabaseConfig
+from ferrotype.db.backends.standard import on_conflict, with_returning
 from ferrotype.db.blobs import LEASE
-from ferrotype.db.engine import DatabaseUnavailable, Duplicate, Locked, Row, Statement, Transaction
+from ferrotype.db.engine import (
+    DatabaseUnavailable,
+    Duplicate,
+    ExactString,
+    ExactText,
+    Locked,
+    Row,
+    Statement,
+    Transaction,
+    UpdateReturning,
+    Upsert,
+    any_of,
+    now,
+    register_dialect,
+)
 from ferrotype.offload import shielded
 
 T = TypeVar("T")
 
 log = logging.getLogger("ferrotype.db")
 
-#: Longest that a statement may wait for another transaction, in seconds: nobody loses a lease by waiting.
-MOST_PATIENCE = LEASE / 6 / 1_000_000
-#: Seconds after which the server ends a transaction of ours in which nothing happens: its process may be frozen, or
-#: its machine gone, and others wait for what it holds.
-MOST_IDLE = LEASE / 3 / 1_000_000
+EMBEDDED = False
 
-#: What a server says that is shutting down, starting, full, or not (any more) the one to write to or to talk to.
+#: Longest that a statement may wait for a lock, in seconds: short enough that a worker keeps its lease meanwhile.
+LOCK_TIMEOUT = LEASE / 6 / 1_000_000
+#: Seconds after which the server ends an idle transaction of ours: its process may be frozen, or its machine gone,
+#: while it holds locks.
+IDLE_TIMEOUT = LEASE / 3 / 1_000_000
+
+
+@cache
+def dialect() -> Any:
+    """Return the dialect of SQLAlchemy."""
+    from sqlalchemy.dialects.postgresql import asyncpg
+
+    return asyncpg.dialect()  # type: ignore[no-untyped-call]
+
+
+register_dialect("postgresql", dialect)
+
+
+compiles(Upsert, "postgresql")(on_conflict)
+
+
+@compiles(now, "postgresql")
+def _now(element: now, compiler: Any, **_: Any) -> str:
+    return "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+
+
+@compiles(any_of, "postgresql")
+def _any_of(element: any_of, compiler: Any, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    return f"{column} = ANY ({values})"
+
+
+@compiles(ExactString, "postgresql")
+def _exact_string(type_: ExactString, compiler: Any, **kw: Any) -> str:
+    return f'{compiler.visit_VARCHAR(type_, **kw)} COLLATE "C"'
+
+
+@compiles(ExactText, "postgresql")
+def _exact_text(type_: ExactText, compiler: Any, **kw: Any) -> str:
+    return f'{compiler.visit_TEXT(type_, **kw)} COLLATE "C"'
+
+
+# -- running statements ---------------------------------------------------------------------------
+
+#: Errors of a server that is shutting down, starting, full, read-only, or no longer lets us in.
 _UNAVAILABLE = (
     OSError,
     asyncpg.InterfaceError,
@@ -53,20 +110,20 @@ async def _errors() -> AsyncIterator[None]:
         raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
 
-async def _nothing_to_reset(connection: Any) -> None:
-    """Take a connection back as it is: we change no session settings, listen to nothing, lock nothing by name.
+async def _no_reset(connection: Any) -> None:
+    """Keep the session as it is: we change no settings, listen to nothing and take no advisory locks.
 
-    The driver's own way asks the server to undo all that, one more round trip for each use. A transaction
-    that was left open is rolled back by the driver before this is called.
+    The driver's own reset costs one more round trip for each use. Before it calls this, it rolls back a transaction
+    that was left open.
     """
 
 
-async def _give_back(pool: Any, connection: Any) -> None:
-    """Put a connection back. One that cannot be is the pool's to replace: what was done with it is done."""
+async def _release(pool: Any, connection: Any) -> None:
+    """Return a connection to the pool. When that fails, the pool replaces it: what was done with it is done."""
     try:
         await shielded(pool.release(connection))
     except (TimeoutError, *_UNAVAILABLE) as error:
-        log.warning("A connection to PostgreSQL could not be given back: %s", error)
+        log.warning("connection could not be returned to the PostgreSQL pool: %s", error)
 
 
 class _Transaction:
@@ -97,31 +154,34 @@ class _Transaction:
             async with _errors():
                 await self._connection.executemany(bound[0][0], [values for _, values in bound])
 
+    async def update_returning(self, statement: UpdateReturning, **values: Any) -> Row | None:
+        return await self.row(with_returning(statement, self.kind), **values)
+
 
 class PostgreSQL:
     """Connections to PostgreSQL. However many transactions wait for locks, reads and the lease do not wait for them.
 
-    A read waits for nobody's lock; so a third of the connections is for reading alone. One is reserved.
+    A read waits for no lock, so a third of the connections is kept for reads. One is reserved for the lease.
     """
 
     kind = "postgresql"
 
-    def __init__(self, shared: Any, reserved: Any, patience: float):
+    def __init__(self, shared: Any, reserved: Any, lock_timeout: float):
         self._pools = shared, reserved
-        self._places = asyncio.Semaphore(max(1, shared.get_max_size() * 2 // 3)), asyncio.Semaphore(1)
-        self._patience = 2 * patience  # Whoever holds what we want may have just begun to wait.
+        self._write_slots = asyncio.Semaphore(max(1, shared.get_max_size() * 2 // 3)), asyncio.Semaphore(1)
+        self._timeout = 2 * lock_timeout  # The transaction that has our connection may itself wait for a lock.
 
     @classmethod
     async def connect(cls, config: DatabaseConfig) -> "PostgreSQL":
-        patience = min(config.busy_timeout, MOST_PATIENCE)
+        lock_timeout = min(config.busy_timeout, LOCK_TIMEOUT)
 
-        async def settle(connection: Any) -> None:
-            # Not with the first message, where a pooler in between would refuse what it does not know.
+        async def initialize(connection: Any) -> None:
+            # Not as startup parameters: a pooler such as PgBouncer refuses those that it does not know.
             await connection.execute(
                 "SELECT set_config('lock_timeout', $1, false),"
                 " set_config('idle_in_transaction_session_timeout', $2, false)",
-                f"{patience * 1000:.0f}ms",
-                f"{MOST_IDLE * 1000:.0f}ms",
+                f"{lock_timeout * 1000:.0f}ms",
+                f"{IDLE_TIMEOUT * 1000:.0f}ms",
             )
 
         async def pool(size: int, **options: Any) -> Any:
@@ -132,15 +192,15 @@ class PostgreSQL:
                 timeout=10,
                 statement_cache_size=256,
                 server_settings={"application_name": "ferrotype"},
-                init=settle,
-                reset=_nothing_to_reset,
+                init=initialize,
+                reset=_no_reset,
                 **options,
             )
 
         async with _errors():
             shared = await pool(max(2, config.pool_size - 1), command_timeout=60)
-            reserved = await pool(1, command_timeout=MOST_IDLE, max_inactive_connection_lifetime=0)
-        return cls(shared, reserved, patience)
+            reserved = await pool(1, command_timeout=IDLE_TIMEOUT, max_inactive_connection_lifetime=0)
+        return cls(shared, reserved, lock_timeout)
 
     async def rows(self, statement: Statement, **values: Any) -> list[Row]:
         text, bound = statement.bind(self.kind, values)
@@ -156,20 +216,20 @@ class PostgreSQL:
     async def _reading(self) -> AsyncIterator[Any]:
         """A connection for one statement outside a transaction."""
         async with _errors():
-            connection = await self._soon(self._pools[False].acquire())
+            connection = await self._with_timeout(self._pools[False].acquire())
             try:
                 yield connection
             finally:
-                await _give_back(self._pools[False], connection)
+                await _release(self._pools[False], connection)
 
     @asynccontextmanager
     async def begin(self, reserved: bool = False) -> AsyncIterator[Transaction]:
-        places, pool = self._places[reserved], self._pools[reserved]
+        slots, pool = self._write_slots[reserved], self._pools[reserved]
         async with _errors():
-            await self._soon(places.acquire())
+            await self._with_timeout(slots.acquire())
         try:
             async with _errors():
-                connection = await self._soon(pool.acquire())
+                connection = await self._with_timeout(pool.acquire())
             try:
                 transaction = connection.transaction()
                 async with _errors():
@@ -177,7 +237,7 @@ class PostgreSQL:
                 try:
                     yield _Transaction(connection)
                 except BaseException:
-                    # What is gone, or is closed when it is given back, takes its transaction with it.
+                    # A connection that is closed, now or on release, takes its transaction with it.
                     with suppress(TimeoutError, *_UNAVAILABLE):
                         if not connection.is_closed():
                             await shielded(transaction.rollback())
@@ -185,15 +245,79 @@ class PostgreSQL:
                 async with _errors():
                     await shielded(transaction.commit())
             finally:
-                await _give_back(pool, connection)
+                await _release(pool, connection)
         finally:
-            places.release()
+            slots.release()
 
-    async def _soon(self, wait: Awaitable[T]) -> T:
-        """Return what others may hold, unless they do not let go of it in time."""
-        async with asyncio.timeout(self._patience):
+    async def _with_timeout(self, wait: Awaitable[T]) -> T:
+        """Return what ``wait`` returns; raise TimeoutError when no slot or connection becomes free in time."""
+        async with asyncio.timeout(self._timeout):
             return await wait
 
     async def close(self) -> None:
         for pool in self._pools:
             await pool.close()
+
+
+async def connect(config: DatabaseConfig) -> PostgreSQL:
+    """Return the database with its pools of connections open."""
+    return await PostgreSQL.connect(config)
+
+
+# -- the schema -----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def administering(config: DatabaseConfig) -> AsyncIterator[Any]:
+    """A connection for as long as the block takes. It may wait for locks for as long as the server lets it."""
+    try:
+        connection = await asyncpg.connect(config.url, timeout=10)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+    except (OSError, OverflowError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+
+
+async def _has_version(connection: Any) -> bool:
+    return await connection.fetchval("SELECT to_regclass('alembic_version')") is not None
+
+
+def schema_version(config: DatabaseConfig) -> str | None:
+    """Return the schema's revision, or None where there is no schema."""
+
+    async def ask() -> str | None:
+        async with administering(config) as connection:
+            if not await _has_version(connection):
+                return None
+            return await connection.fetchval("SELECT version_num FROM alembic_version")  # type: ignore[no-any-return]
+
+    return asyncio.run(ask())
+
+
+def create_schema(config: DatabaseConfig, statements: Sequence[str]) -> None:
+    """Run the statements in one transaction, unless another node was quicker."""
+
+    async def create() -> None:
+        async with administering(config) as connection, connection.transaction():
+            # Serialises nodes that sync at the same time: the second waits here and then finds the schema.
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('ferrotype schema'))")
+            if not await _has_version(connection):
+                for statement in statements:
+                    await connection.execute(statement)
+
+    asyncio.run(create())
+
+
+def migrate(config: DatabaseConfig, run: Callable[[Any], None]) -> None:
+    """Call ``run`` with a SQLAlchemy connection in a transaction."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    async def migrate() -> None:
+        engine = create_async_engine(config.url.replace("postgresql://", "postgresql+asyncpg://", 1))
+        async with engine.begin() as connection:
+            await connection.run_sync(run)
+        await engine.dispose()
+
+    asyncio.run(migrate())

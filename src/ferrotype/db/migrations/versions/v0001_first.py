@@ -1,39 +1,37 @@
-"""The first schema: images and what finds them, members, the ledger of bytes, usage, workers."""
+"""The first schema: images and their search index, members, the ledger of bytes, usage, workers."""
 
 import sqlalchemy as sa
 from alembic import op
+
+from ferrotype.db.engine import ExactString, ExactText
 
 revision = "0001"
 down_revision = None
 
 
-def _text() -> sa.Text:
-    return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-
-
 def upgrade() -> None:
-    """Make everything."""
+    """Create every table and index."""
     op.create_table(
         "blobs",
-        sa.Column("id", _text(), nullable=False),
-        sa.Column("store", _text(), nullable=False),
-        sa.Column("name", _text(), nullable=False),
-        sa.Column("handle", _text(), nullable=True),
-        sa.Column("image_id", _text(), nullable=False),
-        sa.Column("project", _text(), nullable=True),
-        sa.Column("purpose", _text(), nullable=False),
-        sa.Column("state", _text(), nullable=False),
+        sa.Column("id", ExactString(36), nullable=False),
+        sa.Column("store", ExactString(255), nullable=False),
+        sa.Column("name", ExactString(255), nullable=False),
+        sa.Column("image_id", ExactString(36), nullable=False),
+        sa.Column("project", ExactString(255), nullable=True),
+        sa.Column("purpose", ExactString(32), nullable=False),
+        sa.Column("state", ExactString(32), nullable=False),
         sa.Column("charged", sa.BigInteger(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=True),
-        sa.Column("writer", _text(), nullable=True),
-        sa.Column("checksum", _text(), nullable=True),
-        sa.Column("hash_algo", _text(), nullable=True),
-        sa.Column("hash_value", _text(), nullable=True),
-        sa.Column("findings", _text(), nullable=True),
+        sa.Column("writer", ExactString(36), nullable=True),
+        sa.Column("checksum", ExactString(32), nullable=True),
+        sa.Column("hash_algo", ExactString(64), nullable=True),
+        sa.Column("hash_value", ExactString(128), nullable=True),
+        sa.Column("findings", ExactText(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("remove_at", sa.BigInteger(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("damaged_at", sa.BigInteger(), nullable=True),
+        sa.Column("handle", ExactString(1024), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("blobs_by_image", "blobs", ["image_id"], unique=False)
@@ -56,9 +54,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "image_members",
-        sa.Column("image_id", _text(), nullable=False),
-        sa.Column("member", _text(), nullable=False),
-        sa.Column("status", _text(), nullable=False),
+        sa.Column("image_id", ExactString(36), nullable=False),
+        sa.Column("member", ExactString(255), nullable=False),
+        sa.Column("status", ExactString(32), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
@@ -76,8 +74,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "image_properties",
-        sa.Column("image_id", _text(), nullable=False),
-        sa.Column("name", _text(), nullable=False),
+        sa.Column("image_id", ExactString(36), nullable=False),
+        sa.Column("name", ExactString(255), nullable=False),
         sa.Column("value_hash", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("image_id", "name"),
@@ -90,8 +88,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "image_tags",
-        sa.Column("image_id", _text(), nullable=False),
-        sa.Column("tag", _text(), nullable=False),
+        sa.Column("image_id", ExactString(36), nullable=False),
+        sa.Column("tag", ExactString(255), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("image_id", "tag"),
     )
@@ -103,37 +101,40 @@ def upgrade() -> None:
     )
     op.create_table(
         "images",
-        sa.Column("id", _text(), nullable=False),
-        sa.Column("name", _text(), nullable=True),
-        sa.Column("status", _text(), nullable=False),
-        sa.Column("visibility", _text(), nullable=False),
-        sa.Column("owner", _text(), nullable=True),
+        sa.Column("id", ExactString(36), nullable=False),
+        sa.Column("name", ExactString(255), nullable=True),
+        sa.Column("status", ExactString(32), nullable=False),
+        sa.Column("visibility", ExactString(32), nullable=False),
+        sa.Column("owner", ExactString(255), nullable=True),
         sa.Column("protected", sa.Boolean(), nullable=False),
         sa.Column("os_hidden", sa.Boolean(), nullable=False),
-        sa.Column("disk_format", _text(), nullable=True),
-        sa.Column("container_format", _text(), nullable=True),
+        sa.Column("disk_format", ExactString(255), nullable=True),
+        sa.Column("container_format", ExactString(255), nullable=True),
         sa.Column("min_disk", sa.Integer(), nullable=False),
         sa.Column("min_ram", sa.Integer(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=True),
         sa.Column("virtual_size", sa.BigInteger(), nullable=True),
-        sa.Column("checksum", _text(), nullable=True),
-        sa.Column("os_hash_algo", _text(), nullable=True),
-        sa.Column("os_hash_value", _text(), nullable=True),
+        sa.Column("checksum", ExactString(32), nullable=True),
+        sa.Column("os_hash_algo", ExactString(64), nullable=True),
+        sa.Column("os_hash_value", ExactString(128), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
-        sa.Column("tags", _text(), nullable=False),
-        sa.Column("properties", _text(), nullable=False),
-        sa.Column("system", _text(), nullable=False),
-        sa.Column("locations", _text(), nullable=False),
+        sa.Column("tags", ExactText(), nullable=False),
+        sa.Column("properties", ExactText(), nullable=False),
+        sa.Column("system", ExactText(), nullable=False),
+        sa.Column("locations", ExactText(), nullable=False),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
-        sa.Column("last_status", _text(), nullable=True),
-        sa.Column("name_key", _text(), sa.Computed("coalesce(name, '')", persisted=True), nullable=True),
+        sa.Column("last_status", ExactString(32), nullable=True),
+        sa.Column("name_key", ExactString(255), sa.Computed("coalesce(name, '')", persisted=True), nullable=True),
         sa.Column(
-            "disk_format_key", _text(), sa.Computed("coalesce(disk_format, '')", persisted=True), nullable=True
+            "disk_format_key",
+            ExactString(255),
+            sa.Computed("coalesce(disk_format, '')", persisted=True),
+            nullable=True,
         ),
         sa.Column(
             "container_format_key",
-            _text(),
+            ExactString(255),
             sa.Computed("coalesce(container_format, '')", persisted=True),
             nullable=True,
         ),
@@ -190,33 +191,34 @@ def upgrade() -> None:
     )
     op.create_table(
         "revoked_tokens",
-        sa.Column("id", _text(), nullable=False),
+        sa.Column("id", ExactString(36), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "secrets",
-        sa.Column("name", _text(), nullable=False),
-        sa.Column("value", _text(), nullable=False),
+        sa.Column("name", ExactString(255), nullable=False),
+        sa.Column("value", ExactText(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
-        "store_marks",
-        sa.Column("store", _text(), nullable=False),
-        sa.Column("place", _text(), nullable=False),
-        sa.Column("mark", _text(), nullable=False),
-        sa.PrimaryKeyConstraint("store", "place"),
+        "store_directories",
+        sa.Column("store", ExactString(255), nullable=False),
+        sa.Column("path_hash", ExactString(64), nullable=False),
+        sa.Column("path", ExactText(), nullable=False),
+        sa.Column("directory_id", ExactText(), nullable=False),
+        sa.PrimaryKeyConstraint("store", "path_hash"),
     )
     op.create_table(
         "usage",
-        sa.Column("project", _text(), nullable=False),
+        sa.Column("project", ExactString(255), nullable=False),
         sa.Column("stored", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project"),
     )
     op.create_table(
         "workers",
-        sa.Column("id", _text(), nullable=False),
-        sa.Column("process", _text(), nullable=False),
+        sa.Column("id", ExactString(36), nullable=False),
+        sa.Column("process", ExactText(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("lease_until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
