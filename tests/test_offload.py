@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferrotype.offload import Budget, Crew, shielded
+from ferrotype.offload import Budget, ThreadPools, shielded
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    crew = Crew(3)
-    yield crew
-    crew.close()
+def pools() -> Iterator[ThreadPools]:
+    pools = ThreadPools(3)
+    yield pools
+    pools.close()
 
 
 async def until_set(event: threading.Event) -> None:
@@ -27,33 +27,33 @@ async def until_set(event: threading.Event) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_serial_queue_runs_work_in_order_and_one_at_a_time(crew: Crew) -> None:
+def test_serial_queue_runs_work_in_order_and_one_at_a_time(pools: ThreadPools) -> None:
     done: dict[int, list[int]] = {number: [] for number in range(8)}
     busy = [0] * 8
 
-    def piece(chain: int, number: int) -> int:
-        busy[chain] += 1
-        assert busy[chain] == 1
+    def piece(queue: int, number: int) -> int:
+        busy[queue] += 1
+        assert busy[queue] == 1
         time.sleep(0.0002)
-        done[chain].append(number)
-        busy[chain] -= 1
+        done[queue].append(number)
+        busy[queue] -= 1
         return number
 
     async def work() -> None:
-        chains = [crew.chain() for _ in done]
+        queues = [pools.serial_queue() for _ in done]
         outcomes = []
         for number in range(60):
-            outcomes += [chain.submit(piece, index, number) for index, chain in enumerate(chains)]
+            outcomes += [queue.submit(piece, index, number) for index, queue in enumerate(queues)]
             if number % 20 == 0:
-                await asyncio.wait(outcomes)  # every chain runs dry
-        assert await asyncio.gather(*outcomes) == [number for number in range(60) for _ in chains]
+                await asyncio.wait(outcomes)  # every queue becomes empty
+        assert await asyncio.gather(*outcomes) == [number for number in range(60) for _ in queues]
 
     asyncio.run(asyncio.wait_for(work(), 60))
     assert all(numbers == list(range(60)) for numbers in done.values())
 
 
 class Crossing:
-    """A lock that lets ``meanwhile`` happen when it has just been given back by one of the crew's threads."""
+    """A lock that lets ``meanwhile`` happen when it has just been given back by one of the pools's threads."""
 
     def __init__(self, meanwhile: Callable[[], object]):
         self._lock, self._meanwhile = threading.Lock(), meanwhile
@@ -67,36 +67,36 @@ class Crossing:
             self._meanwhile()
 
 
-def test_work_submitted_as_a_serial_queue_drains_schedules_it_once(crew: Crew) -> None:
+def test_work_submitted_as_a_serial_queue_drains_schedules_it_once(pools: ThreadPools) -> None:
     later: list[asyncio.Future[str]] = []
 
     async def work() -> None:
-        loop, chain, all_came = asyncio.get_running_loop(), crew.chain(), asyncio.Event()
+        loop, queue, all_came = asyncio.get_running_loop(), pools.serial_queue(), asyncio.Event()
 
         async def submit() -> None:
             if len(later) < 20:
-                later.append(chain.submit(lambda: "later"))
+                later.append(queue.submit(lambda: "later"))
             else:
                 all_came.set()
 
-        chain._lock = Crossing(lambda: asyncio.run_coroutine_threadsafe(submit(), loop).result())  # type: ignore[assignment]
-        assert await chain.submit(lambda: "first") == "first"
+        queue._lock = Crossing(lambda: asyncio.run_coroutine_threadsafe(submit(), loop).result())  # type: ignore[assignment]
+        assert await queue.submit(lambda: "first") == "first"
         await all_came.wait()
         assert await asyncio.gather(*later) == ["later"] * 20
         await asyncio.sleep(0.02)
 
     asyncio.run(asyncio.wait_for(work(), 60))
     # Twice in line for one piece, and the second thread that comes finds nothing and dies of it.
-    assert [thread.is_alive() for thread in crew._computing] == [True] * len(os.sched_getaffinity(0))
+    assert [thread.is_alive() for thread in pools._computing] == [True] * len(os.sched_getaffinity(0))
 
 
-def test_serial_queue_continues_after_an_error(crew: Crew) -> None:
+def test_serial_queue_continues_after_an_error(pools: ThreadPools) -> None:
     def fail() -> None:
         raise ValueError("no")
 
     async def work() -> None:
-        chain = crew.chain()
-        first, second = chain.submit(fail), chain.submit(lambda: "fine")
+        queue = pools.serial_queue()
+        first, second = queue.submit(fail), queue.submit(lambda: "fine")
         with pytest.raises(ValueError, match="no"):
             await first
         assert await second == "fine"
@@ -104,17 +104,17 @@ def test_serial_queue_continues_after_an_error(crew: Crew) -> None:
     asyncio.run(work())
 
 
-def test_more_serial_queues_than_threads_all_make_progress(crew: Crew) -> None:
+def test_more_serial_queues_than_threads_all_make_progress(pools: ThreadPools) -> None:
     async def work() -> None:
-        chains = [crew.chain() for _ in range(50)]
+        queues = [pools.serial_queue() for _ in range(50)]
         for _ in range(5):
-            await asyncio.gather(*(chain.submit(time.sleep, 0.0001) for chain in chains))
-            await crew.offload(time.sleep, 0)  # other work comes in between, too
+            await asyncio.gather(*(queue.submit(time.sleep, 0.0001) for queue in queues))
+            await pools.offload(time.sleep, 0)  # other work comes in between, too
 
     asyncio.run(asyncio.wait_for(work(), 60))
 
 
-def test_cancellation_waits_for_work_already_running_in_a_thread(crew: Crew) -> None:
+def test_cancellation_waits_for_work_already_running_in_a_thread(pools: ThreadPools) -> None:
     begun, may_end, ended = threading.Event(), threading.Event(), []
 
     def slow() -> None:
@@ -123,7 +123,7 @@ def test_cancellation_waits_for_work_already_running_in_a_thread(crew: Crew) -> 
         ended.append(True)
 
     async def work() -> None:
-        task = asyncio.ensure_future(crew.offload(slow))
+        task = asyncio.ensure_future(pools.offload(slow))
         try:
             await until_set(begun)
             for _ in range(3):
@@ -172,12 +172,12 @@ def test_budget_is_exceeded_only_by_a_single_oversized_request(amounts: list[int
 
     async def one(amount: int) -> None:
         nonlocal using
-        await budget.take(amount)
+        await budget.acquire(amount)
         using += 1
         peak.append((budget.used, using))
         await asyncio.sleep(0)
         using -= 1
-        budget.give(amount)
+        budget.release(amount)
 
     async def work() -> None:
         await asyncio.wait_for(asyncio.gather(*map(one, amounts)), 60)
@@ -190,21 +190,21 @@ def test_budget_is_exceeded_only_by_a_single_oversized_request(amounts: list[int
 def test_cancelled_waiter_acquires_nothing_from_the_budget() -> None:
     async def work() -> None:
         budget = Budget(10)
-        await budget.take(10)
-        waiting = [asyncio.ensure_future(budget.take(5)) for _ in range(3)]
+        await budget.acquire(10)
+        waiting = [asyncio.ensure_future(budget.acquire(5)) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
-        budget.give(10)
+        budget.release(10)
         waiting[1].cancel()
         await asyncio.wait(waiting)
         assert [task.cancelled() for task in waiting] == [True, True, False]
         assert budget.used == 5
-        await asyncio.wait_for(budget.take(5), 60)
+        await asyncio.wait_for(budget.acquire(5), 60)
 
     asyncio.run(work())
 
 
-def test_thread_count_is_bounded(crew: Crew) -> None:
+def test_thread_count_is_bounded(pools: ThreadPools) -> None:
     computing, waiting = set[int](), set[int]()
 
     def note(threads: set[int]) -> None:
@@ -212,9 +212,9 @@ def test_thread_count_is_bounded(crew: Crew) -> None:
         time.sleep(0.001)
 
     async def work() -> None:
-        chains = [crew.chain() for _ in range(20)]
+        queues = [pools.serial_queue() for _ in range(20)]
         await asyncio.gather(
-            *(chain.submit(note, computing) for chain in chains), *(crew.offload(note, waiting) for _ in range(20))
+            *(queue.submit(note, computing) for queue in queues), *(pools.offload(note, waiting) for _ in range(20))
         )
 
     asyncio.run(work())
@@ -232,12 +232,12 @@ def test_close_waits_for_running_work_and_ends_all_threads() -> None:
         ended.append(True)
 
     async def work() -> asyncio.Future[None]:
-        outcome = crew.chain().submit(slow)
+        outcome = pools.serial_queue().submit(slow)
         await until_set(begun)
         return outcome  # no loop is left to receive it
 
-    crew = Crew(2)
+    pools = ThreadPools(2)
     asyncio.run(work())
-    crew.close()
+    pools.close()
     assert ended == [True]
     assert set(threading.enumerate()) <= before

@@ -18,7 +18,7 @@ from ferrotype.db.engine import Database, DatabaseUnavailable
 from ferrotype.identity import none
 from ferrotype.identity.accounts import Accounts
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 from ferrotype.rules.permit import Authoriser
 from ferrotype.rules.protection import Protection
 from ferrotype.rules.schemas import Schemas
@@ -78,7 +78,7 @@ class Application:
     async def close(self) -> None:
         """Close what ``build`` opened."""
         await self.ctx.db.close()
-        self.ctx.crew.close()
+        self.ctx.pools.close()
         self._closing.close()
 
     def reload(self, config: Config) -> None:
@@ -107,14 +107,14 @@ async def build(config: Config, identify: Identify | None = None) -> Application
     policies = Policies(config.policy)
     protection = _bound(policies.protection(config.protection), policies.authoriser)
     accounts = Accounts(config.accounts.users, config.accounts.tokens) if config.accounts else None
-    crew = Crew()
+    pools = ThreadPools()
     db = await connect(config.database)
-    stores = open_stores(config.stores, crew)
+    stores = open_stores(config.stores, pools)
     ctx = ServiceContext(
         config=config,
         db=db,
         stores=stores,
-        crew=crew,
+        pools=pools,
         lease=Lease(db),
         authoriser=policies.authoriser,
         schemas=Schemas(config.formats, config.api),
@@ -122,7 +122,7 @@ async def build(config: Config, identify: Identify | None = None) -> Application
         protection=protection,
         unified_limits=_unified_limits(config, closing),
     )
-    login = await _login(accounts, config, db, crew) if accounts else None
+    login = await _login(accounts, config, db, pools) if accounts else None
     identify = identify or (login.identify if login else _identity(config, closing))
     identity_api = _identity_api(login) if login and config.accounts and config.accounts.identity_api else None
     return Application(ctx, policies, Web(identify, identity_api), login, closing)
@@ -178,13 +178,13 @@ def _unified_limits(config: Config, closing: ExitStack) -> UnifiedLimits | None:
     return limits
 
 
-async def _login(accounts: Accounts, config: Config, db: Database, crew: Crew) -> "Login":
+async def _login(accounts: Accounts, config: Config, db: Database, pools: ThreadPools) -> "Login":
     from ferrotype.identity.basic import Passwords  # Imports bcrypt only if there are passwords.
     from ferrotype.identity.tokens import Signer
     from ferrotype.service.login import Login
 
     signer = Signer(await logins.secret(db, "tokens"))
-    return Login(accounts, Passwords(crew, config.server.workers), signer, db)
+    return Login(accounts, Passwords(pools, config.server.workers), signer, db)
 
 
 def _identity_api(login: "Login") -> "IdentityAPI":

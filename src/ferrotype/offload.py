@@ -1,8 +1,4 @@
-"""Work that would hold up the event loop, done in threads: one door, with an order and a bound.
-
-A *chain* does its pieces of work one after another, in the order they were given, on whichever thread is
-free; chains that have more to do than there are threads take turns.
-"""
+"""Run blocking or CPU-bound work in threads, with bounded concurrency and per-stream ordering."""
 
 import asyncio
 import os
@@ -19,9 +15,9 @@ T = TypeVar("T")
 
 
 async def shielded(work: Awaitable[T]) -> T:
-    """Await ``work`` to its end even when we are cancelled, and only then let the cancellation through.
+    """Await ``work`` to its end even when the caller is cancelled, and only then let the cancellation through.
 
-    For what must not be abandoned half-way: a commit that was sent, a thread that is writing, an undo.
+    For what must not be abandoned half-way: a commit that was sent, a thread that is writing, a rollback.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -30,27 +26,27 @@ async def shielded(work: Awaitable[T]) -> T:
         while not task.done():
             try:
                 await asyncio.wait([task])
-            except asyncio.CancelledError:  # Asked once more: the work goes on all the same.
+            except asyncio.CancelledError:  # Cancelled once more: the work goes on all the same.
                 continue
         raise
 
 
 class Budget:
-    """Bytes that may be in memory at once. Whoever wants more waits until others have given back."""
+    """Bytes of data that may be in memory at once."""
 
     def __init__(self, size: int):
         self._size, self.used = size, 0
-        #: bytes that are about to be taken
-        self.coming = 0
+        #: bytes that are about to be acquired
+        self.pending = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
-    def plenty(self) -> bool:
-        """Whether most of it is free, so that taking more at once does nobody harm."""
-        return self.used + self.coming < self._size // 2
+    def has_slack(self) -> bool:
+        """Whether less than half is in use or pending, so that larger batches delay no other transfer."""
+        return self.used + self.pending < self._size // 2
 
-    async def take(self, amount: int) -> None:
-        """Wait until ``amount`` more bytes fit. A single piece always fits when nothing else is in use."""
+    async def acquire(self, amount: int) -> None:
+        """Wait until ``amount`` more bytes fit. Any amount fits when nothing else is in use."""
         while self.used and self.used + amount > self._size:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -61,8 +57,8 @@ class Budget:
                     self._waiting.remove(turn)
         self.used += amount
 
-    def give(self, amount: int) -> None:
-        """Give bytes back and wake those who wait."""
+    def release(self, amount: int) -> None:
+        """Free bytes and wake those who wait."""
         self.used -= amount
         while self._waiting:
             turn = self._waiting.popleft()
@@ -70,110 +66,113 @@ class Budget:
                 turn.set_result(None)
 
 
-def _yield_to_the_loop() -> None:
-    """Let this thread step back: whoever waits for an answer goes before whoever moves a gibibyte."""
+def _lower_priority() -> None:
+    """Let the event loop run before this thread: answers to requests come before moving gibibytes."""
     if sys.platform == "linux":  # Elsewhere it would be the priority of the whole process.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + 10)
 
 
-class Threads:
-    """A bounded number of threads for calls that wait for something. What may hang has some of its own: then only
-    those who need it wait with it."""
+class ThreadPool:
+    """A bounded number of threads for blocking calls. A back end that may hang has a pool of its own, so that only
+    the requests that need it wait with it."""
 
     def __init__(self, count: int, name: str):
-        self.executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_yield_to_the_loop)
+        self.executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_lower_priority)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
-        """Run one blocking call in a thread; when we are cancelled it is finished first."""
+        """Run one blocking call in a thread; a cancelled caller still waits for its end."""
         return await shielded(asyncio.get_running_loop().run_in_executor(self.executor, work, *args))
 
     def close(self) -> None:
-        """Begin nothing any more. A call that hangs is not waited for."""
+        """Start no more calls. A call that hangs is not waited for."""
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 
-class Crew:
-    """All threads of a process, and the bytes that its transfers may have in memory.
+class ThreadPools:
+    """All threads of a process, and the bytes of data that its transfers may have in memory.
 
-    What computes has as many threads as there are processors: more would not be quicker, only in the way of the loop.
+    CPU-bound work has as many threads as the process may use CPUs: more would only delay the event loop.
     """
 
     def __init__(self, threads: int = 32, memory: int = 128 * 1024 * 1024):
         self.budget = Budget(memory)
-        self._rooms: list[Threads] = []
-        self._common = self.threads(threads, "crew")
-        self._ready: SimpleQueue[Chain | None] = SimpleQueue()
+        self._pools: list[ThreadPool] = []
+        self._common = self.new_pool(threads, "common")
+        self._ready: SimpleQueue[SerialQueue | None] = SimpleQueue()
         self._computing: list[threading.Thread] = []
 
-    def threads(self, count: int, name: str) -> Threads:
-        """Return new threads, which end with the others."""
-        self._rooms.append(Threads(count, name))
-        return self._rooms[-1]
+    def new_pool(self, count: int, name: str) -> ThreadPool:
+        """Return a new pool, which is closed with the others."""
+        self._pools.append(ThreadPool(count, name))
+        return self._pools[-1]
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
-        """Run one blocking call in one of the threads for everything that has none of its own."""
+        """Run one blocking call in the common pool."""
         return await self._common.offload(work, *args)
 
-    def chain(self) -> "Chain":
-        """Return a new chain."""
+    def serial_queue(self) -> "SerialQueue":
+        """Return a new queue for CPU-bound work."""
         while len(self._computing) < len(os.sched_getaffinity(0)):
             thread = threading.Thread(target=self._compute, name="computing", daemon=True)
             thread.start()
             self._computing.append(thread)
-        return Chain(self._ready)
+        return SerialQueue(self._ready)
 
     def _compute(self) -> None:
-        _yield_to_the_loop()
-        while (chain := self._ready.get()) is not None:
-            chain.step()
+        _lower_priority()
+        while (queue := self._ready.get()) is not None:
+            queue.step()
 
     def close(self) -> None:
-        """End the threads; those that compute after what they are doing."""
-        for room in self._rooms:
-            room.close()
+        """End the threads; those for CPU-bound work after their current piece."""
+        for pool in self._pools:
+            pool.close()
         for _ in self._computing:
             self._ready.put(None)
         for thread in self._computing:
             thread.join()
 
 
-class Chain:
-    """Pieces of work that are done in order, never two at a time."""
+class SerialQueue:
+    """Pieces of CPU-bound work that run one after another, in order, on whichever thread is free.
 
-    def __init__(self, ready: "SimpleQueue[Chain | None]"):
+    Queues that have more to do than there are threads take turns.
+    """
+
+    def __init__(self, ready: "SimpleQueue[SerialQueue | None]"):
         self._ready = ready
         self._loop = asyncio.get_running_loop()
         self._work: deque[tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]]] = deque()
         self._lock = threading.Lock()
-        self._running = False
+        self._scheduled = False
 
     def submit(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Add a piece of work and return its outcome to be awaited."""
         outcome: asyncio.Future[T] = self._loop.create_future()
         with self._lock:
             self._work.append((work, args, outcome))
-            if self._running:
+            if self._scheduled:
                 return outcome
-            self._running = True
+            self._scheduled = True
         self._ready.put(self)
         return outcome
 
     def step(self) -> None:
-        """Do the next piece of work, and then stand in line again if there is more."""
+        """Run the next piece of work, and schedule the queue again if there is more."""
         work, args, outcome = self._work.popleft()
         try:
             result, error = work(*args), None
-        except Exception as failure:  # Handed to whoever awaits the outcome.
+        except Exception as failure:  # Passed on to the caller that awaits the outcome.
             result, error = None, failure
-        with suppress(RuntimeError):  # The loop was closed: nobody is there any more to hear it.
-            self._loop.call_soon_threadsafe(_settle, outcome, result, error)
+        with suppress(RuntimeError):  # The loop is closed: nothing awaits the outcome any more.
+            self._loop.call_soon_threadsafe(_set_outcome, outcome, result, error)
         with self._lock:
-            self._running = more = bool(self._work)
-        if more:  # Not ``_running``: that may be true again because of a piece that has put us in line itself.
+            self._scheduled = more = bool(self._work)
+        if more:  # Not ``_scheduled``: ``submit`` may have set it again, and has put the queue into ``_ready``.
             self._ready.put(self)
 
 
-def _settle(outcome: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+def _set_outcome(outcome: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
     if outcome.done():
         return
     if error is not None:

@@ -11,14 +11,14 @@ from people import bcrypted
 from ferrotype.identity import basic as passwords
 from ferrotype.identity.accounts import Account
 from ferrotype.model.errors import Busy
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 
 
 @pytest.fixture
-def crew():
-    crew = Crew(threads=4)
-    yield crew
-    crew.close()
+def pools():
+    pools = ThreadPools(threads=4)
+    yield pools
+    pools.close()
 
 
 def account(cost: int, password: str = "wonder") -> Account:
@@ -63,11 +63,11 @@ class Counting:
                 self.running -= 1
 
 
-def test_a_right_password_is_checked_once_a_minute(crew, monkeypatch):
+def test_a_right_password_is_checked_once_a_minute(pools, monkeypatch):
     counting = Counting(monkeypatch)
 
     async def repeat() -> None:
-        checker, alice = passwords.Passwords(crew), account(4)
+        checker, alice = passwords.Passwords(pools), account(4)
         for _ in range(20):
             assert await checker.fits("alice", "wonder", alice, 4)
         assert counting.checks == 1
@@ -79,22 +79,22 @@ def test_a_right_password_is_checked_once_a_minute(crew, monkeypatch):
     asyncio.run(repeat())
 
 
-def test_one_password_is_checked_once_however_many_ask_at_once(crew, monkeypatch):
+def test_one_password_is_checked_once_however_many_ask_at_once(pools, monkeypatch):
     counting = Counting(monkeypatch)
 
     async def together() -> list[bool]:
-        checker, alice = passwords.Passwords(crew), account(8)
+        checker, alice = passwords.Passwords(pools), account(8)
         return await asyncio.gather(*(checker.fits("alice", "wonder", alice, 8) for _ in range(500)))
 
     assert all(asyncio.run(together()))
     assert counting.checks == 1
 
 
-def test_whoever_goes_away_does_not_take_the_check_of_others_along(crew, monkeypatch):
+def test_whoever_goes_away_does_not_take_the_check_of_others_along(pools, monkeypatch):
     held = Held(monkeypatch)
 
     async def one_leaves() -> bool:
-        checker, alice = passwords.Passwords(crew), account(4)
+        checker, alice = passwords.Passwords(pools), account(4)
         first, second = (asyncio.create_task(checker.fits("alice", "wonder", alice, 4)) for _ in range(2))
         assert await asyncio.to_thread(held.begun.wait, 60)
         first.cancel()
@@ -107,13 +107,13 @@ def test_whoever_goes_away_does_not_take_the_check_of_others_along(crew, monkeyp
     assert held.checks == 1
 
 
-def test_guessing_leaves_processors_to_others_and_is_turned_away_beyond_a_bound(crew, monkeypatch):
+def test_guessing_leaves_processors_to_others_and_is_turned_away_beyond_a_bound(pools, monkeypatch):
     counting = Counting(monkeypatch)
     monkeypatch.setattr(passwords.os, "sched_getaffinity", lambda _: set(range(4)))
     monkeypatch.setattr(passwords, "PAUSE", 0.0)
 
     async def guess() -> list[bool | BaseException]:
-        checker, alice = passwords.Passwords(crew), account(6)
+        checker, alice = passwords.Passwords(pools), account(6)
         guesses = (checker.fits("alice", f"guess {n}", alice, 6) for n in range(200))
         return await asyncio.gather(*guesses, return_exceptions=True)
 
@@ -123,11 +123,11 @@ def test_guessing_leaves_processors_to_others_and_is_turned_away_beyond_a_bound(
     assert counting.most <= 2
 
 
-def test_a_known_user_gets_in_while_somebody_guesses(crew, monkeypatch):
+def test_a_known_user_gets_in_while_somebody_guesses(pools, monkeypatch):
     monkeypatch.setattr(passwords, "PAUSE", 0.0)
 
     async def both() -> list[bool]:
-        checker, alice = passwords.Passwords(crew), account(4)
+        checker, alice = passwords.Passwords(pools), account(4)
         assert await checker.fits("alice", "wonder", alice, 4)
         held = Held(monkeypatch)
         guesses = [asyncio.create_task(checker.fits("alice", f"{n}", alice, 4)) for n in range(30)]
@@ -143,14 +143,14 @@ def test_a_known_user_gets_in_while_somebody_guesses(crew, monkeypatch):
     assert asyncio.run(both()) == [False] * 30
 
 
-def test_a_wrong_password_costs_as_much_whoever_it_is_for_and_is_answered_late(crew, monkeypatch):
+def test_a_wrong_password_costs_as_much_whoever_it_is_for_and_is_answered_late(pools, monkeypatch):
     counting = Counting(monkeypatch)
     monkeypatch.setattr(passwords, "PAUSE", 0.2)
     people = {"cheap": account(4), "middle": account(6), "dear": account(8), "nobody": None}
 
     async def spent(name: str) -> int:
         counting.costs.clear()
-        checker, began = passwords.Passwords(crew), time.monotonic()
+        checker, began = passwords.Passwords(pools), time.monotonic()
         assert not await checker.fits(name, "wrong", people[name], 8)
         assert time.monotonic() - began >= 0.2
         return sum(2**cost for cost in counting.costs)
@@ -158,12 +158,12 @@ def test_a_wrong_password_costs_as_much_whoever_it_is_for_and_is_answered_late(c
     assert {name: asyncio.run(spent(name)) for name in people} == dict.fromkeys(people, 2**8)
 
 
-def test_a_client_that_repeats_a_wrong_password_costs_one_check(crew, monkeypatch):
+def test_a_client_that_repeats_a_wrong_password_costs_one_check(pools, monkeypatch):
     counting = Counting(monkeypatch)
     monkeypatch.setattr(passwords, "PAUSE", 0.0)
 
     async def repeat() -> None:
-        checker, alice = passwords.Passwords(crew), account(4)
+        checker, alice = passwords.Passwords(pools), account(4)
         for _ in range(20):
             assert not await checker.fits("alice", "wrong", alice, 4)
 
@@ -171,13 +171,13 @@ def test_a_client_that_repeats_a_wrong_password_costs_one_check(crew, monkeypatc
     assert counting.checks == 1
 
 
-def test_only_so_many_passwords_are_remembered_and_guesses_do_not_drive_out_the_right_ones(crew, monkeypatch):
+def test_only_so_many_passwords_are_remembered_and_guesses_do_not_drive_out_the_right_ones(pools, monkeypatch):
     counting = Counting(monkeypatch)
     monkeypatch.setattr(passwords, "PAUSE", 0.0)
     monkeypatch.setattr(passwords, "MOST", 8)
 
     async def many() -> None:
-        checker, alice = passwords.Passwords(crew), account(4)
+        checker, alice = passwords.Passwords(pools), account(4)
         assert await checker.fits("alice", "wonder", alice, 4)
         for n in range(20):
             assert not await checker.fits("alice", f"{n}", alice, 4)
@@ -189,21 +189,21 @@ def test_only_so_many_passwords_are_remembered_and_guesses_do_not_drive_out_the_
     asyncio.run(many())
 
 
-def test_what_is_remembered_is_not_the_password(crew):
+def test_what_is_remembered_is_not_the_password(pools):
     async def remembered() -> str:
-        checker = passwords.Passwords(crew)
+        checker = passwords.Passwords(pools)
         assert await checker.fits("alice", "canary-wonder", account(4, "canary-wonder"), 4)
         return repr(vars(checker)) + repr(checker._right._until)
 
     assert "canary" not in asyncio.run(remembered())  # SEC-115
 
 
-def test_a_long_password_counts_as_far_as_bcrypt_looks(crew):
+def test_a_long_password_counts_as_far_as_bcrypt_looks(pools):
     long = "ä" * 60
     alice = Account("alice", bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode())
 
     async def check(password: str) -> bool:
-        return await passwords.Passwords(crew).fits("alice", password, alice, 4)
+        return await passwords.Passwords(pools).fits("alice", password, alice, 4)
 
     assert asyncio.run(check(long))
     assert not asyncio.run(check("ä" * 35))

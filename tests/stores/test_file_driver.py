@@ -12,7 +12,7 @@ from mounts import mounted
 
 from ferrotype.config.file_store import FileStore
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreFull, StoreUnavailable
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 from ferrotype.stores.directories import ID_FILE
 from ferrotype.stores.driver import Health
 from ferrotype.stores.file import FileDriver
@@ -25,10 +25,10 @@ NAME = NAMES[0]
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Crew]:
-    crew = Crew(8)
-    yield crew
-    crew.close()
+def pools() -> Iterator[ThreadPools]:
+    pools = ThreadPools(8)
+    yield pools
+    pools.close()
 
 
 Options = Callable[[Path], dict[str, Any]]
@@ -43,17 +43,17 @@ MODES: dict[str, Options] = {
 }
 
 
-def driver_of(options: Mapping[str, Any], crew: Crew) -> FileDriver:
+def driver_of(options: Mapping[str, Any], pools: ThreadPools) -> FileDriver:
     rest = dict(options)
     directories = rest.pop("datadirs", None) or ((rest.pop("datadir"), 0),)
-    return FileDriver("fast", FileStore(directories, **rest), crew)
+    return FileDriver("fast", FileStore(directories, **rest), pools)
 
 
 def files(
-    options: Mapping[str, Any], crew: Crew, ids: dict[str, str] | None = None, store_is_empty: bool = True
+    options: Mapping[str, Any], pools: ThreadPools, ids: dict[str, str] | None = None, store_is_empty: bool = True
 ) -> FileDriver:
     """Return a driver that is initialized; new directory IDs are added to those that are known."""
-    driver = driver_of(options, crew)
+    driver = driver_of(options, pools)
     known = {} if ids is None else ids
     known.update(do(driver.initialize(known, store_is_empty)))
     return driver
@@ -66,8 +66,8 @@ def objects(directory: Path) -> list[str]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
-def test_file_driver_passes_the_common_suite(check: Check, mode: str, tmp_path: Path, crew: Crew) -> None:
-    do(check(files(MODES[mode](tmp_path), crew)))
+def test_file_driver_passes_the_common_suite(check: Check, mode: str, tmp_path: Path, pools: ThreadPools) -> None:
+    do(check(files(MODES[mode](tmp_path), pools)))
 
 
 def do(work: Awaitable[Any]) -> Any:
@@ -95,25 +95,25 @@ def umask() -> Iterator[None]:
     [(0, 0o640, 0o750), (0o600, 0o600, 0o750), (0o640, 0o640, 0o750), (0o644, 0o644, 0o751), (0o664, 0o664, 0o751)],
 )
 def test_files_and_directories_have_minimal_permissions(
-    tmp_path: Path, crew: Crew, umask: None, given: int, file: int, directory: int
+    tmp_path: Path, pools: ThreadPools, umask: None, given: int, file: int, directory: int
 ) -> None:
-    made = put(files({"datadir": tmp_path / "a" / "b", "file_perm": given}, crew), NAME, [b"x"])
+    made = put(files({"datadir": tmp_path / "a" / "b", "file_perm": given}, pools), NAME, [b"x"])
     assert stat.S_IMODE(made.stat().st_mode) == file
     assert stat.S_IMODE(made.parent.stat().st_mode) == directory
     assert stat.S_IMODE(made.parent.parent.stat().st_mode) == 0o750
 
 
-def test_permissions_do_not_depend_on_the_umask(tmp_path: Path, crew: Crew) -> None:
+def test_permissions_do_not_depend_on_the_umask(tmp_path: Path, pools: ThreadPools) -> None:
     before = os.umask(0o077)
     try:
-        made = put(files({"datadir": tmp_path / "a", "file_perm": 0o644}, crew), NAME, [b"x"])
+        made = put(files({"datadir": tmp_path / "a", "file_perm": 0o644}, pools), NAME, [b"x"])
     finally:
         os.umask(before)
     assert stat.S_IMODE(made.stat().st_mode) == 0o644  # STOR-103
 
 
-def test_object_gets_its_final_name_only_when_complete(tmp_path: Path, crew: Crew) -> None:
-    driver, seen = files({"datadir": tmp_path}, crew), []
+def test_object_gets_its_final_name_only_when_complete(tmp_path: Path, pools: ThreadPools) -> None:
+    driver, seen = files({"datadir": tmp_path}, pools), []
 
     async def batches() -> Any:
         yield [b"first"]
@@ -125,8 +125,8 @@ def test_object_gets_its_final_name_only_when_complete(tmp_path: Path, crew: Cre
     assert objects(tmp_path) == [NAME]
 
 
-def test_leftovers_of_a_killed_process_are_listed_and_deleted_by_name(tmp_path: Path, crew: Crew) -> None:
-    driver = files({"datadirs": ((tmp_path / "a", 0), (tmp_path / "b", 0))}, crew)
+def test_leftovers_of_a_killed_process_are_listed_and_deleted_by_name(tmp_path: Path, pools: ThreadPools) -> None:
+    driver = files({"datadirs": ((tmp_path / "a", 0), (tmp_path / "b", 0))}, pools)
     do(driver.probe())
     (tmp_path / "a" / f".{NAME}.part").write_bytes(b"half")
     (tmp_path / "b" / NAMES[1]).write_bytes(b"whole")
@@ -137,46 +137,46 @@ def test_leftovers_of_a_killed_process_are_listed_and_deleted_by_name(tmp_path: 
     assert objects(tmp_path / "a") == objects(tmp_path / "b") == []
 
 
-def test_thin_provisioning_stores_zeros_as_holes(tmp_path: Path, crew: Crew) -> None:
-    driver = files({"datadir": tmp_path, "thin_provisioning": True}, crew)
+def test_thin_provisioning_stores_zeros_as_holes(tmp_path: Path, pools: ThreadPools) -> None:
+    driver = files({"datadir": tmp_path, "thin_provisioning": True}, pools)
     made = put(driver, NAME, [bytes(MIB)] * 8, [b"data", bytes(MIB)], [bytes(MIB)])
     assert made.stat().st_size == 10 * MIB + 4
     assert made.stat().st_blocks * 512 < MIB  # STOR-105
     assert made.read_bytes() == bytes(8 * MIB) + b"data" + bytes(2 * MIB)
 
 
-def test_directory_with_the_highest_priority_and_space_is_used(tmp_path: Path, crew: Crew) -> None:
+def test_directory_with_the_highest_priority_and_space_is_used(tmp_path: Path, pools: ThreadPools) -> None:
     with mounted(tmp_path / "small", MIB) as small, mounted(tmp_path / "larger", 4 * MIB) as larger:
         roomy = tmp_path / "roomy"
-        driver = files({"datadirs": ((roomy, 0), (small, 9), (larger, 9))}, crew)
+        driver = files({"datadirs": ((roomy, 0), (small, 9), (larger, 9))}, pools)
         # STOR-102
         assert put(driver, NAMES[0], [bytes(100)]).parent == larger
         assert put(driver, NAMES[1], [bytes(3 * MIB + 100)], size=3 * MIB + 100).parent == larger
         assert put(driver, NAMES[2], [bytes(100)]).parent == small
         assert put(driver, NAMES[3], [bytes(2 * MIB)], size=2 * MIB).parent == roomy
         with pytest.raises(StoreFull, match="no directory has"):
-            put(files({"datadir": small}, crew), NAMES[4], [b"x"], size=2 * MIB)
+            put(files({"datadir": small}, pools), NAMES[4], [b"x"], size=2 * MIB)
         with pytest.raises(StoreFull, match="No space left"):
-            put(files({"datadir": small}, crew), NAMES[4], [bytes(MIB)], [bytes(MIB)])
+            put(files({"datadir": small}, pools), NAMES[4], [bytes(MIB)], [bytes(MIB)])
         assert objects(small) == [NAMES[2]]
 
 
-def test_unusable_directory_is_skipped(tmp_path: Path, crew: Crew) -> None:
+def test_unusable_directory_is_skipped(tmp_path: Path, pools: ThreadPools) -> None:
     (tmp_path / "broken").write_bytes(b"")
-    driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, crew)
+    driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, pools)
     health = do(driver.probe())
     assert (health.writable, health.full) == (True, False)
     assert f"cannot write to {tmp_path / 'broken'}: Not a directory" in health.reason
     assert put(driver, NAME, [b"x"]).parent == tmp_path / "good"
-    only = files({"datadir": tmp_path / "broken"}, crew)
+    only = files({"datadir": tmp_path / "broken"}, pools)
     assert do(only.probe()).writable is False
     with pytest.raises(StoreUnavailable, match="Not a directory"):
         put(only, NAME, [b"x"])
 
 
-def test_probe_distinguishes_full_from_broken(tmp_path: Path, crew: Crew) -> None:
+def test_probe_distinguishes_full_from_broken(tmp_path: Path, pools: ThreadPools) -> None:
     with mounted(tmp_path / "small", MIB) as small:
-        driver = files({"datadir": small}, crew)
+        driver = files({"datadir": small}, pools)
         (small / "filler").write_bytes(bytes(MIB - 4096))  # The mark has the rest.
         health: Health = do(driver.probe())
         assert (health.writable, health.full) == (False, True)
@@ -187,7 +187,9 @@ def test_probe_distinguishes_full_from_broken(tmp_path: Path, crew: Crew) -> Non
 # SEC-56
 @pytest.mark.parametrize("planted", [NAME, f".{NAME}.part"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder", "hard link"])
-def test_planted_links_and_files_are_never_written_to(tmp_path: Path, crew: Crew, planted: str, kind: str) -> None:
+def test_planted_links_and_files_are_never_written_to(
+    tmp_path: Path, pools: ThreadPools, planted: str, kind: str
+) -> None:
     store, victim = tmp_path / "store", tmp_path / "victim"
     store.mkdir()
     victim.write_bytes(b"precious")
@@ -203,7 +205,7 @@ def test_planted_links_and_files_are_never_written_to(tmp_path: Path, crew: Crew
             place.mkdir()
         case "hard link":
             place.hardlink_to(victim)
-    driver = files({"datadir": store}, crew)
+    driver = files({"datadir": store}, pools)
     with pytest.raises(StoreUnavailable, match="File exists"):
         put(driver, NAME, [b"evil"])
     assert victim.read_bytes() == b"precious"
@@ -218,8 +220,8 @@ def test_planted_links_and_files_are_never_written_to(tmp_path: Path, crew: Crew
     assert objects(store) == []
 
 
-def test_reading_rejects_symlinks_and_fifos(tmp_path: Path, crew: Crew) -> None:
-    driver = files({"datadir": tmp_path}, crew)
+def test_reading_rejects_symlinks_and_fifos(tmp_path: Path, pools: ThreadPools) -> None:
+    driver = files({"datadir": tmp_path}, pools)
     path = put(driver, NAME, [b"x"])
     for plant in (lambda p: p.symlink_to("/etc/passwd"), os.mkfifo, Path.mkdir):
         (tmp_path / NAME).unlink()
@@ -231,9 +233,9 @@ def test_reading_rejects_symlinks_and_fifos(tmp_path: Path, crew: Crew) -> None:
 
 
 @pytest.mark.parametrize("where", ["/etc/passwd", "{}/../outside", "{}/sub/object", "{}"])
-def test_urls_outside_the_directories_are_not_read(tmp_path: Path, crew: Crew, where: str) -> None:
+def test_urls_outside_the_directories_are_not_read(tmp_path: Path, pools: ThreadPools, where: str) -> None:
     store = tmp_path / "store"
-    driver = files({"datadir": store}, crew)
+    driver = files({"datadir": store}, pools)
     put(driver, NAME, [b"x"])
     (tmp_path / "outside").write_bytes(b"secret")
     (store / "sub").mkdir()
@@ -245,13 +247,13 @@ def test_urls_outside_the_directories_are_not_read(tmp_path: Path, crew: Crew, w
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty place", "another directory"])
-def test_an_offline_directory_is_not_a_lost_object(tmp_path: Path, crew: Crew, left: str) -> None:
+def test_an_offline_directory_is_not_a_lost_object(tmp_path: Path, pools: ThreadPools, left: str) -> None:
     store, unmounted, below = tmp_path / "store", tmp_path / "unmounted", tmp_path / "below"
     ids: dict[str, str] = {}
     if left == "another directory":  # The file system was not mounted either when the service first ran.
-        files({"datadir": store}, crew, ids)
+        files({"datadir": store}, pools, ids)
         store.rename(below)
-    driver = files({"datadir": store}, crew, ids)
+    driver = files({"datadir": store}, pools, ids)
     path = put(driver, NAME, [b"x"])
 
     def unmount() -> None:
@@ -271,7 +273,7 @@ def test_an_offline_directory_is_not_a_lost_object(tmp_path: Path, crew: Crew, l
     unmount()
     for one in (
         driver,
-        files({"datadir": store}, crew, ids, store_is_empty=False),
+        files({"datadir": store}, pools, ids, store_is_empty=False),
     ):  # One has seen it, one starts now.
         assert do(one.initialize(ids, False)) == {}
         health = do(one.probe())
@@ -288,72 +290,72 @@ def test_an_offline_directory_is_not_a_lost_object(tmp_path: Path, crew: Crew, l
         unmount()
 
 
-def test_an_empty_id_file_adopts_a_directory(tmp_path: Path, crew: Crew) -> None:
+def test_an_empty_id_file_adopts_a_directory(tmp_path: Path, pools: ThreadPools) -> None:
     ids: dict[str, str] = {}
-    put(files({"datadir": tmp_path / "store"}, crew, ids), NAME, [b"x"])
+    put(files({"datadir": tmp_path / "store"}, pools, ids), NAME, [b"x"])
     (tmp_path / "store").rename(tmp_path / "broken")
     (tmp_path / "store").mkdir()
     before = dict(ids)
-    assert not do(files({"datadir": tmp_path / "store"}, crew, ids, store_is_empty=False).probe()).writable
+    assert not do(files({"datadir": tmp_path / "store"}, pools, ids, store_is_empty=False).probe()).writable
     assert ids == before
     (tmp_path / "store" / ID_FILE).touch()
-    driver = files({"datadir": tmp_path / "store"}, crew, ids, store_is_empty=False)
+    driver = files({"datadir": tmp_path / "store"}, pools, ids, store_is_empty=False)
     assert do(driver.probe()) == Health(True) and ids.keys() == before.keys() and ids != before
     with pytest.raises(BlobNotFound):  # Now that is known for certain.
         do(driver.open(f"{tmp_path}/store/{NAME}"))
 
 
-def test_no_directory_of_an_empty_store_can_be_offline(tmp_path: Path, crew: Crew) -> None:
+def test_no_directory_of_an_empty_store_can_be_offline(tmp_path: Path, pools: ThreadPools) -> None:
     ids: dict[str, str] = {}
-    files({"datadir": tmp_path / "store"}, crew, ids)
+    files({"datadir": tmp_path / "store"}, pools, ids)
     (tmp_path / "store" / ID_FILE).unlink()  # A new file system is mounted there, for example.
-    assert put(files({"datadir": tmp_path / "store"}, crew, ids), NAME, [b"x"]).exists()
+    assert put(files({"datadir": tmp_path / "store"}, pools, ids), NAME, [b"x"]).exists()
 
 
-def test_a_directory_full_of_objects_is_adopted(tmp_path: Path, crew: Crew) -> None:
+def test_a_directory_full_of_objects_is_adopted(tmp_path: Path, pools: ThreadPools) -> None:
     (tmp_path / NAME).write_bytes(b"x")
-    driver = files({"datadir": tmp_path}, crew, store_is_empty=False)
+    driver = files({"datadir": tmp_path}, pools, store_is_empty=False)
     assert do(driver.probe()) == Health(True)
     assert do(content_of(driver, f"{tmp_path}/{NAME}")) == b"x"
 
 
-def test_a_directory_that_moved_keeps_its_id(tmp_path: Path, crew: Crew) -> None:
+def test_a_directory_that_moved_keeps_its_id(tmp_path: Path, pools: ThreadPools) -> None:
     ids: dict[str, str] = {}
-    put(files({"datadir": tmp_path / "old"}, crew, ids), NAME, [b"x"])
+    put(files({"datadir": tmp_path / "old"}, pools, ids), NAME, [b"x"])
     (tmp_path / "old").rename(tmp_path / "new")
-    assert do(files({"datadir": tmp_path / "new"}, crew, ids, store_is_empty=False).probe()) == Health(True)
+    assert do(files({"datadir": tmp_path / "new"}, pools, ids, store_is_empty=False).probe()) == Health(True)
     assert len(ids) == 2 and len(set(ids.values())) == 1
 
 
-def test_additional_directory_is_created(tmp_path: Path, crew: Crew) -> None:
+def test_additional_directory_is_created(tmp_path: Path, pools: ThreadPools) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     ids: dict[str, str] = {}
-    put(files({"datadir": old}, crew, ids), NAME, [b"x"])
-    both = files({"datadirs": ((old, 1), (new, 9))}, crew, ids, store_is_empty=False)
+    put(files({"datadir": old}, pools, ids), NAME, [b"x"])
+    both = files({"datadirs": ((old, 1), (new, 9))}, pools, ids, store_is_empty=False)
     assert put(both, NAMES[1], [b"x"]).parent == new
     do(both.delete(NAME, None))
     assert objects(old) == []
 
 
-def test_a_directory_never_initialized_does_not_block_deletes(tmp_path: Path, crew: Crew) -> None:
+def test_a_directory_never_initialized_does_not_block_deletes(tmp_path: Path, pools: ThreadPools) -> None:
     (tmp_path / "broken").write_bytes(b"")
-    driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, crew)
+    driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, pools)
     put(driver, NAME, [b"x"])
     do(driver.delete(NAME, None))
     assert objects(tmp_path / "good") == []
 
 
-def test_nothing_is_created_before_initialize(tmp_path: Path, crew: Crew) -> None:
-    driver = driver_of({"datadir": tmp_path / "store"}, crew)
+def test_nothing_is_created_before_initialize(tmp_path: Path, pools: ThreadPools) -> None:
+    driver = driver_of({"datadir": tmp_path / "store"}, pools)
     assert not do(driver.probe()).writable
     with pytest.raises(StoreUnavailable):
         put(driver, NAME, [b"x"])
     assert not (tmp_path / "store").exists()
 
 
-def test_an_object_is_removed_although_another_directory_is_offline(tmp_path: Path, crew: Crew) -> None:
+def test_an_object_is_removed_although_another_directory_is_offline(tmp_path: Path, pools: ThreadPools) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    driver = files({"datadirs": ((first, 1), (second, 9))}, crew)
+    driver = files({"datadirs": ((first, 1), (second, 9))}, pools)
     assert put(driver, NAME, [b"x"]).parent == second
     first.rename(tmp_path / "unmounted")
     assert put(driver, NAMES[1], [b"x"]).parent == second
@@ -368,21 +370,21 @@ def test_an_object_is_removed_although_another_directory_is_offline(tmp_path: Pa
     assert objects(second) == [NAMES[1]]
 
 
-def test_directory_behind_a_symlink_may_move(tmp_path: Path, crew: Crew) -> None:
+def test_directory_behind_a_symlink_may_move(tmp_path: Path, pools: ThreadPools) -> None:
     place, link = tmp_path / "disk", tmp_path / "images"
     link.symlink_to(place)
     place.mkdir()
-    path = put(files({"datadir": link}, crew), NAME, [b"x"])
+    path = put(files({"datadir": link}, pools), NAME, [b"x"])
     place.rename(tmp_path / "larger-disk")
     link.unlink()
     link.symlink_to(tmp_path / "larger-disk")
-    assert do(content_of(files({"datadir": link}, crew), str(path))) == b"x"
+    assert do(content_of(files({"datadir": link}, pools), str(path))) == b"x"
 
 
-def test_partial_write_on_a_full_device_is_not_repeated(tmp_path: Path, crew: Crew) -> None:
+def test_partial_write_on_a_full_device_is_not_repeated(tmp_path: Path, pools: ThreadPools) -> None:
     """A writev that took a part of its buffers goes on behind that part."""
     with mounted(tmp_path / "small", 2 * MIB) as small:
-        driver = files({"datadir": small}, crew)
+        driver = files({"datadir": small}, pools)
         pieces = [bytes([number % 251]) * 1000 for number in range(1500)]
         assert put(driver, NAME, pieces).read_bytes() == b"".join(pieces)
         with pytest.raises(StoreFull):  # STOR-106

@@ -8,7 +8,7 @@ import pytest
 from ferrotype.config.memory_store import MemoryStore
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobNotFound, StoreFull
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 from ferrotype.stores.driver import Batch, Driver, Noted
 from ferrotype.stores.memory import MemoryDriver
 from ferrotype.testing.store_suite import CHECKS, NAMES, Check, content_of, name_of, put, source
@@ -17,20 +17,20 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Crew]:
-    crew = Crew(2)
-    yield crew
-    crew.close()
+def pools() -> Iterator[ThreadPools]:
+    pools = ThreadPools(2)
+    yield pools
+    pools.close()
 
 
-def memory(crew: Crew, max_bytes: int = 64 * MIB, store: str = "ram") -> MemoryDriver:
-    return MemoryDriver(store, MemoryStore(max_bytes), crew)
+def memory(pools: ThreadPools, max_bytes: int = 64 * MIB, store: str = "ram") -> MemoryDriver:
+    return MemoryDriver(store, MemoryStore(max_bytes), pools)
 
 
 @pytest.mark.parametrize("store", ["ram", "a store/with:odd@characters"])
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
-def test_memory_does_what_every_driver_does(check: Check, store: str, crew: Crew) -> None:
-    asyncio.run(check(memory(crew, store=store)))
+def test_memory_does_what_every_driver_does(check: Check, store: str, pools: ThreadPools) -> None:
+    asyncio.run(check(memory(pools, store=store)))
 
 
 class Discarding(MemoryDriver):
@@ -52,8 +52,8 @@ def fails(check: Check, driver: Driver) -> bool:
     return False
 
 
-def test_a_driver_that_discards_data_fails_the_suite(crew: Crew) -> None:
-    failed = {check.__name__ for check in CHECKS if fails(check, Discarding("x", MemoryStore(), crew))}
+def test_a_driver_that_discards_data_fails_the_suite(pools: ThreadPools) -> None:
+    failed = {check.__name__ for check in CHECKS if fails(check, Discarding("x", MemoryStore(), pools))}
     assert failed >= {
         "what_is_put_comes_back", "any_part_can_be_read", "reads_of_one_object_run_side_by_side",
         "a_source_that_breaks_leaves_nothing", "an_object_that_exists_is_left_as_it_is",
@@ -61,9 +61,9 @@ def test_a_driver_that_discards_data_fails_the_suite(crew: Crew) -> None:
     }  # fmt: skip
 
 
-def test_it_takes_no_more_than_its_limit(crew: Crew) -> None:
+def test_it_takes_no_more_than_its_limit(pools: ThreadPools) -> None:
     async def fill() -> None:
-        driver = memory(crew, max_bytes=MIB)
+        driver = memory(pools, max_bytes=MIB)
         first = await put(driver, NAMES[0], source([[bytes(MIB - 10)]]))
         assert (await driver.probe()).writable
         with pytest.raises(StoreFull):
@@ -80,9 +80,9 @@ def test_it_takes_no_more_than_its_limit(crew: Crew) -> None:
     asyncio.run(fill())
 
 
-def test_stores_do_not_share_objects(crew: Crew) -> None:
+def test_stores_do_not_share_objects(pools: ThreadPools) -> None:
     async def mix_up() -> None:
-        one, other = memory(crew, store="one"), memory(crew, store="other")
+        one, other = memory(pools, store="one"), memory(pools, store="other")
         handle = await put(one, NAMES[0], source([[b"x"]]))
         assert other.parse(one.url(handle)) is None
         with pytest.raises(BlobNotFound):

@@ -16,7 +16,7 @@ from uploads import qcow2
 
 from ferrotype.model.blob import Stored
 from ferrotype.model.errors import ContentRefused, Invalid, OverLimit, StoreFull
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 from ferrotype.streams.inspect import Findings, verdict
 from ferrotype.streams.pipe import BATCH, Batch, Checks, transfer
 
@@ -24,10 +24,10 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Crew]:
-    crew = Crew(8)
-    yield crew
-    crew.close()
+def pools() -> Iterator[ThreadPools]:
+    pools = ThreadPools(8)
+    yield pools
+    pools.close()
 
 
 async def enough(*_: Any) -> None:
@@ -94,11 +94,11 @@ def checked(findings: Findings) -> int | None:
     return verdict(findings, "qcow2", "bare", require_match=True, nonfatal=())
 
 
-def outcome(crew: Crew, chunks: Sequence[bytes]) -> Any:
+def outcome(pools: ThreadPools, chunks: Sequence[bytes]) -> Any:
     """Return everything that a transfer says of some chunks."""
     sink = Sink()
     try:
-        stored: Stored = run(transfer(pieces(chunks), sink, crew, checks(check_format=checked)))
+        stored: Stored = run(transfer(pieces(chunks), sink, pools, checks(check_format=checked)))
     except ContentRefused as refusal:
         assert not sink.ended
         return str(refusal)
@@ -108,10 +108,10 @@ def outcome(crew: Crew, chunks: Sequence[bytes]) -> Any:
 
 @settings(max_examples=60)
 @given(st.sampled_from(CONTENTS), st.lists(st.integers(0, 4 * MIB), max_size=12))
-def test_any_chunking_gives_the_same(crew: Crew, content: bytes, places: list[int]) -> None:
+def test_any_chunking_gives_the_same(pools: ThreadPools, content: bytes, places: list[int]) -> None:
     edges = sorted({0, len(content), *(place % (len(content) + 1) for place in places)})
     chunks = [content[start:end] for start, end in pairwise(edges)]
-    whole, cut = outcome(crew, [content]), outcome(crew, chunks)
+    whole, cut = outcome(pools, [content]), outcome(pools, chunks)
     assert whole == cut
     if isinstance(whole, Stored):
         assert (whole.size, whole.checksum) == (len(content), hashlib.md5(content).hexdigest())
@@ -120,34 +120,34 @@ def test_any_chunking_gives_the_same(crew: Crew, content: bytes, places: list[in
 
 
 @pytest.mark.parametrize("content", [qcow2(size=1 << 30), b"some text " * 100], ids=["qcow2", "text"])
-def test_byte_by_byte_gives_the_same(crew: Crew, content: bytes) -> None:
-    assert outcome(crew, [content[place : place + 1] for place in range(len(content))]) == outcome(crew, [content])
+def test_byte_by_byte_gives_the_same(pools: ThreadPools, content: bytes) -> None:
+    assert outcome(pools, [content[place : place + 1] for place in range(len(content))]) == outcome(pools, [content])
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
-def test_the_second_digest_is_the_one_that_is_asked_for(crew: Crew, algorithm: str) -> None:
-    stored = run(transfer(pieces([b"da", b"ta"]), Sink(), crew, checks(algorithm=algorithm)))
+def test_the_second_digest_is_the_one_that_is_asked_for(pools: ThreadPools, algorithm: str) -> None:
+    stored = run(transfer(pieces([b"da", b"ta"]), Sink(), pools, checks(algorithm=algorithm)))
     assert stored.checksum == hashlib.md5(b"data").hexdigest()
     assert (stored.hash_algo, stored.hash_value) == (algorithm, hashlib.new(algorithm, b"data").hexdigest())
 
 
-def test_batches_are_lists_of_the_chunks_as_they_came(crew: Crew) -> None:
+def test_batches_are_lists_of_the_chunks_as_they_came(pools: ThreadPools) -> None:
     chunks = [os.urandom(size) for size in (1, 100_000, BATCH, 3, 7 * 100_000, 400_000, 5)]
     sink = Sink()
-    run(transfer(pieces(chunks), sink, crew, checks()))
+    run(transfer(pieces(chunks), sink, pools, checks()))
     assert [chunk for batch in sink.batches for chunk in batch] == chunks
     assert all(sum(map(len, batch)) >= BATCH for batch in sink.batches[:-1])
 
 
 @pytest.mark.slow
-def test_a_slow_source_is_not_waited_for_until_a_batch_is_full(crew: Crew) -> None:
+def test_a_slow_source_is_not_waited_for_until_a_batch_is_full(pools: ThreadPools) -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(6):
             yield b"drop"
             await asyncio.sleep(0.3)
 
     sink = Sink()
-    run(transfer(slow(), sink, crew, checks()))
+    run(transfer(slow(), sink, pools, checks()))
     assert len(sink.batches) > 1
 
 
@@ -164,20 +164,20 @@ LIMITS: dict[str, tuple[dict[str, Any], Sequence[bytes], type[Exception]]] = {
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_the_sink_never_sees_the_end_of_bad_bytes(crew: Crew, case: str) -> None:
+def test_the_sink_never_sees_the_end_of_bad_bytes(pools: ThreadPools, case: str) -> None:
     changes, chunks, kind = LIMITS[case]
     sink = Sink()
     with pytest.raises(kind):
-        run(transfer(pieces(chunks), sink, crew, checks(**changes)))
+        run(transfer(pieces(chunks), sink, pools, checks(**changes)))
     assert not sink.ended
     most = changes.get("announced", changes.get("most", 9 * MIB))
     assert len(sink.content) <= most  # cut at the first byte over
-    assert crew.budget.used == 0
+    assert pools.budget.used == 0
 
 
 @pytest.mark.parametrize(("limit", "kind"), [({"most": 10}, OverLimit), ({"announced": 10}, Invalid)])
 def test_the_first_byte_that_is_too_much_is_refused_at_once(
-    crew: Crew, limit: dict[str, int], kind: type[Exception]
+    pools: ThreadPools, limit: dict[str, int], kind: type[Exception]
 ) -> None:
     async def endless() -> AsyncIterator[bytes]:
         yield b"eleven byte"
@@ -185,12 +185,12 @@ def test_the_first_byte_that_is_too_much_is_refused_at_once(
 
     async def work() -> None:
         with pytest.raises(kind):
-            await asyncio.wait_for(transfer(endless(), Sink(), crew, checks(**limit)), 60)
+            await asyncio.wait_for(transfer(endless(), Sink(), pools, checks(**limit)), 60)
 
     run(work())
 
 
-def test_room_is_asked_for_before_bytes_are_passed_on(crew: Crew) -> None:
+def test_room_is_asked_for_before_bytes_are_passed_on(pools: ThreadPools) -> None:
     sink, asked = Sink(), []
 
     async def room(total: int) -> None:
@@ -200,18 +200,18 @@ def test_room_is_asked_for_before_bytes_are_passed_on(crew: Crew) -> None:
             raise OverLimit("no more")
 
     with pytest.raises(OverLimit):
-        run(transfer(pieces(SEVERAL), sink, crew, checks(reserve=room)))
+        run(transfer(pieces(SEVERAL), sink, pools, checks(reserve=room)))
     assert asked == list(range(BATCH, 4 * MIB + BATCH + 1, BATCH))
     assert len(sink.content) <= 4 * MIB
 
 
-def test_before_commit_is_awaited_after_the_last_byte_and_before_the_end(crew: Crew) -> None:
+def test_before_commit_is_awaited_after_the_last_byte_and_before_the_end(pools: ThreadPools) -> None:
     sink, heard = Sink(), []
 
     async def before_commit() -> None:
         heard.append((len(sink.content), sink.ended))
 
-    run(transfer(pieces(SEVERAL), sink, crew, checks(before_commit=before_commit)))
+    run(transfer(pieces(SEVERAL), sink, pools, checks(before_commit=before_commit)))
     assert heard == [(9 * MIB, False)]
 
 
@@ -254,34 +254,34 @@ async def content_too_early(batches: AsyncIterator[Batch]) -> str:
 @pytest.mark.parametrize(
     ("sink", "kind"), [(full_at_once, StoreFull), (full_later, StoreFull), (content_too_early, RuntimeError)]
 )
-def test_when_the_sink_ends_early_nobody_reads_on(crew: Crew, sink: Any, kind: type[Exception]) -> None:
+def test_when_the_sink_ends_early_nobody_reads_on(pools: ThreadPools, sink: Any, kind: type[Exception]) -> None:
     source = Source()
 
     async def work() -> None:
         with pytest.raises(kind):
-            await transfer(source.chunks(), sink, crew, checks())
+            await transfer(source.chunks(), sink, pools, checks())
         given = source.given
         await asyncio.sleep(0.05)
         assert source.given * MIB == given * MIB <= 12 * BATCH
-        assert crew.budget.used == 0
+        assert pools.budget.used == 0
 
     run(work())
 
 
-def test_an_error_of_the_source_comes_through(crew: Crew) -> None:
+def test_an_error_of_the_source_comes_through(pools: ThreadPools) -> None:
     async def breaking() -> AsyncIterator[bytes]:
         yield bytes(2 * MIB)
         raise ConnectionResetError("gone")
 
     sink = Sink()
     with pytest.raises(ConnectionResetError):
-        run(transfer(breaking(), sink, crew, checks()))
-    assert (sink.ended, crew.budget.used) == (False, 0)
+        run(transfer(breaking(), sink, pools, checks()))
+    assert (sink.ended, pools.budget.used) == (False, 0)
 
 
 @pytest.mark.parametrize("chunks", [0, 1, 3, 8, 40])
 @pytest.mark.parametrize("slow_sink", [True, False])
-def test_a_cancelled_transfer_ends_with_all_that_it_began(crew: Crew, chunks: int, slow_sink: bool) -> None:
+def test_a_cancelled_transfer_ends_with_all_that_it_began(pools: ThreadPools, chunks: int, slow_sink: bool) -> None:
     source = Source()
 
     async def sink(batches: AsyncIterator[Batch]) -> str:
@@ -290,7 +290,7 @@ def test_a_cancelled_transfer_ends_with_all_that_it_began(crew: Crew, chunks: in
         return "never"
 
     async def work() -> None:
-        task = asyncio.ensure_future(transfer(source.chunks(), sink, crew, checks()))
+        task = asyncio.ensure_future(transfer(source.chunks(), sink, pools, checks()))
         await asyncio.sleep(0)
         while source.given < chunks:  # noqa: ASYNC110  every turn of the loop counts
             await asyncio.sleep(0)
@@ -299,12 +299,12 @@ def test_a_cancelled_transfer_ends_with_all_that_it_began(crew: Crew, chunks: in
         assert task.cancelled()
         given = source.given
         await asyncio.sleep(0.02)
-        assert (source.given, crew.budget.used) == (given, 0)
+        assert (source.given, pools.budget.used) == (given, 0)
 
     run(work())
 
 
-def test_a_slow_sink_slows_the_source(crew: Crew) -> None:
+def test_a_slow_sink_slows_the_source(pools: ThreadPools) -> None:
     source = Source()
     reached: list[int] = []
 
@@ -319,13 +319,13 @@ def test_a_slow_sink_slows_the_source(crew: Crew) -> None:
         return "never"
 
     with pytest.raises(StoreFull):
-        run(transfer(source.chunks(), sink, crew, checks()))
+        run(transfer(source.chunks(), sink, pools, checks()))
     assert max(reached) <= 3 * BATCH  # read ahead, and not further
 
 
 def test_transfers_that_wait_for_memory_never_wait_for_each_other() -> None:
     """Each holds a little and wants more: that must not be for ever."""
-    small = Crew(4, memory=4 * MIB)
+    small = ThreadPools(4, memory=4 * MIB)
 
     async def body() -> AsyncIterator[bytes]:
         for _ in range(48):
@@ -341,7 +341,7 @@ def test_transfers_that_wait_for_memory_never_wait_for_each_other() -> None:
 
 
 def test_transfers_that_wait_for_memory_have_read_one_chunk_each_and_no_more() -> None:
-    small, read = Crew(4, memory=4 * MIB), 0
+    small, read = ThreadPools(4, memory=4 * MIB), 0
     # Each has one more that waits; the first of them gathered before memory was scarce.
     bound = 4 * MIB + 32 * MIB // 4 + 4 * MIB
 
@@ -375,14 +375,14 @@ def test_transfers_that_wait_for_memory_have_read_one_chunk_each_and_no_more() -
 
     run(work())
     assert 4 * MIB <= read <= bound
-    assert (small.budget.used, small.budget.coming) == (0, 0)
+    assert (small.budget.used, small.budget.pending) == (0, 0)
     small.close()
 
 
 PROGRAM = """
 import asyncio, resource, sys
 from pathlib import Path
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 from ferrotype.streams.pipe import Checks, transfer
 from ferrotype.config.file_store import FileStore
 from ferrotype.stores.file import FileDriver
@@ -397,19 +397,19 @@ async def body(size):
             await asyncio.sleep(0)
 
 async def main(folder, size):
-    crew = Crew()
-    driver = FileDriver("s", FileStore(((Path(folder), 0),)), crew)
+    pools = ThreadPools()
+    driver = FileDriver("s", FileStore(((Path(folder), 0),)), pools)
     await driver.initialize({}, True)
     checks = Checks(
         most=1 << 40, announced=None, algorithm="sha512",
         reserve=enough, check_format=lambda f: None, before_commit=enough,
     )
-    await transfer(body(1 << 20), lambda batches: put(driver, "warm-up", batches), crew, checks)
+    await transfer(body(1 << 20), lambda batches: put(driver, "warm-up", batches), pools, checks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    stored = await transfer(body(size), lambda batches: put(driver, "large", batches), crew, checks)
+    stored = await transfer(body(size), lambda batches: put(driver, "large", batches), pools, checks)
     assert stored.size == size
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    crew.close()
+    pools.close()
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """

@@ -119,20 +119,20 @@ class Dead:
     gone = threading.Event()
     probes = 0
 
-    def __init__(self, store, options, crew):
-        self._crew = crew
+    def __init__(self, store, options, pools):
+        self._pools = pools
 
     async def probe(self):
         Dead.probes += 1
-        await self._crew.offload(self.gone.wait)
+        await self._pools.offload(self.gone.wait)
         return Health(True)
 
     async def put(self, object, batches, size, noted):
-        await self._crew.offload(self.gone.wait)
+        await self._pools.offload(self.gone.wait)
         raise AssertionError("nothing is put into a store that does not answer")
 
     async def delete(self, name, handle):
-        await self._crew.offload(self.gone.wait)
+        await self._pools.offload(self.gone.wait)
 
     def parse(self, url):
         return None

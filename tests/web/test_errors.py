@@ -27,7 +27,7 @@ class Broken:
 
     properties = MappingProxyType({})
 
-    def __init__(self, store, options, crew):
+    def __init__(self, store, options, pools):
         pass
 
     async def put(self, object, batches, size, noted):

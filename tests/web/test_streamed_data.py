@@ -147,7 +147,7 @@ def test_a_store_that_fails_in_mid_download_cuts_the_connection(
     api: Client, place: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = stored(api, "ram")
-    budget = api.application.ctx.crew.budget
+    budget = api.application.ctx.pools.budget
     failing.append((place, StoreUnavailable("the back end went away")))
     with pytest.raises(ResponseAborted):
         api.get(image["file"])
@@ -159,14 +159,14 @@ def test_a_store_that_fails_in_mid_download_cuts_the_connection(
 
 def test_a_download_waits_for_the_memory_budget_and_a_client_that_leaves_frees_it(api: Client) -> None:
     image = stored(api, "ram")
-    budget = api.application.ctx.crew.budget
+    budget = api.application.ctx.pools.budget
 
     async def with_full_budget() -> bytes:
-        await budget.take(budget._size)
+        await budget.acquire(budget._size)
         waiting = asyncio.ensure_future(asyncio.to_thread(api.get, image["file"]))
         await asyncio.sleep(0.3)
         assert not waiting.done() and budget.used == budget._size
-        budget.give(budget._size)
+        budget.release(budget._size)
         return (await waiting).body
 
     assert api.run(with_full_budget()) == DATA

@@ -178,7 +178,7 @@ def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_pa
         await cleanup.reclaim_orphaned_uploads(ctx)
 
     entry = ctx.config.stores.entries[0]
-    driver = LateDriver(entry.id, entry.options, ctx.crew)
+    driver = LateDriver(entry.id, entry.options, ctx.pools)
     driver.meanwhile = taken_over
     api.application.ctx = replace(ctx, stores=Stores({entry.id: Store(entry, driver)}, entry.id, multi=True))
     assert upload(api, image, b"too late", caller=OWNER).status == 503
@@ -221,7 +221,7 @@ def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: 
 
     api.run(cancelled())
     queued_again(api, tmp_path, image)
-    assert ctx.crew.budget.used == 0
+    assert ctx.pools.budget.used == 0
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import bcrypt
 
 from ferrotype.identity.accounts import Account, cost
 from ferrotype.model.errors import Busy
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 
 #: For the header of a 401 answer.
 CHALLENGE = 'Basic realm="Images", charset="UTF-8"'
@@ -48,8 +48,8 @@ def credentials(header: str) -> tuple[str, str] | None:
 class Passwords:
     """Tells right from wrong passwords. ``processes`` are those that share this machine's processors."""
 
-    def __init__(self, crew: Crew, processes: int = 1):
-        self._crew = crew
+    def __init__(self, pools: ThreadPools, processes: int = 1):
+        self._pools = pools
         self._key = secrets.token_bytes(32)
         self._free = asyncio.Semaphore(max(1, len(os.sched_getaffinity(0)) // (2 * processes)))
         self._right, self._wrong = _Memory(REMEMBER_RIGHT), _Memory(REMEMBER_WRONG)
@@ -89,7 +89,7 @@ class Passwords:
     async def _check(self, key: bytes, password: bytes, secret: str | None, dearest: int) -> bool:
         try:
             async with self._free:
-                right = await self._crew.offload(_compare, password, secret, dearest)
+                right = await self._pools.offload(_compare, password, secret, dearest)
         finally:
             del self._under_way[key]
         (self._right if right else self._wrong).keep(key)

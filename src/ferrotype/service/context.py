@@ -10,7 +10,7 @@ from ferrotype.db.engine import Connection, Database
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import NotFound
 from ferrotype.model.image import Image
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 from ferrotype.rules.permit import Authoriser
 from ferrotype.rules.protection import Protection
 from ferrotype.rules.review import could_be_image_id
@@ -38,7 +38,7 @@ class ServiceContext:
     config: Config
     db: Database
     stores: Stores
-    crew: Crew
+    pools: ThreadPools
     lease: Lease
     authoriser: Authoriser
     schemas: Schemas

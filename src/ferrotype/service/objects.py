@@ -83,7 +83,7 @@ class Writing:
         async def put(batches: AsyncIterator[Batch]) -> str:
             return await self._store.put(self.blob.ref, batches, announced, self._note_handle)
 
-        return await transfer(chunks, put, self._ctx.crew, checks)
+        return await transfer(chunks, put, self._ctx.pools, checks)
 
     async def reserve_up_to(self, total: int) -> None:
         """Reserve ``total`` bytes ahead of the stream; raise OverLimit, or when the worker lost the object."""

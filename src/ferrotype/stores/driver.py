@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 
 from ferrotype.model.blob import ObjectRef
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 
 #: Chunks of data that move together. They are never joined.
 Batch = Sequence[bytes]
@@ -144,4 +144,4 @@ class DirectoryIdentity(Protocol):
 
 
 #: (id of the store, configuration record of its type, threads for blocking calls) -> driver
-Factory = Callable[[str, Any, Crew], Driver]
+Factory = Callable[[str, Any, ThreadPools], Driver]

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ferrotype.config.file_store import FileStore
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError, StoreUnavailable
-from ferrotype.offload import Crew, shielded
+from ferrotype.offload import ThreadPools, shielded
 from ferrotype.stores.directories import ID_FILE, MOUNT_OR_ADOPT, Directories, translated
 from ferrotype.stores.driver import READ_SIZE, Batch, Health, Listed, LocalFile, Noted
 
@@ -142,10 +142,10 @@ class FileSource:
 class FileDriver:
     """Files in directories of this machine, or of a file system that it mounts."""
 
-    def __init__(self, store: str, options: FileStore, crew: Crew):
-        self._crew = crew
-        self._threads = crew.threads(THREADS, "store")
-        self._sending = crew.threads(SENDING, "sending")
+    def __init__(self, store: str, options: FileStore, pools: ThreadPools):
+        self._pools = pools
+        self._threads = pools.new_pool(THREADS, "store")
+        self._sending = pools.new_pool(SENDING, "sending")
         self._mode = options.file_perm
         # As they are configured: a symbolic link to a directory may change, and URLs must stay valid.
         self._directories = Directories(dict(options.directories), self._mode)
@@ -159,7 +159,7 @@ class FileDriver:
         }
 
     async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
-        return await self._crew.offload(self._directories.initialize, directory_ids, store_is_empty)
+        return await self._pools.offload(self._directories.initialize, directory_ids, store_is_empty)
 
     def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
         self._directories.set_expected_ids(directory_ids)
@@ -265,7 +265,7 @@ class FileDriver:
 
     async def probe(self) -> Health:
         # Not in the store's own threads: all of them may be busy, and that is no failure.
-        return await self._crew.offload(self._directories.probe)
+        return await self._pools.offload(self._directories.probe)
 
     def url(self, handle: str) -> str:
         return f"file://{quote(handle)}"

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ferrotype.config.memory_store import MemoryStore
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobNotFound, StoreDenied, StoreFull
-from ferrotype.offload import Crew
+from ferrotype.offload import ThreadPools
 from ferrotype.stores.driver import READ_SIZE, Batch, Health, Listed, LocalFile, Noted
 
 
@@ -35,7 +35,7 @@ class MemorySource:
 class MemoryDriver:
     """Objects by name; at most ``max_bytes`` of data, unfinished objects included."""
 
-    def __init__(self, store: str, options: MemoryStore, crew: Crew):
+    def __init__(self, store: str, options: MemoryStore, pools: ThreadPools):
         self._store = store
         self._max_bytes = options.max_bytes
         self._objects: dict[str, bytes] = {}

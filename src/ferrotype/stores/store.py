@@ -11,7 +11,7 @@ from ferrotype.config.stores import Stores as StoresConfig
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreReadOnly, StoreUnavailable
 from ferrotype.model.image import Location
-from ferrotype.offload import Crew, shielded
+from ferrotype.offload import ThreadPools, shielded
 from ferrotype.stores.driver import (
     Batch,
     DirectoryIdentity,
@@ -264,7 +264,7 @@ class Stores:
         await asyncio.gather(*(store.probe() for store in self))
 
 
-def open_stores(config: StoresConfig, crew: Crew) -> Stores:
+def open_stores(config: StoresConfig, pools: ThreadPools) -> Stores:
     """Return the configured stores; nothing is written yet."""
-    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry.id, entry.options, crew)) for entry in config.entries}
+    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry.id, entry.options, pools)) for entry in config.entries}
     return Stores(stores, config.default, config.multi)

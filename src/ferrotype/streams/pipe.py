@@ -17,7 +17,7 @@ import msgspec
 
 from ferrotype.model.blob import Stored
 from ferrotype.model.errors import Invalid, OverLimit
-from ferrotype.offload import Budget, Crew, shielded
+from ferrotype.offload import Budget, ThreadPools, shielded
 from ferrotype.streams.inspect import Findings, Inspector
 
 Batch = Sequence[bytes]
@@ -56,7 +56,7 @@ class Checks(msgspec.Struct, frozen=True):
 async def transfer(
     chunks: AsyncIterator[bytes],
     sink: Callable[[AsyncIterator[Batch]], Awaitable[str]],
-    crew: Crew,
+    pools: ThreadPools,
     checks: Checks,
 ) -> Stored:
     """Move all of ``chunks`` into ``sink`` and return what is known of the data; or raise, and nothing is kept.
@@ -76,16 +76,16 @@ async def transfer(
     async def source() -> AsyncGenerator[Batch, None]:
         nonlocal size, virtual_size, findings
         async with (
-            aclosing(_batched(chunks, checks, crew.budget)) as batched,
+            aclosing(_batched(chunks, checks, pools.budget)) as batched,
             aclosing(_reserved(batched, checks)) as reserved,
-            aclosing(_observed(reserved, observers, crew)) as observed,
+            aclosing(_observed(reserved, observers, pools)) as observed,
         ):
             async for batch in observed:
                 size += _bytes_in(batch)
                 yield batch
         if checks.announced is not None and size != checks.announced:
             raise Invalid(f"{size} bytes came where {checks.announced} were announced.")
-        findings = await crew.offload(inspector.finish)
+        findings = await pools.offload(inspector.finish)
         virtual_size = checks.check_format(findings)
         await checks.before_commit()
 
@@ -142,15 +142,15 @@ async def _batched(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget)
                 began = time.monotonic()
             batch.append(chunk)
             size += len(chunk)
-            budget.coming += len(chunk)
-            if size >= BATCH or not budget.plenty or time.monotonic() - began > BATCH_TIMEOUT:
+            budget.pending += len(chunk)
+            if size >= BATCH or not budget.has_slack or time.monotonic() - began > BATCH_TIMEOUT:
                 yield batch
-                budget.coming -= size
+                budget.pending -= size
                 batch, size = [], 0
         if batch:
             yield batch
     finally:
-        budget.coming -= size
+        budget.pending -= size
 
 
 async def _reserved(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGenerator[Batch, None]:
@@ -163,25 +163,25 @@ async def _reserved(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGener
 
 
 async def _observed(
-    batches: AsyncIterator[Batch], observers: list[Observer], crew: Crew
+    batches: AsyncIterator[Batch], observers: list[Observer], pools: ThreadPools
 ) -> AsyncGenerator[Batch, None]:
     """Yield every batch while the observers process it in their threads; end when they have processed all.
 
     The next batch is read meanwhile. A batch leaves the budget once the sink and all observers are done with it: a
     transfer that waits for memory must never hold memory that it does not use (deadlock).
     """
-    queues = [crew.chain() for _ in observers]
+    queues = [pools.serial_queue() for _ in observers]
     in_flight: deque[asyncio.Task[None]] = deque()
 
     async def next_batch() -> Batch | None:
         batch = await anext(batches, None)
         if batch is not None:
-            await crew.budget.take(_bytes_in(batch))
+            await pools.budget.acquire(_bytes_in(batch))
         return batch
 
     async def finished(batch: Batch, outcomes: list[asyncio.Future[None]]) -> None:
         await asyncio.wait(outcomes)
-        crew.budget.give(_bytes_in(batch))
+        pools.budget.release(_bytes_in(batch))
         for outcome in outcomes:
             outcome.result()
 
@@ -192,7 +192,7 @@ async def _observed(
             if not each.cancelled():
                 each.exception()  # Retrieved: the error that ended us is the one to report.
         if not reading.cancelled() and reading.exception() is None and (unused := reading.result()):
-            crew.budget.give(_bytes_in(unused))
+            pools.budget.release(_bytes_in(unused))
 
     reading = asyncio.create_task(next_batch())
     try:

@@ -127,7 +127,7 @@ class Account:
     def close(self) -> None:
         """Leave."""
         self._runner.run(self._application.ctx.db.close())
-        self._application.ctx.crew.close()
+        self._application.ctx.pools.close()
         self._runner.close()
 
 

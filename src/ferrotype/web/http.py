@@ -142,7 +142,7 @@ class DataResponse(Response):
         chunks = self.source.read(self.offset, self.count)
         while self._streamed < self.count:
             size = min(READ_SIZE, self.count - self._streamed)
-            await budget.take(size)
+            await budget.acquire(size)
             try:
                 chunk = await anext(chunks, b"")
                 if not chunk:
@@ -151,7 +151,7 @@ class DataResponse(Response):
                 await send({"type": "http.response.body", "body": chunk, "more_body": more})
                 self._streamed += len(chunk)
             finally:
-                budget.give(size)
+                budget.release(size)
         if not self.count:
             await send({"type": "http.response.body", "body": b""})
 
