@@ -73,6 +73,12 @@ def shared_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest
         server.drop_database(url)
 
 
+@pytest.fixture(scope="module")
+def shared_directory(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory beside ``shared_database_url``: stores of one database are not those of the next."""
+    return tmp_path_factory.mktemp("shared")
+
+
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     """A service on each kind of database that shows locations, charges for storage and does nothing by itself."""

@@ -21,9 +21,9 @@ LIMITS = {
 
 
 @pytest.fixture(scope="module")
-def shared(directory: Path, shared_database_url: str) -> Iterator[Crowd]:
+def shared(shared_directory: Path, shared_database_url: str) -> Iterator[Crowd]:
     options = "image_member_quota = 4\nimage_tag_quota = 10"
-    with crowd(directory, shared_database_url, options=options) as found:
+    with crowd(shared_directory, shared_database_url, options=options) as found:
         yield found
 
 

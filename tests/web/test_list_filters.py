@@ -35,9 +35,9 @@ ALBUM: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def api(directory: Path, shared_database_url: str) -> Iterator[Client]:
+def api(shared_directory: Path, shared_database_url: str) -> Iterator[Client]:
     """A service with the album of one project, and some images of others that must never turn up."""
-    with client(directory, database_url=shared_database_url) as api:
+    with client(shared_directory, database_url=shared_database_url) as api:
         for name, attributes in ALBUM.items():
             size = attributes.get("size")
             given = {key: value for key, value in attributes.items() if key != "size"}

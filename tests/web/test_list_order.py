@@ -15,9 +15,9 @@ KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "crea
 
 
 @pytest.fixture(scope="module")
-def api(directory: Path, shared_database_url: str) -> Iterator[Client]:
+def api(shared_directory: Path, shared_database_url: str) -> Iterator[Client]:
     """A service whose images belong to whoever a test makes up."""
-    with client(directory, database_url=shared_database_url) as api:
+    with client(shared_directory, database_url=shared_database_url) as api:
         yield api
 
 

@@ -17,10 +17,10 @@ NAMES = [f"n{n:02}" for n in range(12)]  # as they were made, the oldest first
 
 
 @pytest.fixture(scope="module")
-def api(directory: Path, shared_database_url: str) -> Iterator[Client]:
+def api(shared_directory: Path, shared_database_url: str) -> Iterator[Client]:
     """A service with twelve images of one project."""
     api_section = Api(limit_default=5, limit_max=8)
-    with client(directory, database_url=shared_database_url, api=api_section) as api:
+    with client(shared_directory, database_url=shared_database_url, api=api_section) as api:
         for n, name in enumerate(NAMES):
             api.image(caller=HERE, name=name, tags=["t", "even" if n % 2 == 0 else "odd"], os="x y:z,")
         yield api

@@ -40,9 +40,9 @@ ALBUM: dict[str, tuple[str | None, str, bool, str | None]] = {
 
 
 @pytest.fixture(scope="module")
-def api(directory: Path, shared_database_url: str) -> Iterator[Client]:
+def api(shared_directory: Path, shared_database_url: str) -> Iterator[Client]:
     """A service with the album above, and some images that are gone."""
-    with client(directory, database_url=shared_database_url) as api:
+    with client(shared_directory, database_url=shared_database_url) as api:
         for name, (owner, visibility, hidden, status) in ALBUM.items():
             made = api.image(name=name, owner=owner, visibility=visibility, os_hidden=hidden, team="t")
             if status:

@@ -108,9 +108,9 @@ class Fuzzed:
 
 
 @pytest.fixture(scope="module")
-def api(directory: Path, shared_database_url: str) -> Iterator[Fuzzed]:
-    with served_to_callers(directory, shared_database_url) as service:
-        fuzzed = Fuzzed(service.port, directory)
+def api(shared_directory: Path, shared_database_url: str) -> Iterator[Fuzzed]:
+    with served_to_callers(shared_directory, shared_database_url) as service:
+        fuzzed = Fuzzed(service.port, shared_directory)
         try:
             yield fuzzed
         finally:
