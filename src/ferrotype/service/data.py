@@ -13,6 +13,7 @@ from ferrotype.model.errors import (
     BlobNotFound,
     Busy,
     Conflict,
+    ContentRefused,
     Forbidden,
     Gone,
     Invalid,
@@ -107,13 +108,20 @@ def _new_blob(svc: Service, blob_id: str, image: Image, store: Store, announced:
 
 def _judge(svc: Service, image: Image, findings: inspect.Findings) -> int | None:
     formats = svc.config.formats
-    return inspect.verdict(
-        findings,
-        image.disk_format,
-        image.container_format,
-        require_match=formats.require_match,
-        nonfatal=formats.gpt_nonfatal,
-    )
+    try:
+        verdict = inspect.check_format(
+            findings,
+            image.disk_format,
+            image.container_format,
+            require_match=formats.require_match,
+            nonfatal=formats.gpt_nonfatal,
+        )
+    except ContentRefused as refusal:
+        log.warning("image data refused: image=%s %s", image.id, inspect.log_context(refusal))
+        raise
+    for finding in verdict.tolerated:
+        log.info("image data accepted although a check failed: image=%s %s", image.id, inspect.log_context(finding))
+    return verdict.virtual_size
 
 
 class _Reservation:
