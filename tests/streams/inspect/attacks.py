@@ -206,9 +206,9 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
     "vmdk header cut short": (vmdk()[:300], "vmdk", "header"),
     # SEC-09, RUL-71: what is behind the declared end, where some readers go on
     **{
-        f"descriptor of {sectors} sectors goes on": (overlong(sectors, text), "vmdk", "descriptor")
+        f"descriptor of {sectors} sectors goes on with {name}": (overlong(sectors, text), "vmdk", "descriptor")
         for sectors in (1, 2, 19, 20, 21)
-        for text in ("#", "\n", BEHIND)
+        for name, text in (("a comment", "#"), ("a blank line", "\n"), ("a parent", BEHIND))
     },
     "descriptor goes on with a footer": (
         put(stream_vmdk(), SECTOR, overlong(2, BEHIND)[SECTOR : 4 * SECTOR]),
@@ -218,7 +218,7 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
     # SEC-07: a descriptor for a reader that was told so, or that is lenient about what it takes for one
     **{
         f"descriptor behind {name}": (start + LENIENT, "vmdk", "descriptor")
-        for name, start in (("a byte", b"\x80"), ("binary", bytes(range(1, 256)) * 40), ("text", b"hello\n" * 2000))
+        for name, start in (("a byte", b"\x80"), ("binary", bytes(range(1, 256)) * 400), ("text", b"hello\n" * 2000))
     },
     "descriptor of a parent only": (
         b'\x80createType="vmfs"\nparentFileNameHint="' + NOWHERE + b'"\n#' + b"x" * 64,

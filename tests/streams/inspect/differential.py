@@ -174,6 +174,8 @@ def compare(count: int, seed: str, qemu_img: Path) -> Counts:
             counts.opened[subject] += opened
             counts.outside[subject] += outside
             counts.verdicts[our_verdict(findings), their_verdict(data)] += 1
+            if number % 1000 == 999:
+                print(f"{number + 1:,} images", file=sys.stderr)
             if outside and passes_somehow(findings):
                 counts.missed.append(f"{seed}/{number} ({subject})")
     return counts

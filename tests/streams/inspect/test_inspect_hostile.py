@@ -180,6 +180,8 @@ CODE = mbr(code=b"\xeb\x63\x90")[:446] + b"\x0f\x85\x57\x71" * 16 + b"\x55\xaa"
         fat(media=0xF0, tables=1),
         fat(media=0xFB),
         put(fat(media=0xF0), 0, b"\xe9\x10\x20"),
+        # as little as the reference needs to see FAT
+        put(put(CODE, 0x10, b"\2"), 0x15, b"\xf8"),
         put(CODE, 3, b"NTFS    "),
         put(CODE, 3, b"EXFAT   "),
         put(CODE, 3, b"-FVE-FS-"),

@@ -90,7 +90,7 @@ class Inspector:
         if reach > self._reach:
             self._reach = self._end = reach
             return
-        for offset, length in vhdx.further(head):
+        for offset, length in vhdx.regions_needed(head):
             self._regions.append((offset, length, bytearray()))
             self._end = max(self._end, offset + length)
 

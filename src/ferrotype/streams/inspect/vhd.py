@@ -37,7 +37,7 @@ def fixed_size(data: Data) -> int | None:
     if len(footer) < FOOTER or not footer.startswith(MAGIC) or data.head.startswith(MAGIC):
         return None
     size, kind, checksum = struct.unpack_from(">40xQ12xII", footer)
-    if kind != FIXED or size == 0 or size != data.size - FOOTER:
+    if kind != FIXED or size != data.size - FOOTER:
         return None
     if checksum != ~(sum(footer) - sum(footer[64:68])) & 0xFFFFFFFF:
         return None
