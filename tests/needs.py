@@ -10,6 +10,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,13 +18,22 @@ from ferrotype.testing import keystone, postgres
 
 #: What brings a program, for the sentence at the end.
 PACKAGES = {
+    "cryptsetup": "cryptsetup-bin",
     "genisoimage": "genisoimage",
     "haproxy": "haproxy",
     "keystone": "keystone, by scripts/prepare servers",
     "memcached": "memcached",
+    "mkfs.exfat": "exfatprogs",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.ntfs": "ntfs-3g",
+    "mkfs.vfat": "dosfstools",
+    "mkudffs": "udftools",
     "postgresql": "postgresql",
     "qemu-img": "qemu-utils",
+    "sfdisk": "fdisk",
+    "sgdisk": "gdisk",
     "strace": "strace",
+    "xorriso": "xorriso",
 }
 MISSING = re.compile(r"needs (\S+), which is missing here")
 
@@ -38,14 +48,20 @@ def need(program: str) -> Path:
     elif program == "keystone":
         found = keystone.find()
     else:
-        on_path = shutil.which(program)
+        # Tools that make file systems are not on the PATH of everybody.
+        on_path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         found = Path(on_path) if on_path else None
     if found is None:
-        reason = f"needs {program}, which is missing here"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        unavailable(program)
     return found
+
+
+def unavailable(program: str) -> NoReturn:
+    """End the test that asks for a program, or a package, that cannot be had."""
+    reason = f"needs {program}, which is missing here"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 def wanting(reports: Iterable[pytest.TestReport]) -> dict[str, list[str]]:

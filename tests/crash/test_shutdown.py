@@ -169,7 +169,11 @@ def test_banner_without_options_shows_the_url_and_three_commands(tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--host", "0.0.0.0"), 2, "bind_host .*unauthenticated service on 0.0.0.0.*allow_unauthenticated_listen = true"),
+        (
+            ("--host", "0.0.0.0"),
+            2,
+            "bind_host .*unauthenticated service on 0.0.0.0.*allow_unauthenticated_listen = true",
+        ),
         (("--host", "192.0.2.1"), 2, "bind_host .*unauthenticated service on 192.0.2.1"),
     ],
 )

@@ -17,7 +17,7 @@ from uploads import qcow2
 from ferrotype.model.blob import Stored
 from ferrotype.model.errors import ContentRefused, Invalid, OverLimit, StoreFull
 from ferrotype.offload import ThreadPools
-from ferrotype.streams.inspect import Findings, verdict
+from ferrotype.streams.inspect import Findings, check_format
 from ferrotype.streams.pipe import BATCH, Batch, Checks, transfer
 
 MIB = 1 << 20
@@ -91,7 +91,7 @@ CONTENTS = (
 
 
 def checked(findings: Findings) -> int | None:
-    return verdict(findings, "qcow2", "bare", require_match=True, nonfatal=())
+    return check_format(findings, "qcow2", "bare", require_match=True, nonfatal=()).virtual_size
 
 
 def outcome(pools: ThreadPools, chunks: Sequence[bytes]) -> Any:

@@ -287,7 +287,7 @@ def test_data_are_what_they_are_said_to_be(
         reply = upload(api, image, body)
         assert reply.status == status
         if status == 415:
-            assert "the data" in reply.text  # IMG-UP-48
+            assert "The data " in reply.text  # IMG-UP-48
             queued_again(api, directory, image)  # IMG-UP-49, IMG-WART-01, STOR-45
         else:
             assert api.get(image["self"]).json["virtual_size"] == virtual

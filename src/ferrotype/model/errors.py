@@ -76,7 +76,18 @@ class OverLimit(ClientError):
 
 
 class ContentRefused(ClientError):
-    """The data do not match the declared format, or fail a safety check of their format."""
+    """The data is not of the declared format, or fails a safety check of its format.
+
+    ``check`` is the name of the check, ``found`` and ``declared`` are formats, ``option`` is the setting that would
+    allow the data; empty when there is none.
+    """
+
+    def __init__(self, text: str, *, check: str, found: str, declared: str, option: str):
+        super().__init__(text)
+        self.check = check
+        self.found = found
+        self.declared = declared
+        self.option = option
 
 
 class Busy(ClientError):

@@ -14,6 +14,7 @@ from ferrotype.model.errors import (
     Busy,
     ClientError,
     Conflict,
+    ContentRefused,
     Forbidden,
     Gone,
     Invalid,
@@ -94,13 +95,20 @@ async def abort_upload(ctx: ServiceContext, blob: Blob) -> None:
 
 def _check_format(ctx: ServiceContext, image: Image, findings: inspect.Findings) -> int | None:
     formats = ctx.config.formats
-    return inspect.verdict(
-        findings,
-        image.disk_format,
-        image.container_format,
-        require_match=formats.require_match,
-        nonfatal=formats.gpt_nonfatal,
-    )
+    try:
+        verdict = inspect.check_format(
+            findings,
+            image.disk_format,
+            image.container_format,
+            require_match=formats.require_match,
+            nonfatal=formats.gpt_nonfatal,
+        )
+    except ContentRefused as refusal:
+        log.warning("image data refused: image=%s %s", image.id, inspect.log_context(refusal))
+        raise
+    for finding in verdict.tolerated:
+        log.info("image data accepted although a check failed: image=%s %s", image.id, inspect.log_context(finding))
+    return verdict.virtual_size
 
 
 async def ownership_lost_error(connection: Connection, blob: Blob) -> ClientError:

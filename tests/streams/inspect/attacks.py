@@ -5,9 +5,11 @@ import struct
 from generators import (
     MIB,
     PARENT_ITEM,
+    SECTOR,
     combined,
     descriptor,
     extension,
+    fat,
     luks,
     marker,
     mbr,
@@ -42,6 +44,18 @@ def with_line(line: str) -> bytes:
     return vmdk(TEXT.replace("# Extent", f"{line}\n# Extent"))
 
 
+def overlong(sectors: int, text: str) -> bytes:
+    """A VMDK whose descriptor fills all of its declared sectors and goes on behind them."""
+    full = TEXT if len(TEXT) <= sectors * SECTOR else TEXT.replace("# Disk DescriptorFile", "#")
+    room = sectors * SECTOR - len(full)
+    assert room > 2
+    return put(vmdk(full + "#" * (room - 1) + "\n", sectors=sectors), (1 + sectors) * SECTOR, text.encode())
+
+
+NOWHERE = b"/nonexistent/hidden"
+BEHIND = f'parentFileNameHint="{NOWHERE.decode()}"\n'
+LENIENT = b'createType="monolithicFlat"\nRW\t2048 FLAT "' + NOWHERE + b'" 0\n'
+
 ATTACKS: dict[str, tuple[bytes, str, str]] = {
     # SEC-01, SEC-04, IMP-110, IMG-UP-45
     "backing file": (qcow2(backing=b"/etc/passwd"), "qcow2", "backing_file"),
@@ -74,7 +88,7 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
         "data_file",
     ),
     "endless extensions": (
-        qcow2(length=64 * 1024, extensions=extension(1, bytes(36 * 1024))),
+        qcow2(cluster_bits=21, length=128 * 1024, extensions=extension(1, bytes(100 * 1024))),
         "qcow2",
         "extensions",
     ),
@@ -166,9 +180,18 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
     "database key twice": (with_line('DDB.adapterType = "ide"\nddb.AdapterType = "x"'), "vmdk", "descriptor"),
     "tabs": (vmdk(TEXT.replace("RW 2048", "RW\t2048")), "vmdk", "descriptor"),
     "lone carriage return": (vmdk(TEXT.replace("# Extent", "#\rRW 1 FLAT x\n#")), "vmdk", "descriptor"),
-    "non-ASCII": (vmdk(TEXT.replace("disk.vmdk", "disqué.vmdk")), "vmdk", "descriptor"),
+    "not UTF-8": (vmdk(TEXT.replace("disk.vmdk", "disqué.vmdk").encode("latin-1")), "vmdk", "descriptor"),
+    "UTF-8 look-alike of a separator": (vmdk(TEXT.replace("disk.vmdk", "..\uff0fdisk.vmdk")), "vmdk", "descriptor"),
+    "UTF-8 in a key": (with_line('ddb.clé = "1"'), "vmdk", "descriptor"),
+    "line separator of Unicode": (with_line("# \u2028"), "vmdk", "descriptor"),
+    "direction mark": (with_line("# \u202e"), "vmdk", "descriptor"),
     "form feed": (with_line("#\x0c"), "vmdk", "descriptor"),
-    "unknown field": (with_line('changeTrackPath="/etc/passwd"'), "vmdk", "descriptor"),
+    "unknown field": (with_line('otherPath="neighbour"'), "vmdk", "descriptor"),
+    "unknown field of a long name": (with_line("x" * 33 + '="neighbour"'), "vmdk", "descriptor"),
+    **{
+        f"changed blocks in {name}": (with_line(f'changeTrackPath="{name}"'), "vmdk", "descriptor")
+        for name in ("/etc/passwd", "..\\x", "nbd:x")
+    },
     "unknown line": (with_line("hello world"), "vmdk", "descriptor"),
     "endless descriptor": (
         vmdk(TEXT + 'ddb.comment = "' + "x" * (MIB - 600), sectors=2048),
@@ -181,7 +204,42 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
     "descriptor cut short": (vmdk()[:4096], "vmdk", "descriptor"),
     "vmdk version 4": (vmdk(version=4), "vmdk", "header"),
     "vmdk header cut short": (vmdk()[:300], "vmdk", "header"),
+    # SEC-09, RUL-71: what is behind the declared end, where some readers go on
+    **{
+        f"descriptor of {sectors} sectors goes on with {name}": (overlong(sectors, text), "vmdk", "descriptor")
+        for sectors in (1, 2, 19, 20, 21)
+        for name, text in (("a comment", "#"), ("a blank line", "\n"), ("a parent", BEHIND))
+    },
+    "descriptor goes on with a footer": (
+        put(stream_vmdk(), SECTOR, overlong(2, BEHIND)[SECTOR : 4 * SECTOR]),
+        "vmdk",
+        "descriptor",
+    ),
+    # SEC-07: a descriptor for a reader that was told so, or that is lenient about what it takes for one
+    **{
+        f"descriptor behind {name}": (start + LENIENT, "vmdk", "descriptor")
+        for name, start in (("a byte", b"\x80"), ("binary", bytes(range(1, 256)) * 400), ("text", b"hello\n" * 2000))
+    },
+    "descriptor of a parent only": (
+        b'\x80createType="vmfs"\nparentFileNameHint="' + NOWHERE + b'"\n#' + b"x" * 64,
+        "vmdk",
+        "descriptor",
+    ),
     # SEC-10
+    "no parentCID": (vmdk(TEXT.replace("parentCID=ffffffff\n", "")), "vmdk", "descriptor"),
+    "parentCID in a comment only": (vmdk(TEXT.replace("parentCID", "#parentCID")), "vmdk", "descriptor"),
+    "parentCID in another spelling": (vmdk(TEXT.replace("parentCID", "parentCid")), "vmdk", "descriptor"),
+    "parentCID also in a comment": (with_line("# parentCID=7a3f0c10"), "vmdk", "descriptor"),
+    "parentCID also in a value": (with_line('ddb.comment = "parentCID=7a3f0c10"'), "vmdk", "descriptor"),
+    "parentCID also in another spelling": (with_line("# PARENTCID=7a3f0c10"), "vmdk", "descriptor"),
+    **{
+        f"parentCID {value}": (vmdk(descriptor(parent=value)), "vmdk", "parent")
+        for value in ("00000001", "fffffffe", "fffffffff", "000000000", "fffffff")
+    },
+    **{
+        f"database names parent {value}": (with_line(f'ddb.uuid.parent="{value}"'), "vmdk", "parent")
+        for value in ("00000000-0000-0000-0000-000000000001", "neighbour", "f")
+    },
     "parent of a vmdk": (with_line('parentFileNameHint="/etc/passwd"'), "vmdk", "parent"),
     "parent of a vmdk in a comment": (with_line('#PARENTFILENAMEHINT="/etc/passwd"'), "vmdk", "parent"),
     "parent of a vmdk by number": (vmdk(descriptor(parent="7a3f0c10")), "vmdk", "parent"),
@@ -209,12 +267,14 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
     ),
     "footer without marker": (stream_vmdk(before=marker(1)), "vmdk", "footer"),
     "footer without end": (stream_vmdk(end=b""), "vmdk", "footer"),
+    "footer that is not at a sector": (stream_vmdk(gap=5), "vmdk", "footer"),
     "footer with something behind": (stream_vmdk(end=marker(0) + b"x"), "vmdk", "footer"),
     "footer missing": (vmdk(directory=(1 << 64) - 1), "vmdk", "footer"),
     # SEC-12, IMP-114
     "differencing vhd": (vhd(kind=4), "vhd", "parent"),
     "vhd with a parent's name": (vhd(name="..\\base.vhd"), "vhd", "parent"),
     "vhd with a parent's locator": (vhd(locator=b"W2ku" + bytes(20)), "vhd", "parent"),
+    "vhd that says it is fixed, with a parent": (vhd(kind=2, name="..\\base.vhd"), "vhd", "parent"),
     "vhd with a header out of sight": (vhd(at=1 << 40), "vhd", "header"),
     "vhd cut short": (vhd()[:100], "vhd", "header"),
     "differencing vhdx": (vhdx(flags=2), "vhdx", "parent"),
@@ -247,7 +307,6 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
     "qed": (qed(), "qed", "banned"),
     "qed with a backing file": (qed(backing=1), "qed", "banned"),
     # SEC-13, IMP-115
-    "luks 2": (luks(version=2), "luks", "version"),
     "luks 9": (luks(version=9), "luks", "version"),
     "luks cut short": (luks()[:100], "luks", "header"),
     # SEC-14
@@ -258,7 +317,17 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
     ),
     # SEC-15, IMP-112
     "bad boot flag": (mbr(partition(flag=0x7F)), "gpt", "mbr"),
-    "no partitions": (mbr(), "gpt", "mbr"),
+    "no partition of a type": (mbr(partition(0)), "gpt", "mbr"),
+    "bad boot flag before a GPT, as FAT on a floppy": (
+        put(put(fat(media=0xF0), 446, partition(0xEE, flag=1)), 512, b"EFI PART"),
+        "gpt",
+        "mbr",
+    ),
+    "ext file system that is the name in a GPT": (
+        put(put(mbr(partition(0xEE, lba=2)), 512, b"EFI PART"), 1080, b"\x53\xef"),
+        "gpt",
+        "gptmbr",
+    ),
     "protective and another": (mbr(partition(0xEE), partition()), "gpt", "gptmbr"),
     "protective second": (mbr(bytes(16), partition(0xEE)), "gpt", "gptmbr"),
     "protective with a bad start": (mbr(partition(0xEE, chs=b"\0\1\0")), "gpt", "gptmbr"),

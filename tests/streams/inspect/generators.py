@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-from ferrotype.streams.inspect import Findings, Inspector
+from ferrotype.streams.inspect import Findings, Inspector, check_format
 from ferrotype.streams.inspect.vhdx import (
     BLOCKS,
     DISK_SIZE,
@@ -25,6 +25,11 @@ def inspect(*chunks: bytes) -> Findings:
     inspector = Inspector()
     inspector.feed(chunks)
     return inspector.finish()
+
+
+def accepted(findings: Findings, declared: str | None) -> int | None:
+    """Return the virtual size that such data has in an image of this format, by default; or raise ContentRefused."""
+    return check_format(findings, declared, "bare", require_match=True, nonfatal=()).virtual_size
 
 
 def processor_time(work: Callable[[], object]) -> float:
@@ -205,6 +210,32 @@ def vhd(*, kind: int = 3, size: int = MIB, at: int = 512, name: str = "", locato
     return footer + dynamic.ljust(1024, b"\0") + b"\xff" * SECTOR + footer
 
 
+def fixed_vhd(
+    content: bytes = bytes(MIB), *, kind: int = 2, size: int | None = None, checksum: int | None = None
+) -> bytes:
+    """A fixed VHD as Hyper-V, VirtualBox and Azure's tools write it: the disk, then the footer."""
+    size = len(content) if size is None else size
+    footer = struct.pack(
+        ">8sIIQI4sI4sQQHBBI",
+        b"conectix",
+        2,
+        0x10000,
+        0xFFFFFFFFFFFFFFFF,
+        0x2D5A0B1C,
+        b"win ",
+        0xA0000,
+        b"Wi2k",
+        size,
+        size,
+        30,
+        4,
+        17,
+        kind,
+    )
+    total = ~(sum(footer) + 16 * 0x77) & 0xFFFFFFFF if checksum is None else checksum
+    return content + (footer + struct.pack(">I", total) + b"\x77" * 16).ljust(SECTOR, b"\0")
+
+
 def vhdx_header(sequence: int, log: bytes = bytes(16)) -> bytes:
     """One of the two headers, with its checksum."""
     header = (struct.pack("<4sIQ32x", b"head", 0, sequence) + log).ljust(4096, b"\0")
@@ -273,10 +304,10 @@ def mbr(*partitions: bytes, code: bytes = b"") -> bytes:
     return sector + bytes(3584)
 
 
-def fat() -> bytes:
-    """A FAT file system's boot sector."""
-    sector = put(b"\xeb\x3c\x90mkfs.fat".ljust(510, b"\0") + b"\x55\xaa", 0x10, b"\x02")
-    return put(sector, 0x15, b"\xf8") + bytes(3584)
+def fat(media: int = 0xF8, tables: int = 2) -> bytes:
+    """A FAT file system's boot sector, with a program where an MBR has its table."""
+    sector = (b"\xeb\x3c\x90mkfs.fat" + struct.pack("<HBHBHHB", 512, 4, 1, tables, 512, 0, media)).ljust(446, b"\0")
+    return sector + b"\x0e\x1f\xbe\x77" * 16 + b"\x55\xaa" + bytes(3584)
 
 
 def iso(*, blocks: int = 20, kind: int = 1, identifier: bytes = b"CD001") -> bytes:
@@ -284,6 +315,14 @@ def iso(*, blocks: int = 20, kind: int = 1, identifier: bytes = b"CD001") -> byt
     volume = put(bytes([kind]) + identifier + b"\1", 80, struct.pack("<I", blocks) + struct.pack(">I", blocks))
     volume = put(volume, 128, struct.pack("<H", 2048) + struct.pack(">H", 2048))
     return put(bytes(32 * 1024), 32 * 1024, volume.ljust(2048, b"\0")).ljust(40 * 1024, b"\0")
+
+
+def udf(*identifiers: bytes, step: int = 2048) -> bytes:
+    """The start of a UDF volume without ISO 9660."""
+    data = bytes(80 * 1024)
+    for number, identifier in enumerate(identifiers or (b"BEA01", b"NSR03", b"TEA01")):
+        data = put(data, 32 * 1024 + number * step, b"\0" + identifier + b"\1")
+    return data
 
 
 def combined(*layers: bytes) -> bytes:
@@ -296,6 +335,8 @@ def combined(*layers: bytes) -> bytes:
                 result[offset] = byte
     return bytes(result)
 
+
+EMPTY_QCOW2 = qcow2(length=512, refcounts_at=0, refcount_clusters=0, l1_at=0, l1_entries=0)
 
 #: One good image of each format.
 GOOD = {

@@ -11,7 +11,7 @@ from ferrotype.streams.inspect import Inspector
 IMAGES = {
     **GOOD,
     **{name: attack[0] for name, attack in ATTACKS.items()},
-    "stream": stream_vmdk(gap=70001),
+    "stream": stream_vmdk(gap=137 * 512),
     "hybrid": combined(iso(), mbr(partition())),
     "long text": (descriptor() + "#\n" * 40000).encode(),
     "empty": b"",

@@ -17,6 +17,11 @@ WORST = {
     "comments": b"#\n" * (1 << 19),
     "blanks": b" " * MIB,
     "blank lines": b" \n" * (1 << 19),
+    # What looks as if an extent line followed, over and over.
+    "extents without a name": b"\x80createType" + b"RW 1 FLAT " * (MIB // 10),
+    "one extent of blanks": b"\x80createType RW" + b" " * MIB,
+    "one extent of digits": b"\x80createType RW " + b"1" * MIB,
+    "extents of blanks": b"\x80createType" + b"RW \t \t " * (MIB // 7),
     "stream": stream_vmdk(gap=2 * MIB),
     "long descriptor": vmdk("\n" * (MIB - 512), sectors=2048),
     "descriptor of short lines": vmdk('a="b"\n' * 900 + "#" * 60000, sectors=2048),

@@ -2,10 +2,24 @@
 
 import msgspec
 import pytest
-from generators import GOOD, MIB, in_bytes, inspect, mbr, partition, qcow2
+from generators import (
+    EMPTY_QCOW2,
+    GOOD,
+    MIB,
+    accepted,
+    combined,
+    fixed_vhd,
+    in_bytes,
+    inspect,
+    iso,
+    luks,
+    mbr,
+    partition,
+    qcow2,
+)
 
 from ferrotype.model.errors import ContentRefused
-from ferrotype.streams.inspect import Failure, Findings, verdict
+from ferrotype.streams.inspect import Failure, Findings, check_format, log_context
 
 SIZE = 12345
 NULL = None
@@ -24,7 +38,9 @@ def outcome(
     nonfatal: tuple[str, ...] = (),
 ) -> int | str | None:
     try:
-        return verdict(findings, declared, container, require_match=require_match, nonfatal=nonfatal)
+        return check_format(
+            findings, declared, container, require_match=require_match, nonfatal=nonfatal
+        ).virtual_size
     except ContentRefused:
         return NO
 
@@ -134,17 +150,84 @@ def test_an_empty_image_is_raw_without_a_size() -> None:
     assert outcome(inspect(), "qcow2") == NO
 
 
+HYBRID = mbr(partition(0xEE), partition())
+DISK = mbr(partition(), bytes(16), partition(flag=1))
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "found", "check", "option"),
+    [
+        (HYBRID, "raw", "gpt", "gptmbr", "[image_format] gpt_safety_checks_nonfatal = gptmbr"),
+        (DISK, "raw", "gpt", "mbr", "[image_format] gpt_safety_checks_nonfatal = mbr"),
+        (qcow2(), "vmdk", "qcow2", "match", "[image_format] require_image_format_match = false"),
+        (
+            combined(iso(), EMPTY_QCOW2),
+            "raw",
+            "qcow2+iso",
+            "match",
+            "[image_format] require_image_format_match = false",
+        ),
+        (qcow2(backing=b"x"), "raw", "qcow2", "backing_file", ""),
+        (luks(version=2), "luks", "luks", "luks2", ""),
+        (luks(version=3), "raw", "luks", "version", ""),
+    ],
+)
+def test_a_refusal_tells_what_it_is_about_and_which_option_changes_it(
+    data: bytes, declared: str, found: str, check: str, option: str
+) -> None:
+    # RUL-70, IMG-UP-48
+    with pytest.raises(ContentRefused) as refusal:
+        accepted(inspect(data), declared)
+    seen = refusal.value
+    assert (seen.declared, seen.found, seen.check, seen.option) == (declared, found, check, option)
+    assert ("The operator can allow it with" in str(seen)) == bool(option)
+    assert option in str(seen)
+    expected = f"declared={declared} found={found} check={check} option={option or 'none'!r}"
+    assert log_context(seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "container", "check", "option"),
+    [
+        (HYBRID, "raw", "bare", "gptmbr", "[image_format] gpt_safety_checks_nonfatal = gptmbr"),
+        (HYBRID, "aki", "bare", "gptmbr", ""),
+        (HYBRID, "raw", "ova", "gptmbr", ""),
+        (luks(version=2), "raw", "bare", "luks2", ""),
+        (luks(version=2), "luks", "ova", "luks2", ""),
+        (qcow2(), "vmdk", "bare", "match", "[image_format] require_image_format_match = false"),
+    ],
+)
+def test_what_is_tolerated_is_reported_with_the_option_that_tolerates_it(
+    data: bytes, declared: str, container: str, check: str, option: str
+) -> None:
+    # IMP-113, IMP-100
+    settings = {"require_match": False, "nonfatal": ("gptmbr",)}
+    verdict = check_format(inspect(data), declared, container, **settings)
+    assert [(finding.check, finding.option) for finding in verdict.tolerated] == [(check, option)]
+    assert f"check={check} option={option or 'none'!r}" in log_context(verdict.tolerated[0])
+
+
+def test_ordinary_data_is_accepted_without_a_word() -> None:
+    for name, data in GOOD.items():
+        assert check_format(inspect(data), name, "bare", require_match=True, nonfatal=()).tolerated == ()
+
+
 def test_a_refusal_names_check_and_reason() -> None:
     # IMG-UP-48, SEC-15
     with pytest.raises(ContentRefused, match="qcow2 safety check backing_file: the header names a backing file"):
-        verdict(inspect(qcow2(backing=b"x")), "qcow2", "bare", require_match=True, nonfatal=())
+        accepted(inspect(qcow2(backing=b"x")), "qcow2")
     with pytest.raises(ContentRefused, match="gpt safety check mbr: partition 2 has an invalid boot flag"):
-        disk = mbr(partition(), bytes(16), partition(flag=1))
-        verdict(inspect(disk), "raw", "bare", require_match=True, nonfatal=())
+        accepted(inspect(DISK), "raw")
 
 
-@pytest.mark.parametrize("data", [*GOOD.values(), qcow2(backing=b"x", size=(1 << 64) - 1)], ids=in_bytes)
+@pytest.mark.parametrize("data", [*GOOD.values(), fixed_vhd(), qcow2(backing=b"x", size=(1 << 64) - 1)], ids=in_bytes)
 def test_findings_survive_being_stored(data: bytes) -> None:
     # RUL-33
     findings = inspect(data)
     assert msgspec.json.decode(msgspec.json.encode(findings), type=Findings) == findings
+
+
+def test_findings_that_were_stored_before_fixed_vhds_were_known_can_be_read() -> None:
+    # RUL-33
+    stored = b'{"formats":["raw"],"failures":[],"virtual_sizes":{"raw":9},"size":9}'
+    assert msgspec.json.decode(stored, type=Findings) == inspect(b"ferrotype")

@@ -1,13 +1,13 @@
-"""The inspection gate: what are these bytes, are they dangerous, and are they what was declared?
+"""Content inspection: what format is the data, is it dangerous, and is it what was declared?
 
-    Inspector   watches a stream and yields ``Findings``: facts, kept with the blob
-    verdict     Findings + what the image declares -> virtual size, or ``ContentRefused``
+    Inspector      watches a stream and returns ``Findings``: facts, kept with the blob
+    check_format   Findings + what the image declares -> ``Verdict``, or ``ContentRefused``
 
 Nothing here opens a file, follows a name or allocates by a number it has read.
 """
 
 from ferrotype.streams.inspect.inspector import Inspector
 from ferrotype.streams.inspect.records import Failure, Findings
-from ferrotype.streams.inspect.verdict import verdict
+from ferrotype.streams.inspect.verdict import Tolerated, Verdict, check_format, log_context
 
-__all__ = ["Failure", "Findings", "Inspector", "verdict"]
+__all__ = ["Failure", "Findings", "Inspector", "Tolerated", "Verdict", "check_format", "log_context"]

@@ -1,4 +1,4 @@
-"""The watcher of a stream: keeps the few bytes that tell what it is, and looks at them when it ends."""
+"""Watches a stream, keeps the few bytes that show its format, and examines them at the end."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -9,6 +9,7 @@ from ferrotype.streams.inspect.records import LARGEST, Data, Failure, Faults, Fi
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Chunk = bytes | bytearray | memoryview
 
 FORMATS: tuple[Format, ...] = (
     qcow2.FORMAT,
@@ -22,96 +23,110 @@ FORMATS: tuple[Format, ...] = (
     luks.FORMAT,
 )
 
-#: These bytes decide how much of the rest is kept.
+#: The first bytes decide how many more are kept.
 FIRST = 512
+#: What is kept of the start of every stream.
+HEAD = max(iso.REACH, gpt.REACH)
+TAIL = max(vmdk.TAIL, vhd.FOOTER)
 
 
 class Inspector:
-    """Finds out what a stream of bytes is.
+    """Finds the format of a stream of bytes.
 
-    Feed it every byte in order, in chunks of any size, then ask. It never
-    raises because of what it is fed, and holds less than 2 MiB. What it finds
-    after a part of a stream is true of that part only.
+    Feed it every byte in order, in chunks of any size, then call ``finish``. It never raises because of the data,
+    and holds less than 3 MiB. What it finds after a part of a stream is true of that part only.
     """
 
     def __init__(self) -> None:
         self._size = 0
         self._head = bytearray()
         self._reach = FIRST
-        self._tail_kept = False
+        #: nothing behind this offset is kept but the tail
+        self._end = FIRST
         self._tail = b""
         self._regions: list[tuple[int, int, bytearray]] = []
 
-    def feed(self, chunks: Iterable[bytes | bytearray | memoryview]) -> None:
+    def feed(self, chunks: Iterable[Chunk]) -> None:
         """Look at the next chunks. May be called in any thread, by one at a time."""
+        long: Chunk | None = None
         for chunk in chunks:
-            rest = memoryview(chunk)
-            self._size += len(rest)
-            while rest and len(self._head) < self._reach:
-                piece = rest[: self._reach - len(self._head)]
-                self._head += piece
-                rest = rest[len(piece) :]
-                if len(self._head) == self._reach:
-                    self._look_ahead()
-            if rest:
-                self._keep(rest)
+            length = len(chunk)
+            if self._size < self._end:
+                self._keep(memoryview(chunk))
+            self._size += length
+            if length >= TAIL:
+                long = chunk
+            elif length:
+                before = self._tail if long is None else bytes(long[-TAIL:])
+                self._tail, long = (before + bytes(chunk))[-TAIL:], None
+        # The chunks need not outlive the call, so their end is copied; once a call, because once a chunk costs more.
+        if long is not None:
+            self._tail = bytes(long[-TAIL:])
 
     def finish(self) -> Findings:
         """Return what the bytes seen so far are."""
-        tail = (bytes(self._head[-vmdk.TAIL :]) + self._tail)[-vmdk.TAIL :]
         regions = {offset: bytes(kept) for offset, _, kept in self._regions}
-        return examine(Data(size=self._size, head=bytes(self._head), tail=tail, regions=regions))
-
-    def _look_ahead(self) -> None:
-        """Decide, when a part of the head is complete, what else to keep."""
-        head = bytes(self._head)
-        if len(head) == FIRST:
-            self._reach = max(iso.REACH, vmdk.reach(head), vhdx.reach(head))
-            return
-        self._tail_kept = vmdk.has_footer(head)
-        self._regions = [(offset, length, bytearray()) for offset, length in vhdx.further(head)]
+        return examine(Data(size=self._size, head=bytes(self._head), tail=self._tail, regions=regions))
 
     def _keep(self, rest: memoryview) -> None:
-        """Keep what is wanted of ``rest``, which ends where the stream is now."""
-        start = self._size - len(rest)
+        """Keep what is needed of the next bytes."""
+        end = self._size + len(rest)
+        while rest and len(self._head) < self._reach:
+            piece = rest[: self._reach - len(self._head)]
+            self._head += piece
+            rest = rest[len(piece) :]
+            if len(self._head) == self._reach:
+                self._look_ahead()
+        start = end - len(rest)
         for offset, length, kept in self._regions:
             skip = offset + len(kept) - start
             if 0 <= skip < len(rest):
                 kept += rest[skip : skip + length - len(kept)]
-        if self._tail_kept:
-            self._tail = (self._tail + bytes(rest[-vmdk.TAIL :]))[-vmdk.TAIL :]
+
+    def _look_ahead(self) -> None:
+        """Decide, when all of the head that was wanted is there, what else to keep."""
+        head = bytes(self._head)
+        reach = max(HEAD, vmdk.reach(head), vhdx.reach(head))
+        if reach > self._reach:
+            self._reach = self._end = reach
+            return
+        for offset, length in vhdx.regions_needed(head):
+            self._regions.append((offset, length, bytearray()))
+            self._end = max(self._end, offset + length)
 
 
 def examine(data: Data) -> Findings:
     """Return what ``data`` is."""
     failures: list[Failure] = []
 
-    def ask(format: Format, question: Callable[[Data], T], otherwise: T) -> T:
-        # A reader that stumbles must not let the bytes through: whatever stopped it counts against them.
+    def guarded(format: Format, question: Callable[[Data], T], default: T) -> T:
+        # Fail closed: data that makes a check raise is refused.
         try:
             return question(data)
         except Exception:
-            log.warning("the %s inspection stopped at bytes it could not read", format.name, exc_info=True)
+            log.warning("inspection failed: format=%s", format.name, exc_info=True)
             failures.append(Failure(format.name, "unreadable", "the bytes could not be read"))
-            return otherwise
+            return default
 
-    def note(format: Format, faults: Callable[[Data], Faults]) -> None:
-        nothing_more: list[tuple[str, str]] = []
-        for check, detail in ask(format, lambda data: list(faults(data)), nothing_more):
+    def add_failures(format: Format, faults: Callable[[Data], Faults]) -> None:
+        none: list[tuple[str, str]] = []
+        for check, detail in guarded(format, lambda data: list(faults(data)), none):
             failures.append(Failure(format.name, check, detail))
 
-    found = [format for format in FORMATS if ask(format, format.matches, False)]
+    found = [format for format in FORMATS if guarded(format, format.matches, False)]
     if {format.name for format in found} == {"iso", "gpt"}:
-        # An image that starts from disks as well as from discs. Its partition table describes the
-        # image itself and is made to please firmware, so it is not held to the rules of a disk.
+        # A hybrid image boots from disks and from discs. Its partition table describes the image itself
+        # and is made for firmware, so the rules for the table of a disk do not apply.
         found = [iso.FORMAT]
 
-    sizes = {format.name: ask(format, format.virtual_size, 0) for format in found} or {"raw": data.size}
+    fixed_vhd = guarded(vhd.FORMAT, vhd.fixed_size, None)
+    sizes = {format.name: guarded(format, format.virtual_size, 0) for format in found} or {"raw": data.size}
     for format in FORMATS:
-        note(format, format.faults if format in found else format.disguised)
+        add_failures(format, format.faults if format in found else format.disguised)
     return Findings(
         formats=tuple(sizes),
         failures=tuple(failures),
         virtual_sizes={name: size for name, size in sizes.items() if size <= LARGEST},
         size=data.size,
+        fixed_vhd=fixed_vhd,
     )

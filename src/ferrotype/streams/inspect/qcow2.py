@@ -1,4 +1,4 @@
-"""QEMU's own format: its header may name a backing file or a data file.
+"""QEMU disks, versions 2 and 3. The header may name a backing file or a data file.
 
     0 magic   4 version   8 backing file: offset, 16 length   20 cluster bits   24 virtual size   32 encryption
     36 L1 table: entries, 40 offset   48 refcount table: offset, 56 clusters   60 snapshots: number, 64 offset
@@ -21,9 +21,9 @@ COMPRESSION = 1 << 3
 KNOWN_FEATURES = 0x1F
 DATA_FILE_EXTENSION = 0x44415441
 
-LARGEST_L1 = 32 << 20
-LARGEST_REFCOUNT_TABLE = 8 << 20
-MOST_SNAPSHOTS = 65536
+MAX_L1 = 32 << 20
+MAX_REFCOUNT_TABLE = 8 << 20
+MAX_SNAPSHOTS = 65536
 
 
 def matches(data: Data) -> bool:
@@ -36,7 +36,7 @@ def virtual_size(data: Data) -> int:
 
 
 def faults(data: Data) -> Faults:
-    """Judge a whole header."""
+    """Check a whole header."""
     yield from outside_files(data.head)
     yield from header_faults(data.head)
     yield from size_faults(virtual_size(data))
@@ -45,7 +45,7 @@ def faults(data: Data) -> Faults:
 
 
 def disguised(data: Data) -> Faults:
-    """A header that is cut short is raw to us, but a program that fills up with zeros would open what it names."""
+    """Check a truncated header: it is raw here, but a reader that pads it with zeros would open what it names."""
     if data.head.startswith(MAGIC):
         filled = replace(data, size=HEADER, head=data.head.ljust(HEADER, b"\0"))
         yield from outside_files(filled.head)
@@ -53,18 +53,18 @@ def disguised(data: Data) -> Faults:
 
 
 def outside_files(head: bytes) -> Faults:
-    """A header must not name any other file."""
+    """Check that the header names no other file."""
     (backing,) = struct.unpack_from(">Q", head, 8)
     (features,) = struct.unpack_from(">Q", head, 72)
     if backing:
         yield "backing_file", "the header names a backing file"
-    # Version 2 does not define these bytes. A reader that looks at them all the same must find nothing.
+    # Version 2 does not define these bytes. A reader that looks at them anyway must find nothing.
     if features & DATA_FILE:
         yield "data_file", "the header says that the data is in another file"
 
 
 def header_faults(head: bytes) -> Faults:
-    """Every field that selects how the rest is read must have a value that we know."""
+    """Check that every field that selects how the rest is read has a known value."""
     version, cluster_bits, encryption = struct.unpack_from(">4xI12xI8xI", head)
     if version not in (2, 3):
         yield "unknown_features", "the version is neither 2 nor 3"
@@ -86,16 +86,16 @@ def header_faults(head: bytes) -> Faults:
 
 
 def table_faults(data: Data) -> Faults:
-    """Tables must begin inside the file and be no larger than any real disk needs."""
+    """Check that tables begin inside the file and are no larger than any real disk needs."""
     (cluster_bits,) = struct.unpack_from(">I", data.head, 20)
     l1_entries, l1_at, refcounts_at, refcount_clusters, snapshots, snapshots_at = struct.unpack_from(
         ">36xIQQIIQ", data.head
     )
     tables = (
-        ("L1 table", l1_at, l1_entries * 8, LARGEST_L1),
-        # A cluster size that is out of range is refused as such; here it must only not become a huge number.
-        ("refcount table", refcounts_at, refcount_clusters << min(cluster_bits, 63), LARGEST_REFCOUNT_TABLE),
-        ("snapshot table", snapshots_at, snapshots, MOST_SNAPSHOTS),
+        ("L1 table", l1_at, l1_entries * 8, MAX_L1),
+        # A cluster size out of range is refused by header_faults; the bound keeps the shift small.
+        ("refcount table", refcounts_at, refcount_clusters << min(cluster_bits, 63), MAX_REFCOUNT_TABLE),
+        ("snapshot table", snapshots_at, snapshots, MAX_SNAPSHOTS),
     )
     for name, offset, extent, most in tables:
         if extent > most:
@@ -105,7 +105,7 @@ def table_faults(data: Data) -> Faults:
 
 
 def extension_faults(data: Data) -> Faults:
-    """Every extension must be in view, and none may name a data file, whatever the feature bits say."""
+    """Check that every extension was kept, and that none names a data file, whatever the feature bits say."""
     version, cluster_bits = struct.unpack_from(">4xI12xI", data.head)
     (length,) = struct.unpack_from(">I", data.head, 100)
     offset = length if version == 3 else 72

@@ -1,4 +1,4 @@
-"""QEMU's abandoned format: recognised in order to be refused, since it can name a backing file."""
+"""QED, QEMU's abandoned format. It can name a backing file and is always refused."""
 
 import struct
 
@@ -18,7 +18,7 @@ def virtual_size(data: Data) -> int:
 
 
 def faults(data: Data) -> Faults:
-    """Always refused, even when cut short: a program may fill it up with zeros."""
+    """Refuse it always, also a truncated header: a reader may pad it with zeros."""
     if data.head.startswith(MAGIC):
         yield "banned", "the format is not allowed"
 

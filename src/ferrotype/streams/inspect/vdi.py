@@ -1,6 +1,6 @@
-"""VirtualBox disks: a differencing one needs another image.
+"""VirtualBox disks. A differencing disk needs another image.
 
-    64 magic   76 type   368 virtual size   424 links: the image it continues, 440 the image it differs from
+    64 magic   76 type   368 virtual size   424 UUIDs: of the image it continues, 440 of its parent; null for none
 
 All numbers are little-endian.
 """
@@ -27,7 +27,7 @@ def virtual_size(data: Data) -> int:
 def faults(data: Data) -> Faults:
     (kind,) = struct.unpack_from("<I", data.head, 76)
     if kind in (UNDO, DIFFERENCING) or any(data.head[424:456]):
-        yield "parent", "the disk differs from another image"
+        yield "parent", "the disk is a differencing one"
     yield from size_faults(virtual_size(data))
 
 

@@ -1,4 +1,4 @@
-"""Hyper-V disks of the second kind: a differencing one needs another image, and a log changes what is read.
+"""Hyper-V disks, version 2. A differencing disk needs another image, and a log changes what is read.
 
       0      "vhdxfile"
      64 KiB  two headers, 64 KiB apart: 4 checksum   8 sequence number   48 log identity
@@ -20,11 +20,11 @@ HEADER_SIZE = 4096
 TABLES = (192 * 1024, 256 * 1024)
 TABLE_SIZE = 64 * 1024
 REACH = TABLES[1] + TABLE_SIZE
-MOST_ENTRIES = 2047
+MAX_ENTRIES = 2047
 
 #: Regions begin here at the earliest; what lies before them is the fixed part.
 FIRST_REGION = 1024 * 1024
-#: As much of the metadata region as we read. Every known writer makes it this long.
+#: How much of the metadata region is kept. Every known writer makes it this long.
 METADATA_SIZE = 1024 * 1024
 LARGEST_DISK = 64 << 40
 
@@ -56,8 +56,8 @@ def reach(first: bytes) -> int:
     return REACH if first.startswith(MAGIC) else 0
 
 
-def further(head: bytes) -> tuple[tuple[int, int], ...]:
-    """Return the (offset, length) of what is needed beyond the head."""
+def regions_needed(head: bytes) -> tuple[tuple[int, int], ...]:
+    """Return the (offset, length) of what is needed behind the head: the metadata region."""
     if not head.startswith(MAGIC):
         return ()
     found = [offset for identity, offset, _, _ in regions(head, TABLES[0]) if identity == METADATA]
@@ -75,7 +75,7 @@ def virtual_size(data: Data) -> int:
 
 def faults(data: Data) -> Faults:
     if len(data.head) < REACH:
-        yield "header", "the headers are cut short"
+        yield "header", "the headers are truncated"
         return
     yield from header_faults(data.head)
     yield from region_faults(data.head)
@@ -83,7 +83,7 @@ def faults(data: Data) -> Faults:
 
 
 def header_faults(head: bytes) -> Faults:
-    """The header in force, which is the intact one with the higher number, must not ask for a log to be replayed."""
+    """Check that the active header, the intact one with the higher number, has no log to replay."""
     intact = []
     for offset in HEADERS:
         header = head[offset : offset + HEADER_SIZE]
@@ -99,9 +99,9 @@ def header_faults(head: bytes) -> Faults:
 
 
 def region_faults(head: bytes) -> Faults:
-    """Both copies of the table must be the same, so that it does not matter which one is read."""
+    """Check that both copies of the table are the same, so that it does not matter which one is read."""
     first, second = (head[offset : offset + TABLE_SIZE] for offset in TABLES)
-    if not first.startswith(b"regi") or struct.unpack_from("<I", first, 8)[0] > MOST_ENTRIES:
+    if not first.startswith(b"regi") or struct.unpack_from("<I", first, 8)[0] > MAX_ENTRIES:
         yield "regions", "there is no valid region table"
         return
     if second.startswith(b"regi") and first != second:
@@ -125,34 +125,34 @@ def metadata_faults(data: Data) -> Faults:
     if any(len(values) != 8 for values in parameters):
         yield "metadata", "the file parameters cannot be read"
     elif PARENT_LOCATOR in identities or any(values[4] & HAS_PARENT for values in parameters):
-        yield "parent", "the disk differs from another image"
+        yield "parent", "the disk is a differencing one"
     yield from size_faults(virtual_size(data), LARGEST_DISK)
 
 
 def regions(head: bytes, table: int) -> Iterator[Entry]:
     """Yield the entries of the region table at ``table``; none when it is not one."""
     signature, count = struct.unpack_from("<4s4xI", head, table)
-    if signature == b"regi" and count <= MOST_ENTRIES:
+    if signature == b"regi" and count <= MAX_ENTRIES:
         yield from struct.iter_unpack("<16sQII", head[table + 16 : table + 16 + 32 * count])
 
 
 def metadata(data: Data) -> bytes:
-    """Return the metadata region, or nothing when it was out of reach."""
+    """Return the metadata region, empty when it was out of reach."""
     return next(iter(data.regions.values()), b"")
 
 
 def items(data: Data) -> Iterator[Entry]:
-    """Yield the entries of the metadata table that are in view."""
+    """Yield the entries of the metadata table that were kept."""
     region = metadata(data)
     if len(region) < TABLE_SIZE:
         return
     (count,) = struct.unpack_from("<H", region, 10)
-    if count <= MOST_ENTRIES:
+    if count <= MAX_ENTRIES:
         yield from struct.iter_unpack("<16sIII4x", region[32 : 32 + 32 * count])
 
 
 def item(data: Data, entry: Entry) -> bytes:
-    """Return what ``entry`` points to, as far as it is in view."""
+    """Return what ``entry`` points to, as far as it was kept."""
     _, offset, length, _ = entry
     return metadata(data)[offset : offset + length]
 
