@@ -172,9 +172,9 @@ def test_banner_without_options_shows_the_url_and_three_commands(tmp_path: Path)
         (
             ("--host", "0.0.0.0"),
             2,
-            "bind_host .*unauthenticated service on 0.0.0.0.*allow_unauthenticated_listen = true",
+            "bind_host exposes an unauthenticated service on 0.0.0.0.*allow_unauthenticated_listen = true",
         ),
-        (("--host", "192.0.2.1"), 2, "bind_host .*unauthenticated service on 192.0.2.1"),
+        (("--host", "192.0.2.1"), 2, "bind_host exposes an unauthenticated service on 192.0.2.1"),
     ],
 )
 def test_serve_without_authentication_refuses_other_than_loopback_addresses(
