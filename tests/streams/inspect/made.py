@@ -1,5 +1,5 @@
 """Images of real programs: how each is made, and what the inspection finds. ``python made.py`` prints the table of
-docs/formats.md."""
+docs/reference/image-formats.md."""
 
 import subprocess
 from collections.abc import Callable
@@ -167,7 +167,7 @@ def result(made: Made, data: bytes) -> tuple[str, int | None, str]:
 
 
 def table() -> str:
-    """Return the rows of docs/formats.md, from the expected results."""
+    """Return the rows of docs/reference/image-formats.md, from the expected results."""
     rows = ["| declared | program | how | found | virtual size | verdict |", "|---|---|---|---|---|---|"]
     for made in MADE:
         how = made.title.partition(": ")[2].replace("|", "\\|").format(tree="tree", source="source", packages="")

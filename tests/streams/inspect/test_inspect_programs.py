@@ -54,4 +54,4 @@ def test_qemu_opens_the_same_image_and_sees_the_same_size(
 
 
 def test_the_table_of_formats_shows_these_images() -> None:
-    assert table() in (ROOT / "docs" / "formats.md").read_text()
+    assert table() in (ROOT / "docs" / "reference" / "image-formats.md").read_text()
