@@ -202,8 +202,8 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Receive again."""
-        if self._read_paused:
+        """Receive again, unless pipelined requests wait: more of them would only make the queue longer."""
+        if self._read_paused and not self._pipeline:
             self._read_paused = False
             self._transport.resume_reading()
 
@@ -265,8 +265,7 @@ class Connection(asyncio.Protocol):
             self.writer.watch()
         elif self._pipeline:
             self._start(self._pipeline.popleft())
-            if not self._pipeline:
-                self.resume_reading()  # Earlier, more requests would only have made the queue longer.
+            self.resume_reading()
         else:
             self.resume_reading()
             if exchange.lingers:
