@@ -14,7 +14,7 @@ from ferrotype.model.image import Image, NewImage, Status, transition
 from ferrotype.model.patch import Patch
 from ferrotype.model.query import ImageQuery
 from ferrotype.rules import limits, review
-from ferrotype.rules.permit import is_visible, scope
+from ferrotype.rules.permit import is_owner, is_visible, scope
 from ferrotype.service import objects, quotas
 from ferrotype.service.context import ServiceContext, fetch
 
@@ -23,7 +23,7 @@ async def create_image(ctx: ServiceContext, caller: Caller, new: NewImage) -> Im
     """Create a queued image. Raises Forbidden, Invalid, OverLimit, and Conflict for an id that is taken."""
     ctx.authoriser.check_scope(caller, "add_image")
     image = review.parse_new_image(new, caller, ctx.schemas)
-    if not ctx.authoriser.allows(caller, "add_image", image):
+    if not is_owner(caller, image) or not ctx.authoriser.allows(caller, "add_image", image):  # POL-30
         raise Forbidden("You are not allowed to create this image (add_image).")
     _check_visibility(ctx, caller, image)
     review.check_property_protection(image, caller, ctx.protection)
