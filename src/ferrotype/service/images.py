@@ -30,6 +30,8 @@ async def create_image(ctx: ServiceContext, caller: Caller, new: NewImage) -> Im
     image = review.with_numbers(image, new, ctx.config.limits)
     if not image.id:
         image = replace(image, id=str(uuid.uuid4()))
+    if ctx.unified_limits is None:
+        await ctx.record_quota.check(ctx.db, image.owner, ctx.config.limits.image_count_quota)
     quota = await quotas.of(ctx, image.owner)
     async with ctx.db.begin() as tx:
         created = await rows.insert_image(tx, image)
