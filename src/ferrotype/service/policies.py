@@ -12,7 +12,8 @@ from ferrotype.model.caller import Caller
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.rules import defaults
 from ferrotype.rules.permit import Authoriser
-from ferrotype.rules.policy import PolicyError, compiled, nearest
+from ferrotype.rules.policy import compiled, nearest
+from ferrotype.rules.policy_syntax import PolicyError
 from ferrotype.rules.protection import Protection, ProtectionError, protection
 
 log = logging.getLogger("ferrotype.policy")
