@@ -20,6 +20,7 @@ from ferrotype.testing import keystone, postgres
 PACKAGES = {
     "genisoimage": "genisoimage",
     "haproxy": "haproxy",
+    "htpasswd": "apache2-utils",
     "keystone": "keystone, by scripts/prepare servers",
     "memcached": "memcached",
     "postgresql": "postgresql",

@@ -16,7 +16,6 @@ from ferrotype.db import logins
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import DatabaseUnavailable
 from ferrotype.identity import none
-from ferrotype.identity.accounts import Accounts
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.offload import Crew
 from ferrotype.rules.schemas import Schemas
@@ -24,11 +23,13 @@ from ferrotype.rules.view import View
 from ferrotype.service.context import Service, UnifiedLimits
 from ferrotype.service.lease import Lease
 from ferrotype.service.policies import Policies
+from ferrotype.service.watched_files import Snapshot
 from ferrotype.stores.store import open_stores
 from ferrotype.web.application import Identify, Web
 from ferrotype.web.http import Receive, Scope, Send
 
 if TYPE_CHECKING:
+    from ferrotype.service.account_files import AccountFiles
     from ferrotype.service.login import Login
     from ferrotype.web.identity import Door
 
@@ -93,10 +94,16 @@ class Application:
 
     async def _refresh_files(self) -> None:
         try:
-            self.svc.authoriser = self._policies.refresh()
-        finally:  # Whatever becomes of the policies: a token that was taken out of its file is void.
+            if self._policies.refresh():
+                self._apply_policies()
+        finally:  # Whatever becomes of the policies: an API token that was taken out of its file is void.
             if self._login:
-                self._login.accounts.refresh()
+                self._login.files.refresh()
+
+    def _apply_policies(self) -> None:
+        config = self.svc.config
+        self.svc.authoriser, self.svc.protection = self._policies.authoriser, self._policies.protection
+        self.svc.view = View(config.api, config.stores.multi, self.svc.stores.weight, self.svc.protection)
 
     async def stop(self) -> None:
         """Leave in order: nothing is under way any more."""
@@ -120,17 +127,18 @@ class Application:
         self.svc.config = config
         logs.follow(config.logging)
         self._policies.configure(config.policy)
-        self.svc.authoriser = self._policies.authoriser
         self.svc.schemas = Schemas(config.formats, config.api)
-        self.svc.view = View(config.api, config.stores.multi, self.svc.stores.weight, self.svc.protection)
+        self._apply_policies()
 
 
-async def build(config: Config, identify: Identify | None = None) -> Application:
-    """Return the application of a configuration; call it in the process that will run it."""
+async def build(config: Config, identify: Identify | None = None, snapshot: Snapshot | None = None) -> Application:
+    """Return the application of a configuration; call it in the process that will run it.
+
+    ``snapshot`` has what other processes of the service read from the watched files.
+    """
     closing = ExitStack()
-    policies = Policies(config.policy)
-    protection = policies.protection(config.protection)
-    accounts = Accounts(config.accounts.users, config.accounts.tokens) if config.accounts else None
+    policies = Policies(config.policy, config.protection, snapshot)
+    files = _account_files(config, snapshot)
     crew = Crew()
     db = await connect(config.database)
     stores = open_stores(config.stores, crew)
@@ -142,23 +150,31 @@ async def build(config: Config, identify: Identify | None = None) -> Application
         lease=Lease(db),
         authoriser=policies.authoriser,
         schemas=Schemas(config.formats, config.api),
-        view=View(config.api, config.stores.multi, stores.weight, protection),
-        protection=protection,
+        view=View(config.api, config.stores.multi, stores.weight, policies.protection),
+        protection=policies.protection,
         unified_limits=_unified_limits(config, closing),
     )
-    login = await _login(accounts, svc) if accounts else None
+    login = await _login(files, svc) if files else None
     identify = identify or (login.identify if login else _identity(config, closing))
     door = _door(login) if login and config.accounts and config.accounts.door else None
     return Application(svc, policies, Web(svc, identify, door), login, closing)
 
 
-async def _login(accounts: Accounts, svc: Service) -> "Login":
+def _account_files(config: Config, snapshot: Snapshot | None = None) -> "AccountFiles | None":
+    if config.accounts is None:
+        return None
+    from ferrotype.service.account_files import AccountFiles
+
+    return AccountFiles(config.accounts, snapshot)
+
+
+async def _login(files: "AccountFiles", svc: Service) -> "Login":
     from ferrotype.identity.basic import Passwords  # bcrypt is imported only where there are passwords.
     from ferrotype.identity.tokens import Signer
     from ferrotype.service.login import Login
 
     signer = Signer(await logins.secret(svc.db, "tokens"))
-    return Login(accounts, Passwords(svc.crew, svc.config.server.workers), signer, svc.db)
+    return Login(files, Passwords(svc.crew, svc.config.server.workers), signer, svc.db)
 
 
 def _door(login: "Login") -> "Door":
@@ -188,8 +204,8 @@ def obstacles(config: Config) -> list[str]:
     with ExitStack() as closing:
         for attempt in (
             lambda: logs.check(config.logging),
-            lambda: Policies(config.policy).protection(config.protection),
-            lambda: config.accounts and Accounts(config.accounts.users, config.accounts.tokens),
+            lambda: Policies(config.policy, config.protection),
+            lambda: _account_files(config),
             lambda: config.keystone and _identity(config, closing),
             lambda: _unified_limits(config, closing),
         ):
@@ -203,10 +219,10 @@ def obstacles(config: Config) -> list[str]:
 def following(running: Config, read: Config) -> tuple[Config, tuple[str, ...]]:
     """Return what of a configuration can follow on the running one, and a sentence for each change that has to wait.
 
-    Raises BrokenPolicy where its policies cannot be read: then nothing of it follows.
+    Raises BrokenFiles where its policies cannot be read: then nothing of it follows.
     """
     after, waiting = reloadable(running, read)
-    Policies(after.policy).protection(after.protection)
+    Policies(after.policy, after.protection)
     return after, waiting
 
 

@@ -105,11 +105,12 @@ class Auth:
 
 @dataclass(frozen=True)
 class Accounts:
-    """Where those who may call are kept without Keystone. ``door``: clients may log in as if there were one."""
+    """The account files, without Keystone. ``door``: clients may log in as if there were a Keystone."""
 
     users: Path
     tokens: Path | None = None
     door: bool = True
+    roles: Path = Path("/etc/ferrotype/roles")
 
 
 @dataclass(frozen=True)

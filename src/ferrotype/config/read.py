@@ -203,7 +203,8 @@ def _accounts(values: Values, auth: Auth, server: Server) -> Accounts | None:
             " and set public_endpoint to its address, which begins with https."
         )
     users = Path(values.get("oslo_middleware", "http_basic_auth_user_file")).absolute()
-    return Accounts(users, Path(tokens).absolute() if tokens else None, door is not False)
+    roles = Path(values.get("identity", "roles_file")).absolute()
+    return Accounts(users, Path(tokens).absolute() if tokens else None, door is not False, roles)
 
 
 def _cors(values: Values, auth: Auth) -> Cors:
@@ -308,12 +309,13 @@ def _policy(values: Values, where: Sequence[Path]) -> Policy:
     named = values.get("oslo_policy", "policy_file")
     names = [named] if named else ["policy.yaml", "policy.json"]
     candidates = [base / name for name in names for base in where]
-    dirs = [base / name for name in values.get("oslo_policy", "policy_dirs") or ["policy.d"] for base in where]
+    dirs = []
+    for name in values.get("oslo_policy", "policy_dirs") or ["policy.d"]:
+        places = [base / name for base in where]
+        dirs += [place for place in places if place.is_dir()][:1] or places[:1]
     present = [path for path in candidates if path.is_file()]
     if named and candidates and not present and values.written("oslo_policy", "policy_file"):
-        values.remark(
-            f"[oslo_policy] policy_file: there is no {candidates[0]} yet; the usual rules hold until there is."
-        )
+        values.problem("oslo_policy", "policy_file", f"names {candidates[0]}, which is not a file")
     return Policy(
         **plain_fields(values, "policy"),
         file=next(iter([*present, *candidates]), None),

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from ferrotype.identity.accounts import DEFAULT_PROJECT, DOMAIN, Account, project_name
-from ferrotype.identity.none import PROJECT
+from ferrotype.identity.accounts import DOMAIN, Account, project_id, project_name
 from ferrotype.identity.tokens import Token
 from ferrotype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from ferrotype.model.times import SECOND
@@ -135,9 +134,9 @@ class Door:
         """POST /v3/auth/tokens"""
         asked = _read(await request.body(LARGEST), _LogIn).auth
         account, before = await self._proved(asked.identity)
-        scoped = _scoped(asked.scope, account)
-        request.caller = account.caller(scoped)
-        text, token = self._login.issue(account, scoped, tuple(asked.identity.methods), before)
+        project = _scope(asked.scope, account)
+        request.caller = account.caller(project)
+        text, token = self._login.issue(account, project, tuple(asked.identity.methods), before)
         document = _token(request, account, token)
         return json_response({"token": document}, 201, [("x-subject-token", text), ("vary", "X-Auth-Token")])
 
@@ -204,7 +203,7 @@ class Door:
     async def _own_projects(self, request: Request) -> Response:
         """GET /v3/auth/projects, GET /v3/users/{id}/projects"""
         account = self._account(request.params.get("id", request.caller.user or ""), request)
-        return _listed(request, "projects", [_project(account.project)])
+        return _listed(request, "projects", [_project(grant.project) for grant in account.grants])
 
     async def _projects(self, request: Request) -> Response:
         """GET /v3/projects"""
@@ -215,7 +214,8 @@ class Door:
     async def _project(self, request: Request) -> Response:
         """GET /v3/projects/{id}"""
         wanted, caller = request.params["id"], request.caller
-        if wanted != caller.project and not caller.is_admin:
+        account = self._login.accounts.named(caller.user or "")
+        if not caller.is_admin and not (account and account.roles(wanted)):
             raise Forbidden("This is not your project.")
         if wanted not in self._login.accounts.projects():
             raise NotFound(f"No project found with ID {wanted[:64]}.")
@@ -224,7 +224,7 @@ class Door:
     async def _users(self, request: Request) -> Response:
         """GET /v3/users"""
         _administrators_only(request)
-        found = [_user(account) for account in self._login.accounts.everybody()]
+        found = [_user(account) for account in self._login.accounts.all()]
         return _listed(request, "users", _filtered(request, found))
 
     async def _user(self, request: Request) -> Response:
@@ -275,20 +275,20 @@ def _ours(domain: _Domain | None) -> bool:
     return domain is None or (domain.id in (None, DOMAIN) and (domain.name or "default").lower() == "default")
 
 
-def _scoped(scope: Any, account: Account) -> bool:
-    """Tell whether the new token is for the account's project; raise Unauthenticated when it is for another."""
-    if scope is None:  # Identity takes the user's own project then.
-        return True
+def _scope(scope: Any, account: Account) -> str | None:
+    """Return the project of the new token, None without one; raise Unauthenticated where the user has no role."""
+    if scope is None:  # As Keystone does: the user's default project.
+        return account.default_project
     if scope == "unscoped" or (isinstance(scope, dict) and list(scope) == ["unscoped"]):
-        return False
+        return None
     if isinstance(scope, dict) and list(scope) == ["project"]:
         try:
             project = msgspec.convert(scope["project"], _Project)
         except msgspec.ValidationError as error:
             raise Invalid(f"The scope's project cannot be read: {error}") from None
-        wanted = PROJECT if project.name == DEFAULT_PROJECT and project.id is None else project.id or project.name
-        if wanted == account.project and _ours(project.domain):
-            return True
+        wanted = project.id or project_id(project.name or "")
+        if account.roles(wanted) and _ours(project.domain):
+            return wanted
     raise Unauthenticated("The user has no role there.")
 
 
@@ -318,7 +318,7 @@ def _token(request: Request, account: Account, token: Token) -> dict[str, Any]:
         document |= {
             "project": {"id": token.project, "name": project_name(token.project), "domain": _DOMAIN},
             "is_domain": False,
-            "roles": [{"id": role, "name": role} for role in account.roles],
+            "roles": [{"id": role, "name": role} for role in account.roles(token.project)],
             "catalog": _catalog(request),
         }
     return document
@@ -358,7 +358,7 @@ def _project(id_: str) -> dict[str, Any]:
 def _user(account: Account) -> dict[str, Any]:
     return {
         "id": account.name, "name": account.name, "domain_id": DOMAIN, "enabled": True,
-        "default_project_id": account.project, "password_expires_at": None, "options": {},
+        "default_project_id": account.default_project, "password_expires_at": None, "options": {},
     }  # fmt: skip
 
 

@@ -1,0 +1,214 @@
+"""Files whose contents count while the service runs: policy, property protections, users, roles and API tokens.
+
+They are read when the service starts and looked at again every few seconds. A change takes effect when two looks in a
+row find the files the same. A change after which something is broken, gone or cut off never takes effect: what was
+read before stays in force, and the log has one error for it (WATCH-01 to WATCH-08).
+"""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from ferrotype.model.errors import FerrotypeError
+
+log = logging.getLogger("ferrotype.files")
+
+T = TypeVar("T")
+#: What one file says, by name: rules, sections, users, ...
+Entries = Mapping[Any, Any]
+
+#: Seconds for which files must stay as they are before a change that takes something away takes effect.
+GRACE = 10.0
+#: Names that a message lists at most.
+_NAMES = 10
+
+
+class BrokenFiles(FerrotypeError):
+    """Watched files cannot be read or understood. The message names the file."""
+
+
+class Snapshot:
+    """The contents in force, shared by the processes of one service: memory that workers inherit by ``fork``.
+
+    A worker that replaces another one goes on with them, whatever has become of the files meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = os.memfd_create("watched-files")
+
+    def load(self, key: str) -> dict[str, str] | None:
+        """Return what was stored under this key, text by path."""
+        return self._all().get(key)
+
+    def store(self, key: str, texts: Mapping[str, str]) -> None:
+        """Replace what is stored under this key."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        try:
+            content = msgspec.json.encode({**self._all(), key: dict(texts)})
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, content, 0)
+        finally:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+    def _all(self) -> dict[str, dict[str, str]]:
+        content = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+        try:
+            return msgspec.json.decode(content, type=dict[str, dict[str, str]])
+        except msgspec.DecodeError:  # Empty, or a worker was killed while it wrote.
+            return {}
+
+
+class WatchedFiles(Generic[T]):
+    """Files that together say one thing, ``current``.
+
+    ``find`` returns the paths that count, later ones last. ``parse`` returns what one file says, ``combine`` what all
+    of them mean together. All three raise BrokenFiles. ``key`` names what is watched in the snapshot.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        find: Callable[[], Sequence[Path]],
+        parse: Callable[[Path, str], Entries],
+        combine: Callable[[Mapping[Path, Entries]], T],
+        key: str = "",
+        snapshot: Snapshot | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.name = name
+        self._find, self._parse, self._combine, self._clock = find, parse, combine, clock
+        self._key, self._snapshot = key or name, snapshot
+        #: the signature of the files in force, of those that the last look found, and since when that has found them
+        self._in_force: object = None
+        self._seen: object = None
+        self._since = 0.0
+        self._judged = self._announced = False
+        kept = snapshot.load(self._key) if snapshot else None
+        try:
+            if kept is None:
+                self._in_force = self._signature()
+                self._texts = self._read()
+            else:
+                self._texts = {Path(path): text for path, text in kept.items()}
+            #: what each file in force says
+            self.files: Mapping[Path, Entries] = self._parsed(self._texts)
+            #: what they mean together
+            self.current = combine(self.files)
+        except BrokenFiles as error:
+            raise BrokenFiles(f"{name}: {error}") from None
+        if kept is None:
+            self._keep()
+
+    def recombine(self) -> None:
+        """Make ``current`` anew from the contents in force: what they mean depends on more, which has changed."""
+        self.current = self._combine(self.files)
+
+    def reconsider(self) -> None:
+        """Judge files that were refused again at the next look: what they are measured by has changed."""
+        self._judged = False
+
+    def refresh(self) -> bool:
+        """Look at the files; return whether ``current`` has changed. Logs, and never raises BrokenFiles."""
+        signature = self._signature()
+        if signature == self._in_force:
+            self._seen = None
+            return False
+        if signature != self._seen:
+            self._seen, self._since, self._judged, self._announced = signature, self._clock(), False, False
+            return False
+        if self._judged:
+            return False
+        try:
+            texts = self._read()
+            files = self._parsed(texts)
+            if self._signature() != signature:
+                return False  # They changed while they were read.
+            self._refuse_truncated(texts, files)
+            value = self._combine(files)
+        except BrokenFiles as error:
+            self._judged = True
+            log.error("%s: %s; what was read before stays in force", self.name, error)
+            return False
+        if (loss := self._loss(texts, files)) and self._clock() - self._since < GRACE:
+            if not self._announced:
+                log.warning("%s: %s; takes effect if it stays so for %g s", self.name, loss, GRACE)
+            self._announced = True
+            return False
+        same = texts == self._texts
+        self._in_force, self._texts, self.files = signature, texts, files
+        if same:
+            return False
+        self.current = value
+        self._keep()
+        log.warning("%s: the change has taken effect", self.name)
+        return True
+
+    def _keep(self) -> None:
+        if self._snapshot:
+            self._snapshot.store(self._key, {str(path): text for path, text in self._texts.items()})
+
+    def _signature(self) -> object:
+        """Return what changes whenever the files do, also where they cannot be found."""
+        try:
+            return tuple((path, _state(path)) for path in self._find())
+        except BrokenFiles as error:
+            return str(error)
+
+    def _read(self) -> dict[Path, str]:
+        return {path: _text(path) for path in self._find()}
+
+    def _parsed(self, texts: Mapping[Path, str]) -> dict[Path, Entries]:
+        return {path: self._parse(path, text) for path, text in texts.items()}
+
+    def _refuse_truncated(self, texts: Mapping[Path, str], files: Mapping[Path, Entries]) -> None:
+        """Raise BrokenFiles where a file is gone, empty or cut off that said something before."""
+        for path, before in self._texts.items():
+            if path not in texts:
+                moved = any(text == before for other, text in texts.items() if other not in self._texts)
+                if self.files[path] and not moved:
+                    raise BrokenFiles(f"{path} has disappeared")
+            elif self.files[path] and not texts[path].strip():
+                raise BrokenFiles(f"{path} is empty; to take everything out of it, leave a comment or {{}} in it")
+            elif before.endswith("\n") and _may_be_cut(texts[path]):
+                raise BrokenFiles(f"{path} may be cut off: its last line has no line end")
+
+    def _loss(self, texts: Mapping[Path, str], files: Mapping[Path, Entries]) -> str | None:
+        """Return what a change takes away, or would if a file was cut off; None where it takes nothing away."""
+        for path, text in texts.items():
+            before = self._texts.get(path)
+            if before is not None and (lost := self.files[path].keys() - files[path].keys()):
+                names = sorted(" ".join(name) if isinstance(name, tuple) else str(name) for name in lost)
+                more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+                return f"{path} no longer has {', '.join(names[:_NAMES])}{more}"
+            if before is not None and text != before and before.startswith(text):
+                return f"{path} has lost its end"
+            if text != before and _may_be_cut(text):
+                return f"{path} may be cut off: its last line has no line end"
+        return None
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:  # Reading it says what is wrong with it.
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokenFiles(f"{path} cannot be read: {error}") from error
+
+
+def _may_be_cut(text: str) -> bool:
+    """Tell whether a file may lack its end. JSON objects show their end by themselves."""
+    bare = text.strip()
+    return bool(bare) and not text.endswith("\n") and not (bare[0] == "{" and bare[-1] == "}")
