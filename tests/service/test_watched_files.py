@@ -220,6 +220,17 @@ def test_a_change_that_takes_something_away_waits_and_is_announced(tmp_path, cap
     assert run.look(3) != run.says and logged(caplog) == []
 
 
+def test_a_rule_that_is_cut_off_behind_a_line_waits_too(tmp_path):
+    run = Run(tmp_path, KINDS["policy_file"])
+    run.path.write_text('add_image: "role:none"\n')
+    assert (run.look(), run.look(GRACE), run.look())[2] != run.says
+    run.path.write_text("get_images: '@'\nstores_info_detail: '!'\nadd_image: role:member\n  and role:none\n")
+    run.says = (run.look(), run.look())[1]
+    run.path.write_text("get_images: '@'\nstores_info_detail: '!'\nadd_image: role:member\n")
+    assert [run.look(), run.look(), run.look(GRACE / 2)] == [run.says] * 3  # WATCH-04
+    assert run.look(GRACE) != run.says
+
+
 def test_a_file_that_is_empty_on_purpose_has_a_comment(tmp_path, kind):
     run = Run(tmp_path, kind)
     run.path.write_text("# nothing any more\n")
@@ -267,6 +278,32 @@ def test_a_later_process_goes_on_with_what_the_others_have(tmp_path, caplog, kin
         later.path.unlink(missing_ok=True)
     later.path.write_text(kind.texts[0])
     assert (later.look(), later.look(2 * GRACE), later.look())[2] == first.says
+
+
+def test_a_reload_that_looks_for_policies_elsewhere_loses_none(tmp_path, caplog):
+    run, snapshot = Run(tmp_path, KINDS["policy_file"]), Snapshot()
+    here, elsewhere = Policy(tmp_path / "policy.yaml"), Policy(tmp_path / "policy.json")
+    first = Policies(here, None, snapshot, run.clock)
+    says = _decisions(first)
+    run.path.unlink()
+    first.configure(elsewhere)
+    later = Policies(elsewhere, None, snapshot, run.clock)
+    for policies in (first, later):
+        for _ in range(6):
+            policies.refresh()
+        assert _decisions(policies) == says  # WATCH-02
+    assert len(logged(caplog)) == 3 and all("policy.yaml has disappeared" in line for line in logged(caplog))
+    run.path.write_text(KINDS["policy_file"].texts[0])
+    elsewhere.file.write_text(KINDS["policy_file"].texts[1])
+    later.refresh(), later.refresh(), later.refresh()
+    assert _decisions(later) == says
+    first.configure(elsewhere)
+    assert _decisions(first) != says
+    later.refresh()
+    assert _decisions(later) == _decisions(first) == _decisions(Policies(elsewhere, None, snapshot))  # WATCH-06
+    elsewhere.file.rename(tmp_path / "renamed")
+    first.configure(Policy(tmp_path / "renamed"))
+    assert _decisions(first) != says
 
 
 def test_a_snapshot_that_was_not_written_whole_is_none():

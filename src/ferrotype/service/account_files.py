@@ -56,7 +56,7 @@ class AccountFiles:
                     raise BrokenFiles(f"{file}: '{min(both)}' is a user and an API token, and must be one of them")
                 return found
 
-            return WatchedFiles(name, find, parse, combine, f"{name} {file}", snapshot, clock)
+            return WatchedFiles(name, find, parse, combine, snapshot, clock)
 
         self._config = config
         #: names in one of these files must not be in the other

@@ -45,7 +45,6 @@ class Policies:
                 lambda: [file],
                 _sections,
                 lambda files: self._protect(file, files[file], protections.by_roles),
-                f"property protections {protections}",
                 snapshot,
                 clock,
             )
@@ -75,19 +74,25 @@ class Policies:
     def configure(self, config: Policy) -> None:
         """Go on with another configuration; where its files are broken, only the log changes."""
         before, self._config = self._config, config
+        places = {config.file, *config.dirs}
+        stays = all(path in places or path.parent in places for path in self._rules.files)
         try:
-            if (before.file, before.dirs) == (config.file, config.dirs):
+            if stays and (before.file, before.dirs) == (config.file, config.dirs):
                 self._rules.recombine()
-            else:
-                self._rules = self._watch()
-                self._warn()
+                return
+            rules = self._watch(anew=True)
+            if gone := self._rules.lost_by(rules):
+                raise BrokenFiles(f"{gone} has disappeared")
         except BrokenFiles as error:
             self._config = before
-            log.error("the policy files are broken, the rules read before stay in force: %s", error)
+            log.error("policy files: %s; what was read before stays in force", error)
+        else:
+            self._rules = rules
+            rules.keep()
+            self._warn()
 
-    def _watch(self) -> WatchedFiles[_Rules]:
-        place = f"policy {self._config.file} {self._config.dirs}"
-        return WatchedFiles("policy files", self._find, _parse, self._combine, place, self._snapshot, self._clock)
+    def _watch(self, anew: bool = False) -> WatchedFiles[_Rules]:
+        return WatchedFiles("policy files", self._find, _parse, self._combine, self._snapshot, self._clock, anew)
 
     def _find(self) -> list[Path]:
         """Return every policy file that there is, those that count more last."""

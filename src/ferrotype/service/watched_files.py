@@ -68,7 +68,8 @@ class WatchedFiles(Generic[T]):
     """Files that together say one thing, ``current``.
 
     ``find`` returns the paths that count, later ones last. ``parse`` returns what one file says, ``combine`` what all
-    of them mean together. All three raise BrokenFiles. ``key`` names what is watched in the snapshot.
+    of them mean together. All three raise BrokenFiles. ``name`` is for messages and for the snapshot; with
+    ``anew`` the files are read although the snapshot has contents, and only ``keep`` replaces those.
     """
 
     def __init__(
@@ -77,19 +78,19 @@ class WatchedFiles(Generic[T]):
         find: Callable[[], Sequence[Path]],
         parse: Callable[[Path, str], Entries],
         combine: Callable[[Mapping[Path, Entries]], T],
-        key: str = "",
         snapshot: Snapshot | None = None,
         clock: Callable[[], float] = time.monotonic,
+        anew: bool = False,
     ):
         self.name = name
         self._find, self._parse, self._combine, self._clock = find, parse, combine, clock
-        self._key, self._snapshot = key or name, snapshot
+        self._snapshot = snapshot
         #: the signature of the files in force, of those that the last look found, and since when that has found them
         self._in_force: object = None
         self._seen: object = None
         self._since = 0.0
         self._judged = self._announced = False
-        kept = snapshot.load(self._key) if snapshot else None
+        kept = snapshot.load(name) if snapshot and not anew else None
         try:
             if kept is None:
                 self._in_force = self._signature()
@@ -102,8 +103,8 @@ class WatchedFiles(Generic[T]):
             self.current = combine(self.files)
         except BrokenFiles as error:
             raise BrokenFiles(f"{name}: {error}") from None
-        if kept is None:
-            self._keep()
+        if kept is None and not anew:
+            self.keep()
 
     def recombine(self) -> None:
         """Make ``current`` anew from the contents in force: what they mean depends on more, which has changed."""
@@ -123,7 +124,7 @@ class WatchedFiles(Generic[T]):
             self._seen, self._since, self._judged, self._announced = signature, self._clock(), False, False
             return False
         if self._judged:
-            return False
+            return self._follow()
         try:
             texts = self._read()
             files = self._parsed(texts)
@@ -133,6 +134,8 @@ class WatchedFiles(Generic[T]):
             value = self._combine(files)
         except BrokenFiles as error:
             self._judged = True
+            if self._follow():
+                return True
             log.error("%s: %s; what was read before stays in force", self.name, error)
             return False
         if (loss := self._loss(texts, files)) and self._clock() - self._since < GRACE:
@@ -145,13 +148,33 @@ class WatchedFiles(Generic[T]):
         if same:
             return False
         self.current = value
-        self._keep()
+        self.keep()
         log.warning("%s: the change has taken effect", self.name)
         return True
 
-    def _keep(self) -> None:
+    def _follow(self) -> bool:
+        """Take over what other processes of the service have in force, where the files cannot be read."""
+        kept = self._snapshot.load(self.name) if self._snapshot else None
+        texts = {Path(path): text for path, text in (kept or {}).items()}
+        if kept is None or texts == self._texts:
+            return False
+        try:
+            files = self._parsed(texts)
+            self.current, self._texts, self.files = self._combine(files), texts, files
+        except BrokenFiles:  # It does not go with what this process has of other files yet.
+            return False
+        return True
+
+    def lost_by(self, other: "WatchedFiles[T]") -> Path | None:
+        """Return a file in force that said something, is gone, and is not in ``other`` by a new name."""
+        texts = other._texts.values()
+        lost = (path for path, said in self.files.items() if said and self._texts[path] not in texts)
+        return next((path for path in lost if not path.exists()), None)
+
+    def keep(self) -> None:
+        """Store what is in force for processes that start later."""
         if self._snapshot:
-            self._snapshot.store(self._key, {str(path): text for path, text in self._texts.items()})
+            self._snapshot.store(self.name, {str(path): text for path, text in self._texts.items()})
 
     def _signature(self) -> object:
         """Return what changes whenever the files do, also where they cannot be found."""
