@@ -297,10 +297,13 @@ def test_a_reload_that_looks_for_policies_elsewhere_loses_none(tmp_path, caplog)
     elsewhere.file.write_text(KINDS["policy_file"].texts[1])
     later.refresh(), later.refresh(), later.refresh()
     assert _decisions(later) == says
+    starting, errors = Policies(elsewhere, None, snapshot), len(logged(caplog))
     first.configure(elsewhere)
     assert _decisions(first) != says
     later.refresh()
     assert _decisions(later) == _decisions(first) == _decisions(Policies(elsewhere, None, snapshot))  # WATCH-06
+    starting.refresh(), starting.refresh()
+    assert (_decisions(starting), len(logged(caplog))) == (_decisions(first), errors)
     elsewhere.file.rename(tmp_path / "renamed")
     first.configure(Policy(tmp_path / "renamed"))
     assert _decisions(first) != says
