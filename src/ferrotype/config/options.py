@@ -371,7 +371,8 @@ TABLE: tuple[Option, ...] = (
     used("DEFAULT", "log_dir", TEXT, None, "directory of `log_file`", older=(("DEFAULT", "logdir"),)),
     # Who may touch which properties. Going on without would let through what they were set to stop.
     used("DEFAULT", "property_protection_file", TEXT, None,
-         "file that says who may create, read, update and delete which additional properties; read at start"),
+         "file that says who may create, read, update and delete which additional properties;"
+         " read again whenever it changes"),
     used("DEFAULT", "property_protection_rule_format", types.String(choices=["roles", "policies"]), "roles",
          "whether that file names `roles` or rules of the policy (`policies`)"),
     # Import.
