@@ -1,4 +1,4 @@
-"""Files of accounts, and a service that reads them."""
+"""Account files, and a service that reads them."""
 
 import base64
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import bcrypt
 from ferrotype.config.accounts import Accounts
 from ferrotype.identity.accounts import Accounts as KnownAccounts
 from ferrotype.identity.tokens import hashed
+from ferrotype.service.watched_files import GRACE
 from ferrotype.testing.client import Client, Reply, config, serving
 from ferrotype.testing.process import Served, served
 
@@ -19,7 +20,7 @@ from ferrotype.testing.process import Served, served
 COST = 4
 ROBOT = "robot-token-Zm9v_-0123"
 LINES = {
-    "alice": "wonder",
+    "alice:default:admin": "wonder",
     "bob:demo:member,reader": "pässwörd ☃",
     "rita:demo:reader": "a:b:c",
     "сергей:other:Member": "x",
@@ -34,6 +35,7 @@ debug = true
 [oslo_middleware]
 http_basic_auth_user_file = {home}/users
 [identity]
+roles_file = {home}/roles
 tokens_file = {home}/tokens
 [database]
 connection = sqlite:///{home}/t.sqlite
@@ -50,19 +52,19 @@ def settings(home: Path) -> Path:
 
 @contextmanager
 def serving_alone(home: Path) -> Iterator[Served]:
-    """Run such a service as a process; its accounts are the usual ones where there are none yet."""
+    """Run such a service as a process; its accounts are those of LINES where there are none yet."""
     _people_of(home)
     with served(home, "--config-file", str(settings(home))) as running:
         yield running
 
 
-def _people_of(home: Path) -> tuple[Path, Path]:
+def _people_of(home: Path) -> Accounts:
     users, tokens = home / "users", home / "tokens"
     if not users.exists():
         htpasswd(users)
     if not tokens.exists():
         rewritten(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
-    return users, tokens
+    return Accounts(users, home / "roles", tokens)
 
 
 def bcrypted(password: str, cost: int = COST) -> str:
@@ -71,16 +73,14 @@ def bcrypted(password: str, cost: int = COST) -> str:
 
 
 def htpasswd(path: Path, lines: dict[str, str] = LINES, cost: int = COST) -> Path:
-    """Write a file of users: ``name:project:roles`` -> password."""
-    written = []
-    for who, password in lines.items():
-        name, *more = who.split(":")
-        written.append(":".join([name, bcrypted(password, cost), *more]))
-    return rewritten(path, "\n".join(["# who may call", "", *written, ""]))
+    """Write a file of users, and ``roles`` beside it: ``user:project:roles`` or ``user`` -> password."""
+    users = [f"{who.split(':')[0]}:{bcrypted(password, cost)}" for who, password in lines.items()]
+    rewritten(path.with_name("roles"), "\n".join(["# their roles", *(who for who in lines if ":" in who), ""]))
+    return rewritten(path, "\n".join(["# who may call", "", *users, ""]))
 
 
 def rewritten(path: Path, text: str) -> Path:
-    """Replace a file as careful people do: whole, and for its owner only."""
+    """Replace a file atomically, readable by its owner only."""
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
     fresh.chmod(0o600)
@@ -88,15 +88,14 @@ def rewritten(path: Path, text: str) -> Path:
 
 
 @contextmanager
-def standing_alone(home: Path, door: bool = True, upkeep: bool = False, **changes: Any) -> Iterator[Client]:
+def standing_alone(home: Path, identity_api: bool = True, upkeep: bool = False, **changes: Any) -> Iterator[Client]:
     """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts.
 
     It looks at them again when it is told to, and with ``upkeep`` by itself.
     """
-    users, tokens = _people_of(home)
     made = config(home, **changes)
     auth = replace(made.auth, strategy="http_basic")
-    accounts = Accounts(users, tokens, door)
+    accounts = replace(_people_of(home), identity_api=identity_api)
     with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, upkeep=upkeep) as api:
         yield api
 
@@ -106,6 +105,16 @@ def known(api: Client) -> KnownAccounts:
     login = api.application._login
     assert login is not None
     return login.accounts
+
+
+def look_again(api: Client) -> None:
+    """Have a service read its account files now, as if they had been the same for long enough."""
+    login = api.application._login
+    assert login is not None
+    login.files.refresh()
+    for watched in login.files._watched:
+        watched._since -= GRACE
+    login.files.refresh()
 
 
 def basic(name: str, password: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import pytest
 
 from ferrotype.config.limits import Limits
 from ferrotype.config.policy import Policy, PropertyProtectionConfig
+from ferrotype.service.watched_files import BrokenFiles
 from ferrotype.testing.client import ADMIN, OCTETS, OWNER, READER, client
 
 FILE = """
@@ -113,11 +114,9 @@ def test_policies_can_be_named_instead_of_roles(tmp_path):
 
 
 def test_a_file_that_is_wrong_stops_the_start(tmp_path):
-    from ferrotype.service.policies import BrokenPolicy
-
     (tmp_path / "protect.conf").write_text("[a]\ncreate = @\n")
     for file in (tmp_path / "protect.conf", tmp_path / "missing.conf"):
-        refused = pytest.raises(BrokenPolicy, match="property_protection_file")  # PROP-10
+        refused = pytest.raises(BrokenFiles, match="property_protection_file")  # PROP-10
         with refused, client(tmp_path, protection=PropertyProtectionConfig(file)):
             pass
 

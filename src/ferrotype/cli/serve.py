@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -47,6 +48,7 @@ def serve(
         logs.start(config.logging)
     from ferrotype import app, server
     from ferrotype.db import schema
+    from ferrotype.service.watched_files import Snapshot
 
     for warning in config.warnings:
         logging.getLogger("ferrotype.config").warning("%s", warning)
@@ -59,7 +61,8 @@ def serve(
         logs.follow(config.logging)  # of the supervisor, and of the workers that it starts from now on
         return config, waiting
 
-    sys.exit(server.serve(config, reload_config, app.build, lambda url: _say_hello(config, url, at_home)))
+    build = partial(app.build, snapshot=Snapshot())
+    sys.exit(server.serve(config, reload_config, build, lambda url: _say_hello(config, url, at_home)))
 
 
 def _say_hello(config: Config, url: str, at_home: bool) -> None:
