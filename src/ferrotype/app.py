@@ -18,7 +18,6 @@ from ferrotype.db.engine import Database, DatabaseUnavailable
 from ferrotype.identity import none
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.offload import ThreadPools
-from ferrotype.rules.protection import Protection
 from ferrotype.rules.schemas import Schemas
 from ferrotype.rules.view import View
 from ferrotype.service.context import ServiceContext, UnifiedLimits
@@ -118,7 +117,7 @@ async def build(config: Config, identify: Identify | None = None, snapshot: Snap
         lease=Lease(db),
         authoriser=policies.authoriser,
         schemas=Schemas(config.formats, config.api),
-        view=_view(config, stores, protection),
+        view=_view(config, stores, policies),
         protection=protection,
         unified_limits=_unified_limits(config, closing),
     )
@@ -136,12 +135,12 @@ def _reconfigured(ctx: ServiceContext, config: Config, policies: Policies) -> Se
         config=config,
         authoriser=policies.authoriser,
         schemas=Schemas(config.formats, config.api),
-        view=_view(config, ctx.stores, protection),
+        view=_view(config, ctx.stores, policies),
         protection=protection,
     )
 
 
-def _view(config: Config, stores: Stores, protection: Protection | None) -> View:
+def _view(config: Config, stores: Stores, policies: Policies) -> View:
     api = config.api
     return View(
         show_direct_url=api.show_direct_url,
@@ -149,7 +148,8 @@ def _view(config: Config, stores: Stores, protection: Protection | None) -> View
         multi_store=config.stores.multi,
         weight=stores.weight,
         schema_properties=api.schema_properties,
-        protection=protection,
+        protection=policies.protection,
+        may_see_locations=policies.authoriser.may_see_locations,
     )
 
 

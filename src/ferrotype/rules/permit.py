@@ -82,13 +82,21 @@ class Authoriser:
     """Authorizes every access to an image. ``rules`` has a policy rule for each action.
 
     ``filters_lists``: the deployment overrides the rule ``get_image``, so every image of a list is checked with
-    it; the default rule allows what the list's scope allows. ``projects_only``: a token scoped to a domain or to
-    the system is refused, whatever its roles.
+    it; the default rule allows what the list's scope allows. ``guards_locations``: the deployment sets the rule
+    ``get_image_location``, so it is asked wherever an image document shows a location (POL-32).
+    ``projects_only``: a token scoped to a domain or to the system is refused, whatever its roles.
     """
 
-    def __init__(self, rules: Mapping[str, Rule], filters_lists: bool = False, projects_only: bool = True):
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        filters_lists: bool = False,
+        projects_only: bool = True,
+        guards_locations: bool = False,
+    ):
         self._rules = rules
         self.filters_lists = filters_lists
+        self._guards_locations = guards_locations
         self._projects_only = projects_only
 
     def is_admin(self, caller: Caller) -> bool:
@@ -98,6 +106,13 @@ class Authoriser:
     def allows(self, caller: Caller, action: str, image: Image | None = None, shared: bool = False) -> bool:
         """Tell whether the rule of the action allows it to the caller."""
         return not _is_anonymous_change(caller, action) and self._rules[action](caller, image, shared)
+
+    def may_see_locations(self, caller: Caller, image: Image) -> bool:
+        """Tell whether image documents show ``locations`` and ``direct_url`` of a visible image to the caller."""
+        if not self._guards_locations:
+            return True
+        shared = not caller.is_admin and image.visibility == "shared" and image.owner != caller.project
+        return self.allows(caller, "get_image_location", image, shared)
 
     def permit(self, caller: Caller, action: str, image: Image, shared: bool) -> None:
         """Raise unless ``caller`` may do ``action`` to ``image``.

@@ -124,8 +124,12 @@ class Policies:
             rules_by_name = compiled(texts, self._config.default_rule)
         except (PolicyError, RecursionError) as error:
             raise BrokenFiles(str(error)) from error
-        usual = defaults.DEFAULTS["get_image"].text
-        authoriser = Authoriser(rules_by_name, texts["get_image"] != usual, self._config.enforce_scope)
+        authoriser = Authoriser(
+            rules_by_name,
+            filters_lists=texts["get_image"] != defaults.DEFAULTS["get_image"].text,
+            projects_only=self._config.enforce_scope,
+            guards_locations=any("get_image_location" in rules for rules in files.values()),
+        )
         return _Rules(authoriser, frozenset(texts))
 
     def _protect(self, file: Path, sections: Entries, by_roles: bool) -> Protection:
