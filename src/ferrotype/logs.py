@@ -57,8 +57,8 @@ def check(config: Logging) -> None:
 
 
 def _unusable(file: Path | None, error: OSError) -> LogUnusable:
-    text = f"The log cannot be written to {file}: {error.strerror}."
-    return LogUnusable(f"{text} Make its folder, or correct log_file, log_dir or the permissions.")
+    text = f"The log file {file} cannot be written: {error.strerror}."
+    return LogUnusable(f"{text} Create its directory, or correct log_file, log_dir or the permissions.")
 
 
 class LogFile(logging.Handler):
@@ -88,7 +88,7 @@ class LogFile(logging.Handler):
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                text = "%s cannot be written: %s; until it can, lines go to standard error"
+                text = "log file cannot be written; using standard error until it can: file=%s: %s"
                 reason = error.strerror or error
                 said = logging.LogRecord("ferrotype.logs", logging.ERROR, "", 0, text, (self._path, reason), None)
                 _to_standard_error(self.format(said))

@@ -10,7 +10,7 @@ from needs import need
 
 from ferrotype.testing.postgres import postgres
 
-AWAY = "cannot be written: No such file or directory; until it can, lines go to standard error"
+UNWRITABLE = "log file cannot be written; using standard error until it can: file="
 
 
 def said(run: Running, text: str) -> None:
@@ -28,7 +28,7 @@ def test_unwritable_log_directory_is_reported_on_stderr_and_requests_continue(tm
         logs.rename(tmp_path / "gone")
         for _ in range(2):
             run.service.process.send_signal(signal.SIGHUP)
-            said(run, f" {run.service.pid} INFO ferrotype.server the configuration was reloaded")
+            said(run, f" {run.service.pid} INFO ferrotype.server configuration reloaded")
             assert run.show(image)["status"] == "queued"
             said(run, f"GET /v2/images/{image}")
         os.kill(first, signal.SIGKILL)
@@ -37,15 +37,15 @@ def test_unwritable_log_directory_is_reported_on_stderr_and_requests_continue(tm
         run.service.wait_until_it_answers()
         assert run.show(image)["status"] == "queued"
         for pid in (run.service.pid, first):
-            said(run, f" {pid} ERROR ferrotype.logs {file} {AWAY}")
+            said(run, f" {pid} ERROR ferrotype.logs {UNWRITABLE}{file}: No such file or directory")
 
         logs.mkdir()
         assert run.create()
         run.service.process.send_signal(signal.SIGHUP)
-        eventually(lambda: file.exists() and "the configuration was reloaded" in file.read_text())
+        eventually(lambda: file.exists() and "configuration reloaded" in file.read_text())
         eventually(lambda: "POST /v2/images" in file.read_text())
         # Once by each process, and not again by one that was started while it was known.
-        assert run.service.log.read_text().count(AWAY) == 2
+        assert run.service.log.read_text().count(UNWRITABLE) == 2
 
         logs.rename(tmp_path / "gone again")
         assert run.service.stop() == 0
@@ -74,4 +74,4 @@ def test_rotated_log_file_is_recreated(tmp_path: Path) -> None:
         eventually(lambda: file.exists() and "POST /v2/images" in file.read_text())
         assert run.show(image)["status"] == "queued"
         assert "POST" not in (tmp_path / "ferrotype.log.1").read_text()
-    assert run.service.log.read_text().count("\n") == 1, "all but the greeting goes to the file"
+    assert run.service.log.read_text().count("\n") == 1, "all but the banner goes to the file"

@@ -15,10 +15,20 @@ from ferrotype.config.read import read
 from ferrotype.model.errors import FerrotypeError
 
 config_files = click.option(
-    "--config-file", "files", multiple=True, type=click.Path(path_type=Path), metavar="F", help="Read this file."
+    "--config-file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="Configuration file; may be repeated.",
 )
 config_dirs = click.option(
-    "--config-dir", "dirs", multiple=True, type=click.Path(path_type=Path), metavar="D", help="Read *.conf in it."
+    "--config-dir",
+    "dirs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="D",
+    help="Directory of configuration files (*.conf); may be repeated.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -43,7 +53,7 @@ def errors_exit(config: Config | None = None) -> Iterator[None]:
         from ferrotype.db.engine import DatabaseUnavailable  # Not where every command would have to import it.
 
         remote = config is not None and config.database.path is None and isinstance(error, DatabaseUnavailable)
-        where = f" (as [database] connection says: {database_name(config)})" if config and remote else ""
+        where = f" ([database] connection = {database_name(config)})" if config and remote else ""
         click.echo(f"{error}{where}", err=True)
         sys.exit(1)
 

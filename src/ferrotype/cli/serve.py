@@ -18,14 +18,16 @@ from ferrotype.config.server import MAX_WORKERS, is_loopback
 @click.command()
 @config_files
 @config_dirs
-@click.option("--host", help="Address to listen on; 127.0.0.1 without authentication.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 9292.")
-@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Processes that answer requests.")
+@click.option("--host", help="Address to listen on. Default: bind_host; 127.0.0.1 without authentication.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on. Default: bind_port, which is 9292 unless set."
+)
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Number of worker processes.")
 @click.option(
     "--allow-unauthenticated-listen",
     is_flag=True,
-    help="Listen beyond this machine although nobody is asked who they are: whoever reaches the port can"
-    " read, change and delete every image.",
+    help="Listen on other than loopback addresses although authentication is disabled: any client that can connect"
+    " can read, change and delete every image.",
 )
 def serve(
     files: tuple[Path, ...],
@@ -35,7 +37,7 @@ def serve(
     workers: int | None,
     allow_unauthenticated_listen: bool,
 ) -> None:
-    """Serve images in the foreground. SIGTERM ends it gracefully, SIGHUP reads the configuration again."""
+    """Run the service in the foreground. SIGTERM stops it gracefully, SIGHUP reloads the configuration."""
     overrides = {
         "bind_host": host,
         "bind_port": port,
@@ -69,7 +71,7 @@ def _say_hello(config: Config, url: str, at_home: bool) -> None:
     """
     data = ", ".join(entry.place for entry in config.stores.entries)
     hello = (
-        f"Ferrotype {__version__} listens on {url}; images lie in {data}, records in {database_name(config)}."
+        f"Ferrotype {__version__} listens on {url}; image data: {data}; database: {database_name(config)}."
         f"{_open(config)}\n"
     )
     if at_home:
@@ -84,15 +86,15 @@ def _say_hello(config: Config, url: str, at_home: bool) -> None:
         # Python's own stream would keep what it cannot write, and fail with it again later.
         os.write(1, hello.encode(errors="backslashreplace"))
     except OSError as error:
-        logging.getLogger("ferrotype").warning("standard output takes no greeting: %s", error.strerror)
+        logging.getLogger("ferrotype").warning("banner could not be written to standard output: %s", error.strerror)
 
 
 def _open(config: Config) -> str:
     if config.auth.strategy != "none":
         return ""
     who = (
-        "so only this machine can reach it"
+        "only this machine can connect"
         if is_loopback(config.server.bind_host)
-        else "whoever reaches it may do anything"
+        else "any client that can connect has full access"
     )
-    return f" Nobody is asked who they are, {who}."
+    return f" Authentication is disabled; {who}."

@@ -36,13 +36,13 @@ class Tokens:
         """Return the caller. Raises Unauthenticated, and Busy when Keystone would have to be asked and cannot."""
         token = (headers.get("x-auth-token") or headers.get("x-storage-token") or "").strip()
         if not token:
-            raise Unauthenticated("A token is needed: send it as X-Auth-Token.")
+            raise Unauthenticated("Authentication is required: send a token in 'X-Auth-Token'.")
         service = await self._service(headers.get("x-service-token", "").strip())
         # A service that may carry users' tokens goes on with work that outlasted them.
         carried = bool(service & frozenset(self._config.service_token_roles))
         facts = await self._facts(token, carried)
         if facts is None or (facts.expired and not carried):
-            raise Unauthenticated("The token is not valid, or not any more.")
+            raise Unauthenticated("The token is invalid or expired.")
         return replace(facts.caller, service_roles=service) if service else facts.caller
 
     async def _service(self, token: str) -> frozenset[str]:
@@ -88,12 +88,12 @@ class Tokens:
         if status in (400, 404):
             return None
         if status != 200:
-            log.error("Keystone answers %d when it is asked about a token", status)
+            log.error("token validation failed: Keystone returned status=%d", status)
             raise unavailable()
         try:
             facts = facts_from(document(content, "token"))
         except (KeyError, TypeError, ValueError, AttributeError):
-            log.error("Keystone describes a token in a way that is not understood")
+            log.error("token validation failed: Keystone's response is malformed")
             raise unavailable() from None
         if self._shared:
             self._shared.put(key, facts)

@@ -74,7 +74,7 @@ class Registered:
         """Return the service and the region whose limits count."""
         model = self._document("/limits/model", "model")["name"]
         if model != "flat":
-            log.error("Keystone counts limits by the model '%s'; only 'flat' is understood", model)
+            log.error("unsupported limit model in Keystone; only 'flat' is supported: model=%s", model)
             raise unavailable()
         config = self._config
         if config.endpoint_id:
@@ -90,7 +90,7 @@ class Registered:
     def _only(self, kind: str, which: Mapping[str, str | None]) -> Any:
         found = self._list(kind, which)
         if len(found) != 1:
-            log.error("Keystone has %d %s with %s; [oslo_limit] must name exactly one", len(found), kind, dict(which))
+            log.error("[oslo_limit] must match exactly one of %s: matches=%d %s", kind, len(found), dict(which))
             raise unavailable()
         return found[0]
 
@@ -101,7 +101,7 @@ class Registered:
     def _document(self, path: str, name: str) -> Any:
         status, content = self._keystone.get(path)
         if status != 200:
-            log.error("Keystone answers %d when it is asked for %s", status, path)
+            log.error("reading limits failed: Keystone returned status=%d path=%s", status, path)
             raise unavailable()
         return document(content, name)
 

@@ -44,9 +44,9 @@ class Shared:
                 return None
             return _decode(self._seal.decrypt(entry[:_NONCE], entry[_NONCE:], key))
         except (InvalidTag, ValueError, msgspec.MsgspecError):
-            log.error("memcached holds an entry for a token that this service did not write; it is not believed")
+            log.error("memcached entry ignored: it was not written by this service, or was altered")
         except OSError as error:
-            log.warning("memcached does not answer: %s", error)
+            log.warning("memcached is unavailable: %s", error)
         return None
 
     def put(self, key: bytes, facts: Facts) -> None:
@@ -58,7 +58,7 @@ class Shared:
         try:
             self._client.set(self._name(key), entry, expire=self._seconds)
         except OSError as error:
-            log.warning("memcached does not take entries: %s", error)
+            log.warning("memcached entry could not be written: %s", error)
 
     def _name(self, key: bytes) -> str:
         return "ferrotype/token/" + hmac.digest(self._name_key, key, "sha256").hex()
@@ -74,7 +74,7 @@ def _client(config: Memcached):  # type: ignore[no-untyped-def]
         from pymemcache.client.hash import HashClient  # Only where a deployment has memcached.
     except ImportError:
         log.error(
-            "memcached_servers is set, but the package pymemcache is not installed: every process asks Keystone"
+            "memcached_servers has no effect until the package pymemcache is installed; each process caches alone"
         )
         return None
     context = None

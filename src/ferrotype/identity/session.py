@@ -75,22 +75,22 @@ class Keystone:
 
     def _judged(self, status: int, content: bytes) -> tuple[int, bytes]:
         if status in (401, 403) or status >= 500:
-            raise self._out_of_reach(f"it answered {status}; does the service have the right roles?")
+            raise self._out_of_reach(f"it returned status {status}; check the service user's roles")
         if not self._answered:
-            log.warning("Keystone answers again.")
+            log.warning("Keystone is available again")
         self._answered = True
         return status, content
 
     def _out_of_reach(self, why: object) -> Busy:
         if self._answered:  # Said once, not for every request of an outage.
-            log.error("Keystone cannot be asked: %s", str(why)[:500])
+            log.error("Keystone is unavailable: %s", str(why)[:500])
         self._answered = False
         return unavailable()
 
 
 def unavailable() -> Busy:
     """Return what a caller is told while Keystone does not answer."""
-    return Busy("The identity service does not answer at present; please repeat the request.", retry_after=5)
+    return Busy("The identity service is unavailable at the moment. Please retry.", retry_after=5)
 
 
 def _plugin(login: Login) -> Any:
@@ -145,5 +145,5 @@ def document(content: bytes, name: str) -> Any:
     try:
         return msgspec.json.decode(content)[name]
     except (msgspec.DecodeError, KeyError, TypeError):
-        log.error("Keystone's answer holds no %s", name)
+        log.error("Keystone's response is malformed: missing=%s", name)
         raise unavailable() from None

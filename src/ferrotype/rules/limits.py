@@ -9,7 +9,7 @@ from ferrotype.model.errors import OverLimit
 
 def _within(count: int, limit: int, what: str) -> None:
     if 0 <= limit < count:
-        raise OverLimit(f"An image may have at most {limit} {what}; this would be {count}.")
+        raise OverLimit(f"An image may have at most {limit} {what}; this request would make it {count}.")
 
 
 def tags_fit(before: Collection[str], after: Collection[str], limits: Limits) -> None:
@@ -32,4 +32,4 @@ def members_fit(count: int, limits: Limits) -> None:
 def size_fits(size: int, limits: Limits) -> None:
     """Raise OverLimit when an announced size is larger than any image may be."""
     if size > limits.image_size_cap:
-        raise OverLimit(f"An image may have at most {limits.image_size_cap} bytes; {size} were announced.")
+        raise OverLimit(f"An image may have at most {limits.image_size_cap} bytes; the request announces {size}.")

@@ -153,7 +153,7 @@ class RequestBody:
             set_result(self._waiter, None)
 
     def _on_idle(self) -> None:
-        self._connection.abort("the client sent nothing of the request body for too long", logging.INFO)
+        self._connection.abort("timeout: the client stopped sending the request body", logging.INFO)
 
     def _direct_reader(self) -> BodyReader | None:
         """Return what reads the rest of the body from the socket; None as long as the parser has some of it."""

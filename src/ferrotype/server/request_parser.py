@@ -127,7 +127,7 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         if self._finished:
-            raise RequestError(400, "No request may follow the last one.")
+            raise RequestError(400, "No request may follow one that closes the connection.")
         self.method = "GET"
         self._url = b""
         self._headers = []
@@ -178,6 +178,6 @@ def error_for(error: httptools.HttpParserError, start: bytes) -> Exception:
         return error.__context__ if isinstance(error.__context__, Exception) else error
     if isinstance(error, httptools.HttpParserInvalidMethodError):
         if UNKNOWN_METHOD.match(start):
-            return RequestError(405, "This method is not known.", ALLOW)
+            return RequestError(405, "The method is not supported.", ALLOW)
         return RequestError(400, NOT_HTTP)
     return RequestError(400, f"{NOT_HTTP}: {error}")

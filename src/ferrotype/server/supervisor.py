@@ -134,7 +134,7 @@ def supervise(supervisor: Supervisor) -> int:
         poll_ready(supervisor)
         reap(supervisor)
         if not supervisor.started and not supervisor.workers and not supervisor.stop_requests:
-            log.error("the first worker could not start, so the service does not; the reason is above")
+            log.error("the first worker could not start; stopping (see the error above)")
             return START_FAILED
         if time.monotonic() >= supervisor.kill_at:
             kill(supervisor)
@@ -243,7 +243,7 @@ def reap(supervisor: Supervisor) -> None:
             supervisor.failed_starts += 1
             delay = min(0.5 * 2**supervisor.failed_starts, MAX_BACK_OFF)
         supervisor.not_before = time.monotonic() + delay
-        next_one = f"; another one starts in {delay:g} s" if supervisor.started else ""
+        next_one = f"; starting another one in {delay:g} s" if supervisor.started else ""
         log.error("worker %s ended %s after %.1f s%s", pid, how, uptime, next_one)
 
 
@@ -292,9 +292,9 @@ def reload(supervisor: Supervisor) -> None:
     try:
         supervisor.config, needs_restart = supervisor.reload_config(supervisor.config)
     except Exception as error:
-        log.error("the configuration was not reloaded, the service goes on with the one it has: %s", error)
+        log.error("configuration not reloaded; keeping the running one: %s", error)
         return
     for sentence in needs_restart:
         log.warning("%s", sentence)
-    log.info("the configuration was reloaded")
+    log.info("configuration reloaded")
     broadcast(supervisor, RELOAD)

@@ -178,7 +178,7 @@ class SQLite:
             async with asyncio.timeout(self._lock_timeout):
                 await self._writing.acquire()
         except TimeoutError as error:
-            raise Locked("SQLite: other transactions of this process did not end in time") from error
+            raise Locked("SQLite: other transactions of this process did not finish in time") from error
         try:
             try:
                 await shielded(self._writer.do(lambda c: _begin(c, deadline)))
