@@ -62,7 +62,7 @@ def test_postgresql_outage_is_logged_without_tracebacks(tmp_path: Path) -> None:
         eventually(lambda: run.ask("GET", "/v2/images")[0] == 503)
         assert run.service.stop() == 0
         logged = run.service.log.read_text()
-        assert "the lease of this worker could not be released and will expire: PostgreSQL: " in logged
+        assert "lease could not be released; it will expire: PostgreSQL: " in logged
         assert "Traceback" not in logged and "asyncpg.pool" not in logged
 
 

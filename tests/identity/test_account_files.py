@@ -5,7 +5,18 @@ import time
 from pathlib import Path
 
 import pytest
-from people import ALICE, BOB, RITA, basic, bcrypted, htpasswd, known, rewritten, settings, standing_alone
+from local_accounts import (
+    ALICE,
+    BOB,
+    RITA,
+    accounts_of,
+    basic,
+    bcrypt_hash,
+    client_without_keystone,
+    htpasswd,
+    replace_file,
+    settings,
+)
 
 from ferrotype.identity.accounts import Account, Accounts, BrokenAccounts
 from ferrotype.identity.none import PROJECT
@@ -13,7 +24,7 @@ from ferrotype.testing.process import served
 
 
 def write(path: Path, *lines: str) -> Path:
-    return rewritten(path, "\n".join(lines))
+    return replace_file(path, "\n".join(lines))
 
 
 GOOD = "alice:$2b$04$" + "." * 53
@@ -49,10 +60,10 @@ def test_a_file_that_is_wrong_is_refused_with_its_line_and_without_its_secrets(t
 
 @pytest.mark.parametrize("variant", ["$2a$", "$2b$", "$2y$"])
 def test_every_spelling_of_bcrypt_and_of_line_ends_is_read(tmp_path, variant):
-    line = "\ufeffalice:" + bcrypted("wonder").replace("$2b$", variant) + "\r"
+    line = "\ufeffalice:" + bcrypt_hash("wonder").replace("$2b$", variant) + "\r"
     found = Accounts(write(tmp_path / "users", line, ""), None).users["alice"]
     assert found == Account("alice", found.secret, PROJECT, ("admin", "member", "reader"))
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         assert api.get("/v2/images", headers=ALICE).status == 200
 
 
@@ -77,33 +88,33 @@ def test_the_service_does_not_start_without_a_file_that_it_understands(tmp_path,
 
 def test_a_changed_file_counts_at_once_and_a_broken_one_not_at_all(tmp_path, caplog):
     users = htpasswd(tmp_path / "users")
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         assert api.get("/v2/images", headers=BOB).status == 200
 
         htpasswd(users, {"alice": "wonder", "bob:elsewhere:member": "new"})
-        known(api).refresh()
+        accounts_of(api).refresh()
         assert api.get("/v2/images", headers=BOB).status == 401  # What was remembered of the old line is void.
         assert api.post("/v2/images", json={}, headers=basic("bob", "new")).json["owner"] == "elsewhere"
         assert api.get("/v2/images", headers=RITA).status == 401
 
-        for broken in (lambda: rewritten(users, "bob:new\n"), users.unlink):
+        for broken in (lambda: replace_file(users, "bob:new\n"), users.unlink):
             caplog.clear()
             broken()
-            known(api).refresh()
-            known(api).refresh()
+            accounts_of(api).refresh()
+            accounts_of(api).refresh()
             assert [record.levelno for record in caplog.records if record.name == "ferrotype.identity"] == [
                 logging.ERROR
             ]
             assert api.get("/v2/images", headers=basic("bob", "new")).status == 200
 
         htpasswd(users)
-        known(api).refresh()
+        accounts_of(api).refresh()
         assert api.get("/v2/images", headers=BOB).status == 200
 
 
 def test_the_running_service_looks_at_the_file_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr("ferrotype.background.periodic.REFRESH_PERIOD", 0.05)
-    with standing_alone(tmp_path, upkeep=True) as api:
+    with client_without_keystone(tmp_path, upkeep=True) as api:
         htpasswd(tmp_path / "users", {"zoe": "new"})
         end = time.monotonic() + 60
         while api.get("/v2/images", headers=basic("zoe", "new")).status != 200:

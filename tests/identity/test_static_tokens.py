@@ -1,13 +1,23 @@
-"""Tokens that an operator hands out: made by a command, known by their hash, read again when their file changes."""
+"""API tokens: made by a command, stored as a hash, reloaded when their file changes."""
 
 import re
 
 import openstack
 import pytest
 from glanceclient import Client as Glance
+from local_accounts import (
+    BOB,
+    ROBOT,
+    accounts_of,
+    basic,
+    client_without_keystone,
+    htpasswd,
+    replace_file,
+    served_without_keystone,
+    settings,
+)
 from openstack import exceptions
 from openstack.connection import Connection
-from people import BOB, ROBOT, basic, htpasswd, known, rewritten, serving_alone, settings, standing_alone
 
 from ferrotype.identity.accounts import Accounts, BrokenAccounts
 from ferrotype.identity.tokens import hashed
@@ -19,7 +29,7 @@ HASH = hashed(ROBOT)
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    with standing_alone(tmp_path_factory.mktemp("static")) as api:
+    with client_without_keystone(tmp_path_factory.mktemp("static")) as api:
         yield api
 
 
@@ -62,16 +72,16 @@ def test_programs_have_no_password(api):
 def test_a_file_that_is_wrong_is_refused_without_its_secrets(tmp_path, lines, says):
     users = htpasswd(tmp_path / "users")
     with pytest.raises(BrokenAccounts) as caught:
-        Accounts(users, rewritten(tmp_path / "tokens", "\n".join(lines)))
+        Accounts(users, replace_file(tmp_path / "tokens", "\n".join(lines)))
     assert says in str(caught.value)
     assert ROBOT not in str(caught.value) and HASH[:-1] not in str(caught.value)  # SEC-115
 
 
 def test_a_token_that_is_taken_out_of_the_file_is_void(tmp_path):
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         assert api.get("/v2/images", headers={"x-auth-token": ROBOT}).status == 200
-        rewritten(tmp_path / "tokens", f"other:{hashed('another-one')}:demo:reader\n")
-        known(api).refresh()
+        replace_file(tmp_path / "tokens", f"other:{hashed('another-one')}:demo:reader\n")
+        accounts_of(api).refresh()
         assert api.get("/v2/images", headers={"x-auth-token": ROBOT}).status == 401  # SEC-74
         assert api.get("/v2/images", headers={"x-auth-token": "another-one"}).status == 200
 
@@ -84,7 +94,7 @@ def test_without_authentication_tokens_are_not_looked_at(tmp_path):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    with serving_alone(tmp_path_factory.mktemp("served")) as running:
+    with served_without_keystone(tmp_path_factory.mktemp("served")) as running:
         yield running
 
 

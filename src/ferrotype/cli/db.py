@@ -1,4 +1,4 @@
-"""``ferrotype db``: the database and its schema."""
+"""``ferrotype db``: manage the database schema."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""``ferrotype seed``: images to measure with."""
+"""``ferrotype seed``: create images for benchmarks."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``ferrotype serve``: the service in the foreground."""
+"""``ferrotype serve``: run the service in the foreground."""
 
 import logging
 import os
@@ -54,28 +54,28 @@ def serve(
         logging.getLogger("ferrotype.config").warning("%s", warning)
     with errors_exit(config):
         schema.check(config.database)
-    at_home = not files and not dirs and not os.environ.get("FERROTYPE_CONFIG_FILE")
+    unconfigured = not files and not dirs and not os.environ.get("FERROTYPE_CONFIG_FILE")
 
     def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
-        config, waiting = app.reloadable_changes(running, read(*sources(files, dirs, os.environ), overrides))
-        logs.follow(config.logging)  # of the supervisor, and of the workers that it starts from now on
-        return config, waiting
+        config, needs_restart = app.reloadable_changes(running, read(*sources(files, dirs, os.environ), overrides))
+        logs.apply(config.logging)  # for the supervisor, and for the workers that it starts from now on
+        return config, needs_restart
 
-    sys.exit(server.serve(config, reload_config, app.build, lambda url: _say_hello(config, url, at_home)))
+    sys.exit(server.serve(config, reload_config, app.build, lambda url: _print_banner(config, url, unconfigured)))
 
 
-def _say_hello(config: Config, url: str, at_home: bool) -> None:
-    """Tell where the service listens, where its data lie, who may call, and what to try.
+def _print_banner(config: Config, url: str, examples: bool) -> None:
+    """Print the URL, the places of the data, whether authentication is disabled, and example commands.
 
-    Whoever would have read it may be gone, or have no room left: the service serves all the same.
+    A closed or full standard output is only logged: it must not keep the service from running.
     """
     data = ", ".join(entry.place for entry in config.stores.entries)
-    hello = (
+    banner = (
         f"Ferrotype {__version__} listens on {url}; image data: {data}; database: {database_name(config)}."
-        f"{_open(config)}\n"
+        f"{_access(config)}\n"
     )
-    if at_home:
-        hello += (
+    if examples:
+        banner += (
             "Try:\n"
             f"  curl {url}/v2/images\n"
             f"  openstack --os-auth-type none --os-endpoint {url} image create --file disk.qcow2"
@@ -83,18 +83,18 @@ def _say_hello(config: Config, url: str, at_home: bool) -> None:
             f"  glance --os-image-url {url} --os-auth-token any image-list\n"
         )
     try:
-        # Python's own stream would keep what it cannot write, and fail with it again later.
-        os.write(1, hello.encode(errors="backslashreplace"))
+        # sys.stdout would buffer what it cannot write, and fail again at exit.
+        os.write(1, banner.encode(errors="backslashreplace"))
     except OSError as error:
         logging.getLogger("ferrotype").warning("banner could not be written to standard output: %s", error.strerror)
 
 
-def _open(config: Config) -> str:
+def _access(config: Config) -> str:
     if config.auth.strategy != "none":
         return ""
-    who = (
+    clients = (
         "only this machine can connect"
         if is_loopback(config.server.bind_host)
         else "any client that can connect has full access"
     )
-    return f" Authentication is disabled; {who}."
+    return f" Authentication is disabled; {clients}."

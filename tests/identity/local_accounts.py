@@ -1,4 +1,4 @@
-"""Files of accounts, and a service that reads them."""
+"""Account files, and services that use them in place of Keystone."""
 
 import base64
 from collections.abc import Iterator
@@ -49,23 +49,23 @@ def settings(home: Path) -> Path:
 
 
 @contextmanager
-def serving_alone(home: Path) -> Iterator[Served]:
-    """Run such a service as a process; its accounts are the usual ones where there are none yet."""
-    _people_of(home)
+def served_without_keystone(home: Path) -> Iterator[Served]:
+    """Run such a service as a process; account files that do not exist yet get the default accounts."""
+    _ensure_account_files(home)
     with served(home, "--config-file", str(settings(home))) as running:
         yield running
 
 
-def _people_of(home: Path) -> tuple[Path, Path]:
+def _ensure_account_files(home: Path) -> tuple[Path, Path]:
     users, tokens = home / "users", home / "tokens"
     if not users.exists():
         htpasswd(users)
     if not tokens.exists():
-        rewritten(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
+        replace_file(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
     return users, tokens
 
 
-def bcrypted(password: str, cost: int = COST) -> str:
+def bcrypt_hash(password: str, cost: int = COST) -> str:
     """Return a bcrypt hash."""
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
@@ -75,41 +75,43 @@ def htpasswd(path: Path, lines: dict[str, str] = LINES, cost: int = COST) -> Pat
     written = []
     for who, password in lines.items():
         name, *more = who.split(":")
-        written.append(":".join([name, bcrypted(password, cost), *more]))
-    return rewritten(path, "\n".join(["# who may call", "", *written, ""]))
+        written.append(":".join([name, bcrypt_hash(password, cost), *more]))
+    return replace_file(path, "\n".join(["# who may call", "", *written, ""]))
 
 
-def rewritten(path: Path, text: str) -> Path:
-    """Replace a file as careful people do: whole, and for its owner only."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text)
-    fresh.chmod(0o600)
-    return fresh.replace(path)
+def replace_file(path: Path, text: str) -> Path:
+    """Replace a file atomically, with mode 0600."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o600)
+    return new.replace(path)
 
 
 @contextmanager
-def standing_alone(home: Path, door: bool = True, upkeep: bool = False, **changes: Any) -> Iterator[Client]:
-    """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts.
+def client_without_keystone(
+    home: Path, identity_api: bool = True, upkeep: bool = False, **changes: Any
+) -> Iterator[Client]:
+    """Yield a client of a service with ``home/users`` and ``home/tokens``; requests authenticate by their headers.
 
-    It looks at them again when it is told to, and with ``upkeep`` by itself.
+    The files are reloaded on request, and with ``upkeep`` periodically.
     """
-    users, tokens = _people_of(home)
+    users, tokens = _ensure_account_files(home)
     made = config(home, **changes)
     auth = replace(made.auth, strategy="http_basic")
-    accounts = Accounts(users, tokens, door)
+    accounts = Accounts(users, tokens, identity_api)
     with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, upkeep=upkeep) as api:
         yield api
 
 
-def known(api: Client) -> KnownAccounts:
-    """Return the accounts that a service knows."""
+def accounts_of(api: Client) -> KnownAccounts:
+    """Return the accounts that a service has loaded."""
     login = api.application._login
     assert login is not None
     return login.accounts
 
 
 def basic(name: str, password: str) -> dict[str, str]:
-    """Return the header of somebody with a password."""
+    """Return an HTTP Basic header."""
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
@@ -117,7 +119,7 @@ ALICE, BOB, RITA = basic("alice", "wonder"), basic("bob", "pässwörd ☃"), bas
 
 
 def log_in(api: Client, name: str, password: str, scope: Any = None, path: str = "/v3/auth/tokens") -> Reply:
-    """Ask the door for a token."""
+    """Request a token from the built-in Identity API."""
     user = {"name": name, "password": password, "domain": {"name": "Default"}}
     auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
     if scope is not None:
@@ -126,7 +128,7 @@ def log_in(api: Client, name: str, password: str, scope: Any = None, path: str =
 
 
 def token_of(api: Client, name: str, password: str, scope: Any = None) -> dict[str, str]:
-    """Return the header of somebody who logged in."""
+    """Log in and return the token as a header."""
     answer = log_in(api, name, password, scope)
     assert answer.status == 201, answer
     return {"x-auth-token": answer.headers["x-subject-token"]}
