@@ -37,7 +37,7 @@ def test_a_failure_is_logged_and_the_work_is_repeated(caplog: pytest.LogCaptureF
 
 
 def test_each_run_takes_the_context_in_force(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         asked = []
 
         def current() -> object:

@@ -34,7 +34,7 @@ def test_unwritable_log_directory_is_reported_on_stderr_and_requests_continue(tm
         os.kill(first, signal.SIGKILL)
         said(run, f"worker {first} ended by SIGKILL")
         eventually(lambda: first not in run.service.workers() and run.service.workers() != [])
-        run.service.wait_until_it_answers()
+        run.service.wait_until_ready()
         assert run.show(image)["status"] == "queued"
         for pid in (run.service.pid, first):
             said(run, f" {pid} ERROR ferrotype.logs {UNWRITABLE}{file}: No such file or directory")

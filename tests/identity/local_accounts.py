@@ -89,17 +89,17 @@ def replace_file(path: Path, text: str) -> Path:
 
 @contextmanager
 def client_without_keystone(
-    home: Path, identity_api: bool = True, upkeep: bool = False, **changes: Any
+    home: Path, identity_api: bool = True, background: bool = False, **changes: Any
 ) -> Iterator[Client]:
     """Yield a client of a service with ``home/users`` and ``home/tokens``; requests authenticate by their headers.
 
-    The files are reloaded on request, and with ``upkeep`` periodically.
+    The files are reloaded on request, and with ``background`` periodically.
     """
     users, tokens = _ensure_account_files(home)
     made = config(home, **changes)
     auth = replace(made.auth, strategy="http_basic")
     accounts = Accounts(users, tokens, identity_api)
-    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, upkeep=upkeep) as api:
+    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, background=background) as api:
         yield api
 
 

@@ -114,7 +114,7 @@ def test_a_changed_file_counts_at_once_and_a_broken_one_not_at_all(tmp_path, cap
 
 def test_the_running_service_looks_at_the_file_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr("ferrotype.background.periodic.REFRESH_PERIOD", 0.05)
-    with client_without_keystone(tmp_path, upkeep=True) as api:
+    with client_without_keystone(tmp_path, background=True) as api:
         htpasswd(tmp_path / "users", {"zoe": "new"})
         end = time.monotonic() + 60
         while api.get("/v2/images", headers=basic("zoe", "new")).status != 200:

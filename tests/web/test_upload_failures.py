@@ -24,7 +24,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Client]:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         yield api
 
 
@@ -145,7 +145,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def test_a_directory_of_somebody_else_is_503(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         (tmp_path / "fast").chmod(0o500)
         image = api.image()
         with as_nobody():
