@@ -15,7 +15,7 @@ from ferrotype.identity.tokens import hashed
 from ferrotype.testing.client import Client, Reply, config, serving
 from ferrotype.testing.process import Served, served
 
-#: The cheapest that there is: tests wait for answers, not for bcrypt.
+#: The lowest bcrypt cost, so that tests are fast.
 COST = 4
 ROBOT = "robot-token-Zm9v_-0123"
 LINES = {

@@ -189,7 +189,7 @@ def test_a_token_from_a_token_expires_at_the_same_time(api):
     assert second.json["token"]["project"]["id"] == "demo"
     assert second.json["token"]["audit_ids"] != first.json["token"]["audit_ids"]
     both = {**identity("rita", "a:b:c"), **again, "methods": ["password", "token"]}
-    assert post(api, {"identity": both}).status == 401  # Two proofs of different people prove nobody.
+    assert post(api, {"identity": both}).status == 401  # Password and token of different users.
 
 
 def test_a_token_is_invalid_with_any_character_changed(api):

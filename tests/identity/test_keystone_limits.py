@@ -161,7 +161,7 @@ def test_the_owner_is_charged_for_an_upload_by_an_administrator(api: Client, pro
     assert put(api, image, bytes(MIB), admin).status == 204
     assert used(api, project)["size_total"] == (1, 1)
     assert used(api, project)["count_total"] == (1, 2)
-    # QUO-31: whoever may not see it is told nothing about limits
+    # QUO-31: a caller who cannot see the image gets 404, not an error about limits
     assert put(api, image, b"x", person("unknown", "member", "reader")).status == 404
 
 

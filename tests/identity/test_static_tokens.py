@@ -89,7 +89,7 @@ def test_a_token_that_is_taken_out_of_the_file_is_void(tmp_path):
 def test_without_authentication_tokens_are_not_looked_at(tmp_path):
     with client(tmp_path) as api:
         assert api.application._login is None
-        assert api.get("/v3").status == 300  # There is no door either: it is the list of versions.
+        assert api.get("/v3").status == 300  # No Identity API either: this is the list of versions.
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The consistency check: compare ledger, stores and usage counters. Read-only unless told to repair."""
+"""The consistency check: compare ledger, stores and usage counters. Read-only unless ``repair`` is set."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,7 +36,7 @@ class Difference:
 
 
 async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = False) -> list[Difference]:
-    """Return every difference. The service may run meanwhile: what may be a race is looked at again.
+    """Return every difference. The service may run meanwhile: differences that may be a race are checked again.
 
     unknown-object    a store has an object that the ledger does not know; repair removes it when its name is one of
                       ours and its image was deleted, or can be read elsewhere; with ``remove_unknown``: in any case
@@ -46,7 +46,7 @@ async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = 
     no-such-store     the ledger names a store that this node does not have
     unused-object     a finished object that no image names; repair marks it for deletion
     wrong-count       a project's usage counter is not the ledger's sum; repair sets it
-    unreadable-store  an object of a store could not be looked at, or the store could not be listed; then none was
+    unreadable-store  an object of a store could not be checked, or the store could not be listed; then none was
     """
     found: list[Difference] = []
     known = await blobs.all_blobs(ctx.db)

@@ -1,7 +1,7 @@
 """One request and its response, as an ASGI application sees them.
 
 ``receive``: a body that did not arrive whole ends with ``http.disconnect``, never with ``more_body`` false.
-``send``: waits until the transport has room again; raises ConnectionResetError once the client is gone, and
+``send``: waits until the transport's buffer has space again; raises ConnectionResetError once the client is gone, and
 ResponseError for what cannot be sent. A body that ends short of its Content-Length aborts the connection.
 In place of ``http.response.body``, ``{"type": SENDFILE, "file", "offset", "count"}`` sends a part of a file as the
 whole body: see ``file_sender``.

@@ -14,7 +14,7 @@ NOT_HTTP = "This is not an HTTP/1.1 request"
 
 
 class RequestHandler(Protocol):
-    """What is told about parsed requests. A RequestError raised in a callback ends the parsing."""
+    """Receives the events of the parser. A RequestError raised in a callback ends the parsing."""
 
     def on_request(self, head: RequestHead) -> None:
         """A head is complete."""
@@ -141,7 +141,7 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
-            return  # A trailer: the request was judged without it (RFC 9110 section 6.5.1).
+            return  # A trailer: the request was validated without it (RFC 9110 section 6.5.1).
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self._limits.head_bytes:
             raise RequestError(431, f"The request head is larger than {self._limits.head_bytes} bytes.")

@@ -77,7 +77,7 @@ class Supervisor:
 
 
 def serve(config: Config, reload_config: ReadConfig, build: Build, print_banner: Callable[[str], None]) -> int:
-    """Serve until told to stop; return the exit code. ``print_banner`` gets the URL once the port is bound."""
+    """Serve until stopped by a signal; return the exit code. ``print_banner`` gets the URL once the port is bound."""
     try:
         listener = listen(config.server)
     except OSError as error:
@@ -127,7 +127,7 @@ def explain_bind_error(server: Server, error: OSError) -> str:
 
 
 def supervise(supervisor: Supervisor) -> int:
-    """Keep the workers running until told to stop; return the exit code."""
+    """Keep the workers running until stopped by a signal; return the exit code."""
     spawn(supervisor)
     while supervisor.workers or not supervisor.stop_requests:
         handle_signal(supervisor, signal.sigtimedwait(SIGNALS, signal_timeout(supervisor)))

@@ -23,7 +23,7 @@ async def list_locations(ctx: ServiceContext, caller: Caller, image_id: str) -> 
 
 
 async def add_location(ctx: ServiceContext, caller: Caller, image_id: str, url: str) -> None:
-    """Refuse a location, for the reason that comes first: no store of this version takes external locations."""
+    """Refuse a location with the first error that applies: no store of this version accepts external locations."""
     # The status is reported before a refusal to callers that see the image; another service need not see it.
     seeing = "add_image_location" if "service" in caller.roles else "get_image"
     image, _ = await fetch(ctx, ctx.db, caller, image_id, seeing)
@@ -72,7 +72,7 @@ async def fetch_removable_copy(
 
 
 async def _another_good_copy(ctx: ServiceContext, image: Image, store_id: str) -> Location | None:
-    """Return a copy elsewhere whose end was just read, or None; one in a store of another node is trusted."""
+    """Return another copy whose last byte was just read, or None; a copy in another node's store is trusted."""
     for location in image.locations:
         store = ctx.stores.of(location)
         if location.store == store_id:

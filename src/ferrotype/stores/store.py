@@ -105,7 +105,7 @@ class Store:
                 await self.probe()
                 if self._unresponsive:
                     raise StoreUnavailable(self.health.reason)
-        except BaseException:  # Cancelled or given up: nobody takes the result if it comes after all.
+        except BaseException:  # Cancelled, or unresponsive: a late result is discarded.
             call.add_done_callback(_discard_late_result)
             raise
         return call.result()
@@ -218,12 +218,12 @@ class _SupervisedSource:
         await self._source.close()
 
 
-#: closings that nobody waits for
+#: closings that run in the background
 _closing: set[asyncio.Future[None]] = set()
 
 
 def _discard_late_result(call: "asyncio.Future[Any]") -> None:
-    """Retrieve a result that nobody takes; a source is closed."""
+    """Retrieve a result that came too late; close it if it is a source."""
     if call.cancelled() or call.exception() is not None:
         return
     close = getattr(call.result(), "close", None)

@@ -42,9 +42,9 @@ T = TypeVar("T")
 PATCH = "application/openstack-images-v2.1-json-patch"
 OCTETS = "application/octet-stream"
 
-#: Seconds until something that does not end is given up.
+#: Seconds to wait for a call before it fails.
 TIMEOUT = 600
-#: Seconds between two times of what is not to happen by itself.
+#: The period of background work that is switched off, in seconds.
 NEVER = 10.0**7
 
 
@@ -295,7 +295,7 @@ def serving(configuration: Config, as_configured: bool = False, background: bool
     async def identify(headers: Mapping[str, str]) -> Caller:
         caller = callers.get(headers.get("x-auth-token", ""))
         if caller is None:
-            raise Unauthenticated("The token is missing, or nobody has it.")
+            raise Unauthenticated("The token is missing or unknown.")
         return caller
 
     def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

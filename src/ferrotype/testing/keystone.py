@@ -36,7 +36,7 @@ _LOCK = _CHECKOUT / "requirements" / "keystone.lock"
 _HOME = _CHECKOUT / ".cache" / "keystone"
 
 REGION = "RegionOne"
-#: Everybody's password, the administrator's too. There is nothing to protect.
+#: The password of every user, including the administrator.
 PASSWORD = "canary-password"  # noqa: S105
 
 INSTALL_SECONDS, COMMAND_SECONDS, START_SECONDS = 900, 120, 60
@@ -63,7 +63,7 @@ backend = dogpile.cache.memory
 policy_file = {home}/policy.yaml
 """
 
-#: Serves Keystone and notes what it is asked. It ends with whoever started it.
+#: Serves Keystone and logs its requests. It exits with its parent process.
 _PROGRAM = """
 import os, sys, threading, time
 

@@ -25,9 +25,9 @@ from ferrotype.testing.process import free_port
 
 USER = "ferrotype"
 PROGRAMS = ("initdb", "postgres", "createdb", "dropdb")
-#: Where distributions put what is not on the PATH.
+#: Where distributions install the server's programs, outside the PATH.
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*")
-#: What a server that nobody will ask after a power cut can do without.
+#: Settings of a server whose data need not survive a crash.
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 START_SECONDS = 60
 STOP_SECONDS = 20

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-#: What the service greets with, or logs, once its port is bound.
+#: The banner or the log line that names the bound port.
 _LISTENING = re.compile(rb"listen(?:s|ing) on http://\S+:(\d+)[;\n]")
-#: What is run unless another program of the same arguments is named.
+#: The default program; others must accept the same arguments.
 PROGRAM = ("ferrotype", "serve")
 
 
@@ -74,7 +74,7 @@ class Served:
         for entry in os.scandir(f"/proc/{pid}/fd"):
             try:
                 found.append(str(Path(entry.path).readlink()))
-            except FileNotFoundError:  # It was closed while we were looking.
+            except FileNotFoundError:  # It was closed meanwhile.
                 continue
         return found
 

@@ -33,7 +33,7 @@ def _announced(request: Request) -> int | None:
         return int(request.headers.get("content-length", "0")) or None
     if not _INTEGER.fullmatch(stated) or len(stated) > 40:
         raise Invalid(f"'X-OpenStack-Image-Size' must be an integer; got '{stated[:32]}'.")
-    if int(stated) < 0:  # It would be booked as room that others may use.
+    if int(stated) < 0:  # It would be booked as negative usage, and raise the quota.
         raise Invalid("'X-OpenStack-Image-Size' must not be negative.")
     return int(stated) or None
 

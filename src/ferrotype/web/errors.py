@@ -36,7 +36,7 @@ STATUSES: dict[type[Exception], int] = {
     DatabaseUnavailable: 503,
 }
 
-#: What clients are told about a failure of a store or the database; the log has the details.
+#: Texts for clients about failures of a store or the database; the log has the details.
 _STORE_TEXTS: dict[type[Exception], str] = {
     errors.StoreFull: "The store has no space for the data.",
     errors.StoreDenied: "The service has no access to the store at the moment.",

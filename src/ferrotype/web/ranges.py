@@ -25,7 +25,7 @@ def part(request: Request, size: int, etag: str | None) -> tuple[int, int] | Non
 
 
 def _number(digits: str) -> int:
-    """Return the number, cut to 20 digits: beyond the size of any file its exact value does not matter."""
+    """Return the number, truncated to 20 digits: beyond the size of any file its exact value does not matter."""
     return int(digits.lstrip("0")[:20] or "0")
 
 

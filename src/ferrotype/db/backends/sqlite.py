@@ -255,7 +255,7 @@ def schema_version(config: DatabaseConfig) -> str | None:
 
 
 def create_schema(config: DatabaseConfig, statements: Sequence[str]) -> None:
-    """Run the statements in one transaction, in a file of mode 0640, unless another process was quicker."""
+    """Run the statements in one transaction, in a file of mode 0640, unless another process did it first."""
     path = config.path or Path()
     with _errors_naming(path):
         _make_directory(path.parent)
