@@ -20,7 +20,7 @@ def test_revoked_token_is_rejected_while_policy_files_are_unreadable(tmp_path, m
     tokens.write_text(f"robot:{hashed('secret')}:demo:member\n")
     alone = replace(config(tmp_path), policy=Policy(dirs=(policies,)), auth=Auth("http_basic"))
     alone = replace(alone, accounts=Accounts(users, roles, tokens))
-    with serving(alone, as_configured=True, upkeep=False) as api:
+    with serving(alone, as_configured=True, background=False) as api:
         token = {"x-auth-token": "secret"}
         for name in (".#1.yaml", "1.yaml"):
             (policies / name).symlink_to("root@host.123:456")

@@ -71,7 +71,7 @@ class Application:
         try:
             await self.ctx.lease.end()
         except DatabaseUnavailable as error:
-            log.warning("the lease of this worker could not be released and will expire: %s", error)
+            log.warning("lease could not be released; it will expire: %s", error)
         await self.close()
 
     async def close(self) -> None:
@@ -82,7 +82,7 @@ class Application:
 
     def reload(self, config: Config) -> None:
         """Apply a configuration that differs from the running one in reloadable options only."""
-        logs.follow(config.logging)
+        logs.apply(config.logging)
         self._policies.configure(config.policy)
         self.ctx = _reconfigured(self.ctx, config, self._policies)
 
@@ -157,19 +157,19 @@ def _identity(config: Config, closing: ExitStack) -> Identify:
     """Return the configured authentication; ``closing`` closes what it opens."""
     if config.keystone is None:
         return _IDENTITIES[config.auth.strategy]
-    from ferrotype.identity.keystone import Tokens  # Imports keystoneauth1 only if Keystone is used.
+    from ferrotype.identity.keystone import KeystoneAuth  # Imports keystoneauth1 only if Keystone is used.
 
-    tokens = Tokens(config.keystone)
-    closing.callback(tokens.close)
-    return tokens.identify
+    auth = KeystoneAuth(config.keystone)
+    closing.callback(auth.close)
+    return auth.identify
 
 
 def _unified_limits(config: Config, closing: ExitStack) -> UnifiedLimits | None:
     if config.unified_limits is None:
         return None
-    from ferrotype.identity.limits import Registered
+    from ferrotype.identity.limits import KeystoneLimits
 
-    limits = Registered(config.unified_limits)
+    limits = KeystoneLimits(config.unified_limits)
     closing.callback(limits.close)
     return limits
 
@@ -238,7 +238,7 @@ async def check(config: Config, repair: bool, remove_unknown: bool = False) -> l
 
 
 async def seed(config: Config, count: int) -> str:
-    """Create ``count`` images to measure with; return how long it took."""
+    """Create ``count`` images for benchmarks; return how long it took."""
     db = await connect(config.database)
     try:
         return await seeding.seed(db, count)

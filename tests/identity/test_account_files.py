@@ -7,8 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from local_accounts import (
+    ALICE,
+    BOB,
+    LINES,
+    RITA,
+    basic,
+    bcrypt_hash,
+    client_without_keystone,
+    htpasswd,
+    look_again,
+    replace_file,
+    settings,
+)
 from needs import need
-from people import ALICE, BOB, LINES, RITA, basic, bcrypted, htpasswd, look_again, rewritten, settings, standing_alone
 
 from ferrotype.config.accounts import Accounts as AccountsConfig
 from ferrotype.identity.accounts import Account, Accounts, Grant
@@ -24,9 +36,9 @@ GOOD = f"alice:{HASH}"
 
 def read(home: Path, users: str = GOOD + "\n", roles: str = "", tokens: str | None = None) -> Accounts:
     """Return the accounts of files with these contents."""
-    files = AccountsConfig(rewritten(home / "users", users), rewritten(home / "roles", roles))
+    files = AccountsConfig(replace_file(home / "users", users), replace_file(home / "roles", roles))
     if tokens is not None:
-        files = replace(files, tokens=rewritten(home / "tokens", tokens))
+        files = replace(files, tokens=replace_file(home / "tokens", tokens))
     return AccountFiles(files).accounts
 
 
@@ -102,7 +114,7 @@ def test_what_htpasswd_writes_never_changes_roles(tmp_path):
     """htpasswd cuts a line that it rewrites to two fields; once that made an administrator of a reader."""
     need("htpasswd")
     htpasswd(tmp_path / "users", {"alice:default:admin": "wonder", "rita:demo:reader": "a:b:c"})
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         for options in (["-bB", "-C", "4"], ["-bBC4"]):
             subprocess.run(["htpasswd", *options, tmp_path / "users", "rita", "new"], check=True, capture_output=True)
             look_again(api)
@@ -118,10 +130,10 @@ def test_what_htpasswd_writes_never_changes_roles(tmp_path):
 
 @pytest.mark.parametrize("variant", ["$2a$", "$2b$", "$2y$"])
 def test_every_spelling_of_bcrypt_and_of_line_ends_is_read(tmp_path, variant):
-    line = "\ufeffalice:" + bcrypted("wonder").replace("$2b$", variant) + "\r\n"
+    line = "\ufeffalice:" + bcrypt_hash("wonder").replace("$2b$", variant) + "\r\n"
     found = read(tmp_path, line, "\ufeffalice:default:reader\r\n").users["alice"]
     assert found == Account("alice", found.secret, (Grant(PROJECT, ("reader",)),))
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         assert api.get("/v2/images", headers=ALICE).status == 200
 
 
@@ -149,14 +161,14 @@ def test_the_service_does_not_start_without_a_file_that_it_understands(tmp_path,
 
 
 def test_a_file_of_roles_that_is_missing_stops_the_start_and_the_message_names_the_command(tmp_path):
-    rewritten(tmp_path / "users", GOOD + "\n")
+    replace_file(tmp_path / "users", GOOD + "\n")
     with pytest.raises(BrokenFiles, match="roles does not exist; `ferrotype user grant` makes it"):
         AccountFiles(AccountsConfig(tmp_path / "users", tmp_path / "roles"))
 
 
 def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path, caplog):
     users = htpasswd(tmp_path / "users")
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         assert api.get("/v2/images", headers=BOB).status == 200
 
         htpasswd(users, {"alice:default:admin": "wonder", "bob:elsewhere:member": "new"})
@@ -165,7 +177,7 @@ def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path, caplog):
         assert api.post("/v2/images", json={}, headers=basic("bob", "new")).json["owner"] == "elsewhere"
         assert api.get("/v2/images", headers=RITA).status == 401
 
-        for broken in (lambda: rewritten(users, "bob:new\n"), users.unlink):
+        for broken in (lambda: replace_file(users, "bob:new\n"), users.unlink):
             caplog.clear()
             broken()
             look_again(api)
@@ -182,14 +194,14 @@ def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path, caplog):
 
 def test_a_change_that_gives_rights_is_logged_with_the_names_of_those_who_gain(tmp_path, caplog):
     htpasswd(tmp_path / "users")
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         for roles, gains in (
             ("bob:demo:reader\n", []),
             ("bob:demo:admin\nrita:demo:reader\n", ["'bob'", "'rita'"]),
             ("bob:demo:admin\nrita:demo:reader\nrita:lab:reader\n", ["'rita'"]),
         ):
             caplog.clear()
-            rewritten(tmp_path / "roles", roles)
+            replace_file(tmp_path / "roles", roles)
             look_again(api)
             lines = [r.getMessage() for r in caplog.records if r.name == "ferrotype.identity"]
             assert [line.split()[0] for line in lines] == gains  # ACC-05
@@ -198,8 +210,8 @@ def test_a_change_that_gives_rights_is_logged_with_the_names_of_those_who_gain(t
         for number in range(25):
             users += f"u{number}:{HASH}\n"
             roles += f"u{number}:demo:reader\n"
-        rewritten(tmp_path / "users", users)
-        rewritten(tmp_path / "roles", roles)
+        replace_file(tmp_path / "users", users)
+        replace_file(tmp_path / "roles", roles)
         caplog.clear()
         look_again(api)
         assert "'u19' has" in caplog.text and "'u20' has" not in caplog.text and "5 more users" in caplog.text
@@ -207,9 +219,9 @@ def test_a_change_that_gives_rights_is_logged_with_the_names_of_those_who_gain(t
 
 def test_a_name_can_move_from_one_file_to_the_other(tmp_path):
     htpasswd(tmp_path / "users")
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         htpasswd(tmp_path / "users", {"alice:default:admin": "wonder", "robot:demo:reader": "new"})
-        rewritten(tmp_path / "tokens", f"packer:{hashed('x')}:demo:member\n")
+        replace_file(tmp_path / "tokens", f"packer:{hashed('x')}:demo:member\n")
         for _ in range(3):
             look_again(api)
         assert api.get("/v2/images", headers=basic("robot", "new")).status == 200
@@ -217,7 +229,7 @@ def test_a_name_can_move_from_one_file_to_the_other(tmp_path):
 
 def test_the_running_service_looks_at_the_file_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr("ferrotype.background.periodic.REFRESH_PERIOD", 0.05)
-    with standing_alone(tmp_path, upkeep=True) as api:
+    with client_without_keystone(tmp_path, background=True) as api:
         htpasswd(tmp_path / "users", {**LINES, "zoe:demo:reader": "new"})
         end = time.monotonic() + 60
         while api.get("/v2/images", headers=basic("zoe", "new")).status != 200:

@@ -6,7 +6,7 @@ import time
 
 import bcrypt
 import pytest
-from people import bcrypted
+from local_accounts import bcrypt_hash
 
 from ferrotype.identity import basic as passwords
 from ferrotype.identity.accounts import Account
@@ -22,7 +22,7 @@ def pools():
 
 
 def account(cost: int, password: str = "wonder") -> Account:
-    return Account("alice", bcrypted(password, cost))
+    return Account("alice", bcrypt_hash(password, cost))
 
 
 class Held:

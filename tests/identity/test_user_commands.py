@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from people import htpasswd, rewritten, settings
+from local_accounts import htpasswd, replace_file, settings
 
 from ferrotype.cli import main
 from ferrotype.identity import accounts
@@ -65,14 +65,14 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(home):
     ):
         answer = user(home, *words)
         assert (answer.exit_code, roles.read_text()) == (1, before), words
-    rewritten(roles, "eve:default:reader")
+    replace_file(roles, "eve:default:reader")
     answer = user(home, "grant", "bob", "--role", "reader")
     assert answer.exit_code == 1 and "may be truncated" in answer.output  # ACC-03
     assert [path.name for path in home.iterdir() if "roles" in path.name] == ["roles"]
 
 
 def test_the_file_keeps_its_comments_mode_owner_and_place(home):
-    target = rewritten(home / "elsewhere", "# ours\n\nbob:demo:reader\n  # odd\n".replace("  # odd\n", ""))
+    target = replace_file(home / "elsewhere", "# ours\n\nbob:demo:reader\n  # odd\n".replace("  # odd\n", ""))
     target.chmod(0o640)
     if os.geteuid() == 0:
         os.chown(target, 12345, 54321)

@@ -196,7 +196,7 @@ def test_rule_used_by_property_protection_cannot_be_removed(tmp_path, caplog):
     policy, protect = in_directory(tmp_path, 'mine: "role:member"\n'), tmp_path / "protect.conf"
     protect.write_text("[.*]\ncreate = mine\nread = mine\nupdate = mine\ndelete = mine\n")
     guarded = PropertyProtectionConfig(protect, by_roles=False)
-    with client(tmp_path, upkeep=False, policy=policy, protection=guarded) as api:
+    with client(tmp_path, background=False, policy=policy, protection=guarded) as api:
         path = api.image(caller=OWNER, a="x")["self"]
         for text in ('other: "role:member"\n', 'mine: "!"\nother: "@"\n', 'mine: "role:member"\n'):
             (tmp_path / "policy.d" / "1.yaml").write_text(text)

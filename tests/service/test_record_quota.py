@@ -14,7 +14,7 @@ from ferrotype.testing.client import OWNER, STRANGER, Client, Reply, client
 
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
-    with client(tmp_path, upkeep=False, database_url=database_url, limits=Limits(image_count_quota=20)) as api:
+    with client(tmp_path, background=False, database_url=database_url, limits=Limits(image_count_quota=20)) as api:
         yield api
 
 
@@ -52,5 +52,5 @@ def test_sixteen_processes_together_stay_within_the_quota(api: Client) -> None:
 
 
 def test_without_a_quota_nothing_is_counted(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False, limits=Limits(image_count_quota=0)) as api:
+    with client(tmp_path, background=False, limits=Limits(image_count_quota=0)) as api:
         assert {create(api).status for _ in range(30)} == {201}

@@ -21,7 +21,7 @@ from ferrotype.identity.tokens import hashed
 from ferrotype.service.account_files import AccountFiles
 from ferrotype.service.policies import Policies
 from ferrotype.service.watched_files import GRACE, Snapshot
-from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.callers_process import KeepAliveClient
 from ferrotype.testing.client import ADMIN, OWNER
 from ferrotype.testing.process import Served, served
 
@@ -360,7 +360,7 @@ def test_a_worker_that_replaces_another_has_its_rules_although_their_file_is_gon
 
 
 def _created(service: Served) -> int:
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         return ask("POST", "/v2/images", json={}).status
 
 

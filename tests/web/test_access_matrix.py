@@ -63,7 +63,7 @@ class ReadyMadeMatrix(Matrix):
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES, ids=["default", "all open", "all closed"])
 def test_access_is_what_was_agreed(tmp_path: Path, policy: str | None) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
 
         def ask(caller: str, method: str, path: str, headers: Any, body: bytes | None) -> tuple[int, bytes]:
             reply = api.request(method, path, caller=PEOPLE[caller], headers=headers, body=body)
@@ -87,7 +87,7 @@ def test_an_open_policy_lets_nobody_change_the_images_of_others(
 ) -> None:
     """Neither the record nor data, members and data of an image that a caller sees and does not own (POL-30)."""
     others = [name for name in ("stranger", "accepted", "unscoped") if not (owner is None and name == "owner")]
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         default = api.application.ctx
         rules = {name: "" if name != "context_is_admin" else text for name, text in defaults.texts(True).items()}
         for status in ("queued", "active", "deactivated"):

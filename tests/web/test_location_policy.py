@@ -19,7 +19,7 @@ def serve(tmp_path: Path) -> Iterator[Any]:
         file = tmp_path / "policy.yaml"
         file.write_text("{}\n" if rule is None else f'"get_image_location": "{rule}"\n')
         api = Api(show_locations=True, show_direct_url=True)
-        return client(tmp_path, upkeep=False, api=api, policy=Policy(file=file))
+        return client(tmp_path, background=False, api=api, policy=Policy(file=file))
 
     yield start
 

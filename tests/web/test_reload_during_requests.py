@@ -49,7 +49,7 @@ def other(config: Config) -> Config:
 
 
 def test_a_create_ends_under_the_configuration_that_it_began_with(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         running = api.application.ctx.config
         with creating(api, {"name": "x", "a": "1"}) as before:
             api.application.reload(other(running))
@@ -61,7 +61,7 @@ def test_a_create_ends_under_the_configuration_that_it_began_with(tmp_path: Path
 
 
 def test_an_upload_is_checked_under_the_configuration_that_it_began_with(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False, formats=Formats(require_match=True)) as api:
+    with client(tmp_path, background=False, formats=Formats(require_match=True)) as api:
         image, running = api.image(caller=OWNER, disk_format="qcow2"), api.application.ctx.config
         with uploading(api, image, Held(RAW, RAW), caller=OWNER) as before:
             api.application.reload(other(running))
@@ -76,7 +76,7 @@ def test_policy_and_property_protection_of_a_request_are_of_one_policy(tmp_path:
     rules.write_text('may: "role:member"\n')
     protect.write_text(RULES)
     protection = PropertyProtectionConfig(protect, by_roles=False)
-    with client(tmp_path, upkeep=False, policy=Policy(rules), protection=protection) as api:
+    with client(tmp_path, background=False, policy=Policy(rules), protection=protection) as api:
         with creating(api, {"a": "1"}) as before:
             rules.write_text('may: "!"\nadd_image: "role:member"\n')
             refresh_files(api)
@@ -90,7 +90,7 @@ def test_policy_and_property_protection_of_a_request_are_of_one_policy(tmp_path:
 def test_a_create_ends_under_the_property_protection_that_it_began_with(tmp_path: Path) -> None:
     protect = tmp_path / "protect.conf"
     protect.write_text(RULES.replace("may", "member"))
-    with client(tmp_path, upkeep=False, protection=PropertyProtectionConfig(protect)) as api:
+    with client(tmp_path, background=False, protection=PropertyProtectionConfig(protect)) as api:
         with creating(api, {"a": "1"}) as before:
             protect.write_text(RULES.replace("may", "!"))
             refresh_files(api)
@@ -106,7 +106,7 @@ def test_rules_and_property_protection_that_change_together_are_applied_together
     rules.write_text('may: "role:member"\n')
     protect.write_text(RULES)
     protection = PropertyProtectionConfig(protect, by_roles=False)
-    with client(tmp_path, upkeep=False, policy=Policy(rules), protection=protection) as api:
+    with client(tmp_path, background=False, policy=Policy(rules), protection=protection) as api:
         first = api.application.ctx
         rules.write_text('may: "!"\nmight: "role:member"\n')
         protect.write_text(RULES.replace("may", "might"))
@@ -121,7 +121,7 @@ def test_rules_and_property_protection_that_change_together_are_applied_together
 
 
 def test_no_request_sees_half_of_a_reload(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         one = api.application.ctx.config
         configs, seen = (one, replace(other(one), limits=one.limits)), []
         for number in range(20):
@@ -134,7 +134,7 @@ def test_no_request_sees_half_of_a_reload(tmp_path: Path) -> None:
 
 
 def test_nothing_in_a_context_is_replaced_on_its_own(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         before = api.application.ctx
         api.application.reload(other(before.config))
         after = api.application.ctx

@@ -129,13 +129,13 @@ class Authoriser:
             return
         if not self.allows(caller, "get_image", image, shared):
             raise NotFound(f"No image found with ID {image.id}.")
-        raise Forbidden(f"You are not allowed to do this ({action}) to image {image.id}.")
+        raise Forbidden(f"You are not allowed to perform the action {action} on image {image.id}.")
 
     def require(self, caller: Caller, action: str) -> None:
         """Raise Forbidden unless ``caller`` may do ``action``, which involves no image."""
         self.check_scope(caller, action)
         if not self.allows(caller, action):
-            raise Forbidden(f"You are not allowed to do this ({action}).")
+            raise Forbidden(f"You are not allowed to perform the action {action}.")
 
     def check_scope(self, caller: Caller, action: str) -> None:
         """Raise Forbidden when ``caller`` may not do ``action`` to any image; asked before the image is looked up.

@@ -16,7 +16,7 @@ from ferrotype.service.watched_files import GRACE
 from ferrotype.testing.client import Client, Reply, config, serving
 from ferrotype.testing.process import Served, served
 
-#: The cheapest that there is: tests wait for answers, not for bcrypt.
+#: The lowest bcrypt cost, so that tests are fast.
 COST = 4
 ROBOT = "robot-token-Zm9v_-0123"
 LINES = {
@@ -51,7 +51,7 @@ def settings(home: Path) -> Path:
 
 
 @contextmanager
-def serving_alone(home: Path) -> Iterator[Served]:
+def served_without_keystone(home: Path) -> Iterator[Served]:
     """Run such a service as a process; its accounts are those of LINES where there are none yet."""
     _people_of(home)
     with served(home, "--config-file", str(settings(home))) as running:
@@ -63,23 +63,23 @@ def _people_of(home: Path) -> Accounts:
     if not users.exists():
         htpasswd(users)
     if not tokens.exists():
-        rewritten(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
+        replace_file(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
     return Accounts(users, home / "roles", tokens)
 
 
-def bcrypted(password: str, cost: int = COST) -> str:
+def bcrypt_hash(password: str, cost: int = COST) -> str:
     """Return a bcrypt hash."""
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 
 def htpasswd(path: Path, lines: dict[str, str] = LINES, cost: int = COST) -> Path:
     """Write a file of users, and ``roles`` beside it: ``user:project:roles`` or ``user`` -> password."""
-    users = [f"{who.split(':')[0]}:{bcrypted(password, cost)}" for who, password in lines.items()]
-    rewritten(path.with_name("roles"), "\n".join(["# their roles", *(who for who in lines if ":" in who), ""]))
-    return rewritten(path, "\n".join(["# who may call", "", *users, ""]))
+    users = [f"{who.split(':')[0]}:{bcrypt_hash(password, cost)}" for who, password in lines.items()]
+    replace_file(path.with_name("roles"), "\n".join(["# their roles", *(who for who in lines if ":" in who), ""]))
+    return replace_file(path, "\n".join(["# who may call", "", *users, ""]))
 
 
-def rewritten(path: Path, text: str) -> Path:
+def replace_file(path: Path, text: str) -> Path:
     """Replace a file atomically, readable by its owner only."""
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
@@ -88,20 +88,22 @@ def rewritten(path: Path, text: str) -> Path:
 
 
 @contextmanager
-def standing_alone(home: Path, identity_api: bool = True, upkeep: bool = False, **changes: Any) -> Iterator[Client]:
+def client_without_keystone(
+    home: Path, identity_api: bool = True, background: bool = False, **changes: Any
+) -> Iterator[Client]:
     """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts.
 
-    It looks at them again when it is told to, and with ``upkeep`` by itself.
+    The files are reloaded on request, and with ``background`` periodically.
     """
     made = config(home, **changes)
     auth = replace(made.auth, strategy="http_basic")
     accounts = replace(_people_of(home), identity_api=identity_api)
-    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, upkeep=upkeep) as api:
+    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, background=background) as api:
         yield api
 
 
-def known(api: Client) -> KnownAccounts:
-    """Return the accounts that a service knows."""
+def accounts_of(api: Client) -> KnownAccounts:
+    """Return the accounts that a service has loaded."""
     login = api.application._login
     assert login is not None
     return login.accounts
@@ -118,7 +120,7 @@ def look_again(api: Client) -> None:
 
 
 def basic(name: str, password: str) -> dict[str, str]:
-    """Return the header of somebody with a password."""
+    """Return an HTTP Basic header."""
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
@@ -126,7 +128,7 @@ ALICE, BOB, RITA = basic("alice", "wonder"), basic("bob", "pässwörd ☃"), bas
 
 
 def log_in(api: Client, name: str, password: str, scope: Any = None, path: str = "/v3/auth/tokens") -> Reply:
-    """Ask the door for a token."""
+    """Request a token from the built-in Identity API."""
     user = {"name": name, "password": password, "domain": {"name": "Default"}}
     auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
     if scope is not None:
@@ -135,7 +137,7 @@ def log_in(api: Client, name: str, password: str, scope: Any = None, path: str =
 
 
 def token_of(api: Client, name: str, password: str, scope: Any = None) -> dict[str, str]:
-    """Return the header of somebody who logged in."""
+    """Log in and return the token as a header."""
     answer = log_in(api, name, password, scope)
     assert answer.status == 201, answer
     return {"x-auth-token": answer.headers["x-subject-token"]}
