@@ -91,7 +91,7 @@ def test_unknown_object_that_cannot_be_removed_is_reported(api: Client, tmp_path
     (tmp_path / "fast" / OBJECT).mkdir()
     (difference,) = api.run(differences(api.application.ctx, True, True))
     assert not difference.repaired
-    assert "cannot be removed" in difference.sentence()
+    assert "removing it failed" in difference.sentence()
     assert difference.to_dict()["kind"] == "unknown-object"
 
 
@@ -158,7 +158,7 @@ def test_offline_directory_is_reported_once_without_missing_objects(
     for repair in (False, True):
         (only,) = api.run(differences(api.application.ctx, repair, remove_unknown=repair))
         assert (only.kind, only.subject, only.repaired) == ("unreadable-store", "fast", False)
-        assert "it is offline" in only.detail and "mount its file system" in only.detail
+        assert "it is offline" in only.detail and "is its file system mounted" in only.detail
     if instead != "nothing":
         shutil.rmtree(tmp_path / "fast")
     (tmp_path / "away").rename(tmp_path / "fast")

@@ -22,7 +22,7 @@ HOUR = 3600
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     kept = Api(delayed_delete=True, scrub_time=HOUR, show_locations=True)
     limits = Limits(user_storage_quota=1000)
-    with client(tmp_path, upkeep=False, database_url=database_url, api=kept, limits=limits) as api:
+    with client(tmp_path, background=False, database_url=database_url, api=kept, limits=limits) as api:
         yield api
 
 

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from ferrotype.rules.protection import OPERATIONS, ProtectionError, protection
+from ferrotype.rules.protection import OPERATIONS, ProtectionError, protection, sections
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, person
 
 FILE = """
@@ -42,13 +42,15 @@ delete = @
     ],
 )
 def test_who_may_do_what(name, caller, allowed):  # IMG-PROP-20
-    rules = protection(FILE, None)
+    rules = protection(sections(FILE), None)
     assert [each for each in OPERATIONS if rules.allows(caller, each, name)] == allowed.split()
 
 
 def test_sections_may_name_policy_rules():
     text = "[.*]\ncreate = writers\nread = @\nupdate = !\ndelete = writers\n"
-    rules = protection(text, lambda caller, rule: rule == "writers" and "member" in caller.roles, ["writers"])
+    rules = protection(
+        sections(text), lambda caller, rule: rule == "writers" and "member" in caller.roles, ["writers"]
+    )
     assert [each for each in OPERATIONS if rules.allows(STRANGER, each, "x")] == [
         "create",
         "read",
@@ -69,18 +71,18 @@ def test_sections_may_name_policy_rules():
 )
 def test_a_file_that_is_wrong_is_refused(text, said):
     with pytest.raises(ProtectionError, match=said):
-        protection(text, None)  # PROP-10
+        protection(sections(text), None)  # PROP-10
 
 
 @pytest.mark.parametrize("value", ["one, two", "missing"])
 def test_a_policy_rule_must_be_one_that_exists(value):
     text = f"[a]\ncreate = {value}\nread = @\nupdate = @\ndelete = @\n"
     with pytest.raises(ProtectionError, match=r"create|missing"):
-        protection(text, lambda caller, rule: True, ["one", "two"])  # PROP-03
+        protection(sections(text), lambda caller, rule: True, ["one", "two"])  # PROP-03
 
 
 def test_names_that_no_property_can_have_take_no_memory():
-    rules = protection(FILE, None)
+    rules = protection(sections(FILE), None)
     tracemalloc.start()
     for number in range(1000):
         assert not rules.allows(ADMIN, "read", f"{number}-own".ljust(15_000, "x"))

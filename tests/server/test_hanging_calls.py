@@ -1,14 +1,14 @@
-"""The service ends although the file system hangs."""
+"""The service stops although the file system hangs."""
 
 import threading
 import time
 from pathlib import Path
 
-from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.callers_process import KeepAliveClient
 from ferrotype.testing.process import served
 
 
-def test_a_worker_ends_in_order_while_a_read_hangs(tmp_path: Path) -> None:
+def test_a_worker_stops_cleanly_while_a_read_hangs(tmp_path: Path) -> None:
     hang, file = tmp_path / "hang", tmp_path / "glance-api.conf"
     file.write_text(
         "[DEFAULT]\ngraceful_shutdown_timeout = 1\nworkers = 1\n"
@@ -19,7 +19,7 @@ def test_a_worker_ends_in_order_while_a_read_hangs(tmp_path: Path) -> None:
     with served(
         tmp_path, "--config-file", str(file), environment=environment, program=("hanging_program", "serve")
     ) as service:
-        with Asker(service.port) as ask:
+        with KeepAliveClient(service.port) as ask:
             made = ask("POST", "/v2/images", json={"disk_format": "raw", "container_format": "bare"}).json
             path = f"/v2/images/{made['id']}/file"
             assert ask("PUT", path, body=b"data", headers={"content-type": "application/octet-stream"}).status == 204
@@ -27,7 +27,7 @@ def test_a_worker_ends_in_order_while_a_read_hangs(tmp_path: Path) -> None:
         answers = []
 
         def read() -> None:
-            with Asker(service.port) as ask:
+            with KeepAliveClient(service.port) as ask:
                 answers.append(ask("GET", path).status)
 
         reading = threading.Thread(target=read)

@@ -1,4 +1,4 @@
-"""What nobody should send, to the real service over sockets: it answers or hangs up, and serves others meanwhile."""
+"""Malformed and excessive input over sockets: the service answers or disconnects, and serves others meanwhile."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sample_app import eventually
 
-from ferrotype.testing.callers_process import Account, Asker, served_to_callers
+from ferrotype.testing.callers_process import ConsistencyChecker, KeepAliveClient, served_to_callers
 from ferrotype.testing.client import PATCH
 from ferrotype.testing.process import Served
 
@@ -48,12 +48,12 @@ def open_files(worker: int) -> int:
 
 
 def is_well(service: Served) -> None:
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         assert ask("GET", "/healthcheck").status == 200
         assert ask("GET", "/v2/images", TOKEN).status == 200
 
 
-def test_ten_thousand_idle_connections_are_held_and_let_go(service: Served) -> None:
+def test_ten_thousand_idle_connections_are_held_and_released(service: Served) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(IDLE, most - 500)
     if count < IDLE:
@@ -115,7 +115,7 @@ def requests(image: str) -> list[bytes]:
     ]
 
 
-#: Bytes that mean something to whoever reads a request.
+#: byte strings with a meaning in HTTP, URLs or JSON
 TELLING = [
     b"\r\n",
     b"\n",
@@ -189,10 +189,10 @@ def sent(port: int, data: bytes) -> bytes:
         return answer
 
 
-def test_mutated_requests_are_answered_or_hung_up_on(
+def test_mutated_requests_are_answered_or_disconnected(
     service: Served, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         document = {"disk_format": "raw", "container_format": "bare"}
         image = ask("POST", "/v2/images", TOKEN, json=document).json["self"]
     kinds = requests(image)
@@ -220,7 +220,7 @@ def test_mutated_requests_are_answered_or_hung_up_on(
     assert memory(service) - before < MORE
     assert {b"200", b"400", b"404", b"415", b"431"} <= seen.keys()
     is_well(service)
-    account = Account(tmp_path)
+    account = ConsistencyChecker(tmp_path)
     try:
         assert account.differences() == []
     finally:

@@ -25,7 +25,7 @@ from list_model import Query, page
 from walk_records import ABE, ADMIN, ALL_CALLERS, ANN, BOB, MAX, MIA, SAM, Record, Sent, Who, ranged
 from walk_service import LIMITS, OPTIONS, Service, now
 
-from ferrotype.testing.callers_process import Account, served_to_callers
+from ferrotype.testing.callers_process import ConsistencyChecker, served_to_callers
 from ferrotype.testing.client import OCTETS, PATCH, Reply
 
 OLD_PATCH = PATCH.replace("v2.1", "v2.0")
@@ -368,7 +368,7 @@ class Walk(RuleBasedStateMachine):
 @pytest.fixture
 def service(tmp_path: Path, database_url: str) -> Iterator[Service]:
     with served_to_callers(tmp_path, database_url, workers=2, options=OPTIONS, limits=LIMITS) as process:
-        account = Account(tmp_path)
+        account = ConsistencyChecker(tmp_path)
         try:
             yield Service(process.port, account)
         finally:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ferrotype.testing.callers_process import Account, Asker, served_to_callers
+from ferrotype.testing.callers_process import ConsistencyChecker, KeepAliveClient, served_to_callers
 from ferrotype.testing.client import OCTETS, PATCH, Reply
 from ferrotype.testing.process import Served
 
@@ -21,7 +21,7 @@ OWNER, OTHER, ADMIN, MEMBER = (
 )
 RAW = {"disk_format": "raw", "container_format": "bare"}
 #: A request that is still to be sent: over whichever connection is free.
-Call = Callable[[Asker], Reply]
+Call = Callable[[KeepAliveClient], Reply]
 
 
 class Crowd:
@@ -29,8 +29,8 @@ class Crowd:
 
     def __init__(self, service: Served, directory: Path, database_url: str, size: int = 16):
         self.service, self.directory, self.database_url = service, directory, database_url
-        self.account = Account(directory)
-        self.connections: list[Asker] = []
+        self.account = ConsistencyChecker(directory)
+        self.connections: list[KeepAliveClient] = []
         end = time.monotonic() + 60
         while service.log.read_text().count("is ready") < 2:
             assert time.monotonic() < end
@@ -39,7 +39,7 @@ class Crowd:
         spare = []
         while missing.total():
             assert time.monotonic() < end + 60, missing
-            connection = Asker(service.port)
+            connection = KeepAliveClient(service.port)
             assert connection("GET", "/healthcheck").status == 200
             worker = service.worker_of(connection.socket)
             if missing[worker or 0] > 0:
@@ -61,7 +61,7 @@ class Crowd:
         assert len(calls) <= len(self.connections)
         gate = threading.Barrier(len(calls))
 
-        def send(call: Call, connection: Asker) -> Reply:
+        def send(call: Call, connection: KeepAliveClient) -> Reply:
             gate.wait(60)
             return call(connection)
 

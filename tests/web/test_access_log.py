@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ferrotype.logs import OneLine
-from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.callers_process import KeepAliveClient
 from ferrotype.testing.client import OCTETS, OWNER, STRANGER
 from ferrotype.testing.process import served
 
@@ -48,7 +48,7 @@ def test_a_line_says_who_asked_for_what_and_what_came_of_it(api, lines):
 def test_a_client_that_goes_has_its_line(api, lines):
     path = f"/v2/images/{api.image(caller=OWNER)['id']}/file"
     before = len(lines())
-    api.put(path, body=[b"half"], headers={"content-type": OCTETS}, cut=True, caller=OWNER)
+    api.put(path, body=[b"half"], headers={"content-type": OCTETS}, disconnect=True, caller=OWNER)
     assert [LINE.fullmatch(line)[6] for line in lines()[before:]] == ["400"]
 
 
@@ -128,7 +128,7 @@ def test_no_secret_is_logged_and_nobody_writes_lines_of_his_own(tmp_path):
 def test_a_download_that_broke_off_is_told_with_what_went_out(tmp_path):
     size = 64 << 20
     with served(tmp_path) as service:
-        with Asker(service.port) as ask:
+        with KeepAliveClient(service.port) as ask:
             image = ask("POST", "/v2/images", json={"disk_format": "raw", "container_format": "bare"}).json
             assert (
                 ask("PUT", f"{image['self']}/file", headers={"content-type": OCTETS}, body=bytes(size)).status == 204

@@ -16,7 +16,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 @pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
-    with client(directory, upkeep=False, api=Api(show_locations=True)) as api:
+    with client(directory, background=False, api=Api(show_locations=True)) as api:
         yield api
 
 

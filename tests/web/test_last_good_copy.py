@@ -62,7 +62,7 @@ def test_what_each_delete_relied_on_is_still_there_when_it_is_done(tmp_path: Pat
     names = ("fast", "cheap", "third")
     stores = tuple(StoreConfig(each, "file", options=FileStore(((tmp_path / each, 0),))) for each in names)
     many, shown = Stores(True, "fast", stores), Api(show_locations=True)
-    with client(tmp_path, upkeep=False, database_url=database_url, stores=many, api=shown) as api:
+    with client(tmp_path, background=False, database_url=database_url, stores=many, api=shown) as api:
         ctx = api.application.ctx
 
         async def at_once(image: Any, *of: str) -> list[Any]:

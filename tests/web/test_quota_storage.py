@@ -20,7 +20,7 @@ QUOTA = 10 * MIB
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     limits = Limits(user_storage_quota=QUOTA)
-    with client(tmp_path, upkeep=False, database_url=database_url, limits=limits) as api:
+    with client(tmp_path, background=False, database_url=database_url, limits=limits) as api:
         api.caller = OWNER
         yield api
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ferrotype.testing.callers_process import Account, Asker, served_to_callers
+from ferrotype.testing.callers_process import ConsistencyChecker, KeepAliveClient, served_to_callers
 from ferrotype.testing.client import PATCH, Reply
 
 OWNER, ADMIN, MEMBER = "ann.p1.member-reader", "al.adm.admin-member-reader", "mia.m1.member-reader"
@@ -76,8 +76,8 @@ class Fuzzed:
     """A service, its schemas, and strategies made from them."""
 
     def __init__(self, port: int, directory: Path):
-        self.ask = Asker(port)
-        self.account = Account(directory)
+        self.ask = KeepAliveClient(port)
+        self.account = ConsistencyChecker(directory)
         self.image_schema = self.ask("GET", "/v2/schemas/image", OWNER).json
         self.member_schema = self.ask("GET", "/v2/schemas/member", OWNER).json
         self.is_image = fastjsonschema.compile(self.image_schema)

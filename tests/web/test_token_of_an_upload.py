@@ -12,7 +12,7 @@ def test_an_upload_ends_well_although_its_token_ended_before(tmp_path: Path) -> 
         api.caller = OWNER
         image = api.image()
         with uploading(api, image, Held(b"first", b"last")) as answer:
-            api.end_tokens()
+            api.expire_tokens()
         assert answer.result().status == 204  # IMG-UP-25
         assert api.get(image["self"]).json["status"] == "active"
         settled(api, tmp_path)

@@ -21,7 +21,7 @@ NOBODY = "/v2/images/00000000-0000-4000-8000-000000000000/file"
 @pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
     limits = Limits(image_size_cap=3 << 20)
-    with client(directory, upkeep=False, api=Api(show_locations=True), limits=limits) as api:
+    with client(directory, background=False, api=Api(show_locations=True), limits=limits) as api:
         yield api
 
 
@@ -229,7 +229,9 @@ def test_a_client_that_goes_away_leaves_nothing(api: Client, directory: Path) ->
     # IMG-UP-23, IMG-UP-26
     image = api.image()
     for body, headers in ([b"some", b"thing"], {}), (b"some", {"content-length": "9"}), ([bytes(1 << 20)] * 2, {}):
-        reply = api.put(f"{image['self']}/file", body=body, headers={"content-type": OCTETS, **headers}, cut=True)
+        reply = api.put(
+            f"{image['self']}/file", body=body, headers={"content-type": OCTETS, **headers}, disconnect=True
+        )
         assert reply.status == 400
         queued_again(api, directory, image)
     assert upload(api, image, b"something").status == 204

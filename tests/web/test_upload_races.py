@@ -35,7 +35,7 @@ MIB = 1 << 20
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     limits = Limits(user_storage_quota=64 * MIB)
-    with client(tmp_path, upkeep=False, database_url=database_url, limits=limits) as api:
+    with client(tmp_path, background=False, database_url=database_url, limits=limits) as api:
         yield api
 
 

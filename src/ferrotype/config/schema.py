@@ -30,7 +30,7 @@ SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
         "architecture": {"type": "string", "description": "Architecture of the operating system."},
         "os_distro": {"type": "string", "description": "Name of the operating system's distribution."},
         "os_version": {"type": "string", "description": "Version of the operating system."},
-        "description": {"type": "string", "description": "A text about this image for people."},
+        "description": {"type": "string", "description": "A human-readable description of this image."},
         "cinder_encryption_key_id": {
             "type": "string",
             "description": "ID of the key that the image's data is encrypted with.",
@@ -38,7 +38,7 @@ SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
         "cinder_encryption_key_deletion_policy": {
             "type": "string",
             "enum": ["on_image_deletion", "do_not_delete"],
-            "description": "What becomes of that key when the image is deleted.",
+            "description": "What happens to that key when the image is deleted.",
         },
     }
 )

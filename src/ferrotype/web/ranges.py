@@ -25,7 +25,7 @@ def part(request: Request, size: int, etag: str | None) -> tuple[int, int] | Non
 
 
 def _number(digits: str) -> int:
-    """Return the number, cut to 20 digits: beyond the size of any file its exact value does not matter."""
+    """Return the number, truncated to 20 digits: beyond the size of any file its exact value does not matter."""
     return int(digits.lstrip("0")[:20] or "0")
 
 
@@ -49,14 +49,14 @@ def _range(text: str, size: int) -> tuple[int, int]:
 
 def _suffix(count: int, size: int) -> tuple[int, int]:
     if size == 0:
-        raise BadRange("The range lies outside the data, which have 0 bytes.", size)
+        raise BadRange("The range lies outside the data, which has 0 bytes.", size)
     count = size if count == 0 or count > size else count
     return size - count, count
 
 
 def _between(first: int, last: int, size: int) -> tuple[int, int]:
     if first >= size or first > last:
-        raise BadRange(f"The range {first}-{last} lies outside the data, which have {size} bytes.", size)
+        raise BadRange(f"The range {first}-{last} lies outside the data, which has {size} bytes.", size)
     last = min(last, size - 1)
     return first, last - first + 1
 
@@ -68,7 +68,7 @@ def _content_range(text: str, size: int) -> tuple[int, int]:
         raise BadRange("'Content-Range' must have the form bytes 0-99/*.", size)
     first, last, total = _number(match[1]), _number(match[2]), match[3]
     if last >= size or (total != "*" and _number(total) != size):
-        raise BadRange(f"The range ends at {last} of {total}, but the data have {size} bytes.", size)
+        raise BadRange(f"The range ends at {last} of {total}, but the data has {size} bytes.", size)
     return _between(first, last, size)
 
 

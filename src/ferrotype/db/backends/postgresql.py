@@ -38,8 +38,8 @@ EMBEDDED = False
 
 #: Longest that a statement may wait for a lock, in seconds: short enough that a worker keeps its lease meanwhile.
 LOCK_TIMEOUT = LEASE / 6 / 1_000_000
-#: Seconds after which the server ends an idle transaction of ours: its process may be frozen, or its machine gone,
-#: while it holds locks.
+#: Seconds after which the server ends an idle transaction: its process may be frozen, or its host down, while it
+#: holds locks.
 IDLE_TIMEOUT = LEASE / 3 / 1_000_000
 
 
@@ -297,7 +297,7 @@ def schema_version(config: DatabaseConfig) -> str | None:
 
 
 def create_schema(config: DatabaseConfig, statements: Sequence[str]) -> None:
-    """Run the statements in one transaction, unless another node was quicker."""
+    """Run the statements in one transaction, unless another node created it first."""
 
     async def create() -> None:
         async with administering(config) as connection, connection.transaction():

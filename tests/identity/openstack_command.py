@@ -1,4 +1,4 @@
-"""The real openstack command, as a process with a home of its own."""
+"""Run the real openstack command in a home directory of its own."""
 
 import os
 import subprocess
@@ -10,11 +10,13 @@ import msgspec
 
 
 def openstack(home: Path, *words: Any, code: int = 0) -> Any:
-    """Run the command; return its JSON where that is asked for, else what it says on standard error."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHONDONTWRITE"))}
+    """Run the command; return its JSON output if requested, otherwise its standard error."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHONDONTWRITE"))
+    }
     done = subprocess.run(
         [Path(sys.executable).parent / "openstack", *map(str, words)],
-        env=kept | {"HOME": str(home), "PYTHONPYCACHEPREFIX": str(home.parent.parent / "bytecode")},
+        env=environment | {"HOME": str(home), "PYTHONPYCACHEPREFIX": str(home.parent.parent / "bytecode")},
         cwd=home,
         stdin=subprocess.DEVNULL,
         capture_output=True,

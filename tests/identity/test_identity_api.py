@@ -1,4 +1,4 @@
-"""The built-in Identity v3: what it takes to log in, how a token lives and ends, and what may be looked up."""
+"""The built-in Identity v3 API: log-in, the life of a token, and look-ups of projects and users."""
 
 import base64
 import calendar
@@ -6,7 +6,20 @@ import time
 from dataclasses import replace
 
 import pytest
-from people import ALICE, BOB, RITA, ROBOT, htpasswd, known, log_in, standing_alone, token_of
+from local_accounts import (
+    ALICE,
+    BOB,
+    RITA,
+    ROBOT,
+    accounts_of,
+    basic,
+    client_without_keystone,
+    htpasswd,
+    log_in,
+    look_again,
+    replace_file,
+    token_of,
+)
 
 from ferrotype.config.server import Server
 from ferrotype.db import logins
@@ -22,7 +35,7 @@ PUBLIC = "https://images.example.org:8443/under"
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    with standing_alone(tmp_path_factory.mktemp("door"), server=Server(public_endpoint=PUBLIC)) as api:
+    with client_without_keystone(tmp_path_factory.mktemp("identity"), server=Server(public_endpoint=PUBLIC)) as api:
         yield api
 
 
@@ -37,7 +50,7 @@ def post(api, auth, path="/v3/auth/tokens"):
 # Discovery.
 
 
-def test_the_versions_lead_to_where_clients_reach_us(api):
+def test_version_links_use_the_public_endpoint(api):
     # CL-23, CL-50
     versions = api.get("/identity")
     assert versions.status == 300
@@ -50,7 +63,7 @@ def test_the_versions_lead_to_where_clients_reach_us(api):
     assert api.request("HEAD", "/v3").body == b""
 
 
-def test_the_image_service_is_where_it_was(api):
+def test_the_image_api_keeps_its_paths(api):
     assert api.get("/").status == 300 and "v2.17" in api.get("/").text
     assert api.get("/images", headers=BOB).status == 200  # CL-48
 
@@ -99,7 +112,7 @@ def test_every_shape_of_a_log_in_gives_a_token_for_its_project(api, shape, path)
     assert project is None or made.json["owner"] == project
 
 
-def test_a_token_says_what_keystone_would_say(api):
+def test_a_token_document_has_keystones_format(api):
     token = post(api, {"identity": identity()}).json["token"]
     domain = {"id": "default", "name": "Default"}
     assert token["user"] == {"id": "bob", "name": "bob", "domain": domain, "password_expires_at": None}
@@ -113,9 +126,9 @@ def test_a_token_says_what_keystone_would_say(api):
 def test_the_catalog_names_the_image_service_without_a_version(api):
     catalog = post(api, {"identity": identity()}).json["token"]["catalog"]
     urls = {(each["type"], end["interface"]): end["url"] for each in catalog for end in each["endpoints"]}
-    faces = ("public", "internal", "admin")
-    assert urls == {("image", face): PUBLIC for face in faces} | {  # CL-22
-        ("identity", face): f"{PUBLIC}/identity" for face in faces
+    interfaces = ("public", "internal", "admin")
+    assert urls == {("image", interface): PUBLIC for interface in interfaces} | {  # CL-22
+        ("identity", interface): f"{PUBLIC}/identity" for interface in interfaces
     }
     ids = [end["id"] for each in catalog for end in each["endpoints"]]
     assert len(set(ids)) == 6
@@ -123,7 +136,7 @@ def test_the_catalog_names_the_image_service_without_a_version(api):
 
 REFUSED = {
     "wrong password": ({"identity": identity(password="wrong")}, 401),
-    "nobody": ({"identity": identity("nobody")}, 401),
+    "unknown user": ({"identity": identity("nobody")}, 401),
     "an operator's token as password": ({"identity": identity("robot", ROBOT)}, 401),
     "another domain": ({"identity": identity(domain={"name": "heat"})}, 401),
     "another domain's id": ({"identity": identity(domain={"id": "heat"})}, 401),
@@ -154,7 +167,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_everything_else_is_refused_in_identitys_words(api, case):
+def test_other_log_ins_are_refused_in_identitys_error_format(api, case):
     auth, status = REFUSED[case]
     answer = post(api, auth)
     error = answer.json["error"]
@@ -168,19 +181,19 @@ def test_everything_else_is_refused_in_identitys_words(api, case):
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"auth"', b"\xff", b"[" * 5000, b'{"auth": {}}'])
-def test_a_body_that_is_no_log_in_is_refused(api, body):
+def test_an_invalid_body_is_refused(api, body):
     answer = api.post("/v3/auth/tokens", body=body)
     assert (answer.status, answer.json["error"]["code"]) == (400, 400)  # SEC-107
 
 
-def test_a_body_that_is_far_too_large_is_not_read(api):
+def test_a_body_that_is_too_large_is_refused(api):
     assert api.post("/v3/auth/tokens", body=b" " * 70_000).json["error"]["code"] == 413  # SEC-107
 
 
 # A token's life.
 
 
-def test_a_token_gives_another_one_that_lives_no_longer(api):
+def test_a_token_from_a_token_expires_at_the_same_time(api):
     first = post(api, {"identity": identity(), "scope": "unscoped"})
     again = {"methods": ["token"], "token": {"id": first.headers["x-subject-token"]}}
     second = post(api, {"identity": again, "scope": {"project": {"name": "demo", "domain": DEFAULT}}})
@@ -189,10 +202,10 @@ def test_a_token_gives_another_one_that_lives_no_longer(api):
     assert second.json["token"]["project"]["id"] == "demo"
     assert second.json["token"]["audit_ids"] != first.json["token"]["audit_ids"]
     both = {**identity("rita", "a:b:c"), **again, "methods": ["password", "token"]}
-    assert post(api, {"identity": both}).status == 401  # Two proofs of different people prove nobody.
+    assert post(api, {"identity": both}).status == 401  # Password and token of different users.
 
 
-def test_a_token_is_void_with_any_sign_of_it_changed(api):
+def test_a_token_is_invalid_with_any_character_changed(api):
     good = token_of(api, "bob", BOBS)["x-auth-token"]
     assert api.get("/v2/images", headers={"x-auth-token": good}).status == 200
     for place in range(0, len(good), 7):
@@ -210,8 +223,8 @@ def test_a_token_is_void_with_any_sign_of_it_changed(api):
         assert api.get("/v2/images", headers={"x-auth-token": changed}).status == 401
 
 
-def test_a_token_of_another_deployment_is_void(api, tmp_path):
-    with standing_alone(tmp_path) as other:
+def test_a_token_of_another_deployment_is_invalid(api, tmp_path):
+    with client_without_keystone(tmp_path) as other:
         foreign = token_of(other, "bob", BOBS)
         assert other.get("/v2/images", headers=foreign).status == 200
     assert api.get("/v2/images", headers=foreign).status == 401
@@ -219,14 +232,16 @@ def test_a_token_of_another_deployment_is_void(api, tmp_path):
 
 def signed(api, **changes) -> str:
     login = api.application._login
-    account = known(api).users["bob"]
+    account = accounts_of(api).users["bob"]
     now = time.time_ns() // 1000
-    token = Token("id", "bob", login._signer.state(account), "demo", ("password",), now, now + SECOND * 60)
+    token = Token(
+        "id", "bob", login._signer.account_fingerprint(account, "demo"), "demo", ("password",), now, now + SECOND * 60
+    )
     fields = {name: getattr(token, name) for name in token.__struct_fields__} | changes
     return login._signer.sign(Token(**fields))
 
 
-def test_a_token_ends(api):
+def test_a_token_expires(api):
     now = time.time_ns() // 1000
     assert api.get("/v2/images", headers={"x-auth-token": signed(api)}).status == 200
     old = {"x-auth-token": signed(api, expires_at=now - 1)}
@@ -236,9 +251,9 @@ def test_a_token_ends(api):
     assert api.get("/v2/images", headers={"x-auth-token": signed(api, user="nobody")}).status == 401
 
 
-def test_a_token_that_was_given_back_is_void_everywhere_at_once(database_url, tmp_path):
+def test_a_revoked_token_is_invalid_on_every_node_at_once(database_url, tmp_path):
     node = {"database_url": database_url}
-    with standing_alone(tmp_path, **node) as api, standing_alone(tmp_path, **node) as another_node:
+    with client_without_keystone(tmp_path, **node) as api, client_without_keystone(tmp_path, **node) as another_node:
         token = token_of(api, "bob", BOBS)
         subject = token | {"x-subject-token": token["x-auth-token"]}
         assert another_node.get("/v2/images", headers=token).status == 200
@@ -249,8 +264,8 @@ def test_a_token_that_was_given_back_is_void_everywhere_at_once(database_url, tm
         assert api.get("/v2/images", headers=token_of(api, "bob", BOBS)).status == 200
 
 
-def test_tokens_that_have_ended_anyway_are_not_remembered_as_given_back(database_url, tmp_path):
-    with standing_alone(tmp_path, database_url=database_url) as api:
+def test_revocations_of_expired_tokens_are_not_kept(database_url, tmp_path):
+    with client_without_keystone(tmp_path, database_url=database_url) as api:
         db = api.application.ctx.db
         later = time.time_ns() // 1000 + 60 * SECOND
         api.run(logins.revoke(db, "old", 1))
@@ -259,11 +274,11 @@ def test_tokens_that_have_ended_anyway_are_not_remembered_as_given_back(database
         assert [api.run(logins.is_revoked(db, token)) for token in ("old", "new")] == [False, True]
 
 
-def test_all_processes_sign_with_one_secret_that_the_first_one_made(database_url, tmp_path):
-    with standing_alone(tmp_path, database_url=database_url) as api:
+def test_all_processes_sign_with_the_secret_that_the_first_one_created(database_url, tmp_path):
+    with client_without_keystone(tmp_path, database_url=database_url) as api:
         first = api.run(logins.secret(api.application.ctx.db, "tokens"))
         token = token_of(api, "bob", BOBS)
-    with standing_alone(tmp_path, database_url=database_url) as api:
+    with client_without_keystone(tmp_path, database_url=database_url) as api:
         assert api.run(logins.secret(api.application.ctx.db, "tokens")) == first
         assert api.run(logins.secret(api.application.ctx.db, "another")) != first
         assert len(first) == 32
@@ -271,22 +286,22 @@ def test_all_processes_sign_with_one_secret_that_the_first_one_made(database_url
 
 
 @pytest.mark.parametrize(
-    "line", ["bob:demo:member,reader", "bob:demo:reader", "bob:other:member,reader", "zoe:demo:member"]
+    "line", ["bob:demo:member,reader", "bob:demo:reader", "bob:other:member,reader", "bob", "zoe:demo:member"]
 )
-def test_a_token_is_void_when_the_line_of_its_user_changed(tmp_path, line):
-    with standing_alone(tmp_path) as api:
+def test_a_token_is_invalid_once_the_line_of_its_user_changed(tmp_path, line):
+    with client_without_keystone(tmp_path) as api:
         token = token_of(api, "bob", BOBS)
         htpasswd(tmp_path / "users", {"alice": "wonder", line: "new"})
-        known(api).refresh()
+        look_again(api)
         assert api.get("/v2/images", headers=token).status == 401  # SEC-74
 
 
-def test_nothing_of_an_account_can_be_read_from_a_token(api):
+def test_a_token_contains_no_part_of_the_password_hash(api):
     token = token_of(api, "bob", BOBS)["x-auth-token"]
     content = base64.urlsafe_b64decode(token.split(".")[1] + "==")
     assert b"bob" in content
-    assert b"$2b$" not in content and known(api).users["bob"].secret.encode()[-20:] not in content  # SEC-115
-    one, other = (Signer(secret).state(Account("bob", "hash")) for secret in (b"1", b"2"))
+    assert b"$2b$" not in content and accounts_of(api).users["bob"].secret.encode()[-20:] not in content  # SEC-115
+    one, other = (Signer(secret).account_fingerprint(Account("bob", "hash"), "p") for secret in (b"1", b"2"))
     assert one != other
 
 
@@ -310,7 +325,7 @@ def test_a_token_is_shown_to_its_user_and_to_administrators(api, who, status):
 
 
 @pytest.mark.parametrize("subject", [{}, {"x-subject-token": "x"}, {"x-subject-token": ROBOT}])
-def test_a_token_that_no_log_in_gave_is_not_found(api, subject):
+def test_a_token_that_no_log_in_issued_is_not_found(api, subject):
     assert api.get("/v3/auth/tokens", headers=ALICE | subject).status == 404
 
 
@@ -333,7 +348,7 @@ def test_an_administrator_finds_projects_and_users_by_name(api):
     assert api.get("/v3/domains/heat", headers=ALICE).status == 404
 
 
-def test_others_see_themselves_and_their_project(api):
+def test_other_users_see_themselves_and_their_project(api):
     for path in ("/v3/projects", "/v3/users", "/v3/projects/other", "/v3/projects/none", "/v3/users/alice"):
         answer = api.get(path, headers=BOB)
         assert (answer.status, answer.json["error"]["code"]) == (403, 403), path  # CL-62
@@ -348,7 +363,7 @@ def test_others_see_themselves_and_their_project(api):
     ]
 
 
-def test_a_token_without_a_project_finds_its_way_to_one_and_no_further(api):
+def test_an_unscoped_token_can_list_its_projects_only(api):
     token = token_of(api, "alice", "wonder", "unscoped")
     assert names(api.get("/v3/auth/projects", headers=token), "projects") == ["default"]
     for path in ("/v3/projects", "/v3/users", "/v3/auth/catalog"):
@@ -359,13 +374,13 @@ def test_a_token_without_a_project_finds_its_way_to_one_and_no_further(api):
     "path",
     ["auth/tokens", "auth/catalog", "auth/projects", "projects", "projects/demo", "users", "users/bob", "domains"],
 )
-def test_a_stranger_is_told_nothing(api, path):
+def test_an_invalid_token_gets_401_on_every_path(api, path):
     answer = api.get(f"/identity/v3/{path}", headers={"x-auth-token": "wrong"})
     assert answer.status == 401
     assert set(answer.json) == {"error"}
 
 
-def test_unknown_paths_and_methods_are_answered_in_identitys_words(api):
+def test_unknown_paths_and_methods_are_errors_in_identitys_format(api):
     for path in ("/v3/none", "/v3/auth", "/v3/auth/tokens/x", "/identity/v2.0", "/identity/v2.0/tokens"):
         assert api.get(path, headers=ALICE).json["error"]["code"] == 404
     answer = api.request("PATCH", "/v3/projects/demo", headers=ALICE)
@@ -373,14 +388,64 @@ def test_unknown_paths_and_methods_are_answered_in_identitys_words(api):
 
 
 def test_the_door_can_stay_shut(tmp_path):
-    with standing_alone(tmp_path, door=False) as api:
+    with client_without_keystone(tmp_path, identity_api=False) as api:
         assert api.get("/v3").status == api.post("/v3/auth/tokens", body=b"{}").status == 300
         assert api.get("/v2/images", headers=BOB).status == 200
 
 
 @pytest.mark.parametrize("strategy", ["none", "keystone"])
-def test_there_is_no_door_beside_another_way_of_knowing_callers(tmp_path, strategy):
+def test_the_identity_api_exists_with_http_basic_only(tmp_path, strategy):
     made = config(tmp_path)
     with serving(replace(made, auth=replace(made.auth, strategy=strategy))) as api:
         for path in ("/v3", "/identity", "/v3/auth/tokens"):
             assert "versions" in api.get(path).json and "values" not in api.get(path).text
+
+
+# Users with several projects, and with none.
+
+
+def test_a_token_is_for_the_project_that_its_scope_names(tmp_path):
+    htpasswd(tmp_path / "users", {"alice:default:admin": "wonder", "bob:demo:reader": BOBS})
+    roles = (tmp_path / "roles").read_text()
+    replace_file(tmp_path / "roles", roles + "bob:lab:member\nbob:default:reader\n")
+    with client_without_keystone(tmp_path) as api:
+        for scope, project, held in (
+            (None, "demo", {"reader"}),  # ACC-11: the first line's
+            ({"project": {"name": "lab", "domain": {"id": "default"}}}, "lab", {"member", "reader"}),
+            ({"project": {"id": "lab"}}, "lab", {"member", "reader"}),
+            ({"project": {"name": "default"}}, PROJECT, {"reader"}),
+        ):
+            answer = log_in(api, "bob", BOBS, scope)
+            shown = answer.json["token"]
+            assert (shown["project"]["id"], {role["name"] for role in shown["roles"]}) == (project, held)
+            token = {"x-auth-token": answer.headers["x-subject-token"]}
+            made = api.post("/v2/images", json={}, headers=token)
+            assert made.status == (201 if project == "lab" else 403)
+            assert project != "lab" or made.json["owner"] == "lab"
+        for scope in ({"project": {"id": "elsewhere"}}, {"project": {"name": "Lab"}}, {"project": {}}):
+            assert log_in(api, "bob", BOBS, scope).status == 401
+        assert names(api.get("/v3/auth/projects", headers=token), "projects") == ["demo", "lab", "default"]
+        assert api.get("/v3/projects/lab", headers=token).status == 200
+        assert api.get("/v3/projects/other", headers=token).status == 403
+        assert api.post("/v2/images", json={}, headers=basic("bob", BOBS)).status == 403  # reader of demo
+        lab, demo = (token_of(api, "bob", BOBS, {"project": {"id": each}}) for each in ("lab", "demo"))
+        replace_file(tmp_path / "roles", roles + "bob:lab:reader\n")
+        look_again(api)
+        assert api.get("/v2/images", headers=lab).status == 401  # SEC-74: its roles changed
+        assert api.get("/v2/images", headers=demo).status == 200
+        assert log_in(api, "bob", BOBS, {"project": {"name": "default"}}).status == 401
+
+
+def test_a_user_without_roles_logs_in_and_may_do_nothing(tmp_path):
+    htpasswd(tmp_path / "users", {"alice:default:admin": "wonder", "eve": "x"})
+    with client_without_keystone(tmp_path) as api:
+        refused = api.get("/v2/images", headers=basic("eve", "x"))
+        assert refused.status == 403 and "'eve' has no role in any project" in refused.text  # ACC-02
+        assert api.get("/v2/images", headers=basic("eve", "wrong")).status == 401
+        answer = log_in(api, "eve", "x")
+        assert (answer.status, "project" in answer.json["token"]) == (201, False)
+        token = {"x-auth-token": answer.headers["x-subject-token"]}
+        assert names(api.get("/v3/auth/projects", headers=token), "projects") == []
+        assert api.get("/v2/images", headers=token).status == 403
+        assert api.post("/v2/images", json={}, headers=token).status == 403
+        assert log_in(api, "eve", "x", {"project": {"name": "default"}}).status == 401

@@ -1,4 +1,4 @@
-"""Files of accounts, and a service that reads them."""
+"""Account files, and a service that reads them."""
 
 import base64
 from collections.abc import Iterator
@@ -12,14 +12,15 @@ import bcrypt
 from ferrotype.config.accounts import Accounts
 from ferrotype.identity.accounts import Accounts as KnownAccounts
 from ferrotype.identity.tokens import hashed
+from ferrotype.service.watched_files import GRACE
 from ferrotype.testing.client import Client, Reply, config, serving
 from ferrotype.testing.process import Served, served
 
-#: The cheapest that there is: tests wait for answers, not for bcrypt.
+#: The lowest bcrypt cost, so that tests are fast.
 COST = 4
 ROBOT = "robot-token-Zm9v_-0123"
 LINES = {
-    "alice": "wonder",
+    "alice:default:admin": "wonder",
     "bob:demo:member,reader": "pässwörd ☃",
     "rita:demo:reader": "a:b:c",
     "сергей:other:Member": "x",
@@ -34,6 +35,7 @@ debug = true
 [oslo_middleware]
 http_basic_auth_user_file = {home}/users
 [identity]
+roles_file = {home}/roles
 tokens_file = {home}/tokens
 [database]
 connection = sqlite:///{home}/t.sqlite
@@ -49,38 +51,36 @@ def settings(home: Path) -> Path:
 
 
 @contextmanager
-def serving_alone(home: Path) -> Iterator[Served]:
-    """Run such a service as a process; its accounts are the usual ones where there are none yet."""
+def served_without_keystone(home: Path) -> Iterator[Served]:
+    """Run such a service as a process; its accounts are those of LINES where there are none yet."""
     _people_of(home)
     with served(home, "--config-file", str(settings(home))) as running:
         yield running
 
 
-def _people_of(home: Path) -> tuple[Path, Path]:
+def _people_of(home: Path) -> Accounts:
     users, tokens = home / "users", home / "tokens"
     if not users.exists():
         htpasswd(users)
     if not tokens.exists():
-        rewritten(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
-    return users, tokens
+        replace_file(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
+    return Accounts(users, home / "roles", tokens)
 
 
-def bcrypted(password: str, cost: int = COST) -> str:
+def bcrypt_hash(password: str, cost: int = COST) -> str:
     """Return a bcrypt hash."""
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 
 def htpasswd(path: Path, lines: dict[str, str] = LINES, cost: int = COST) -> Path:
-    """Write a file of users: ``name:project:roles`` -> password."""
-    written = []
-    for who, password in lines.items():
-        name, *more = who.split(":")
-        written.append(":".join([name, bcrypted(password, cost), *more]))
-    return rewritten(path, "\n".join(["# who may call", "", *written, ""]))
+    """Write a file of users, and ``roles`` beside it: ``user:project:roles`` or ``user`` -> password."""
+    users = [f"{who.split(':')[0]}:{bcrypt_hash(password, cost)}" for who, password in lines.items()]
+    replace_file(path.with_name("roles"), "\n".join(["# their roles", *(who for who in lines if ":" in who), ""]))
+    return replace_file(path, "\n".join(["# who may call", "", *users, ""]))
 
 
-def rewritten(path: Path, text: str) -> Path:
-    """Replace a file as careful people do: whole, and for its owner only."""
+def replace_file(path: Path, text: str) -> Path:
+    """Replace a file atomically, readable by its owner only."""
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
     fresh.chmod(0o600)
@@ -88,28 +88,39 @@ def rewritten(path: Path, text: str) -> Path:
 
 
 @contextmanager
-def standing_alone(home: Path, door: bool = True, upkeep: bool = False, **changes: Any) -> Iterator[Client]:
+def client_without_keystone(
+    home: Path, identity_api: bool = True, background: bool = False, **changes: Any
+) -> Iterator[Client]:
     """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts.
 
-    It looks at them again when it is told to, and with ``upkeep`` by itself.
+    The files are reloaded on request, and with ``background`` periodically.
     """
-    users, tokens = _people_of(home)
     made = config(home, **changes)
     auth = replace(made.auth, strategy="http_basic")
-    accounts = Accounts(users, tokens, door)
-    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, upkeep=upkeep) as api:
+    accounts = replace(_people_of(home), identity_api=identity_api)
+    with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, background=background) as api:
         yield api
 
 
-def known(api: Client) -> KnownAccounts:
-    """Return the accounts that a service knows."""
+def accounts_of(api: Client) -> KnownAccounts:
+    """Return the accounts that a service has loaded."""
     login = api.application._login
     assert login is not None
     return login.accounts
 
 
+def look_again(api: Client) -> None:
+    """Have a service read its account files now, as if they had been the same for long enough."""
+    login = api.application._login
+    assert login is not None
+    login.files.refresh()
+    for watched in login.files._watched:
+        watched._since -= GRACE
+    login.files.refresh()
+
+
 def basic(name: str, password: str) -> dict[str, str]:
-    """Return the header of somebody with a password."""
+    """Return an HTTP Basic header."""
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
@@ -117,7 +128,7 @@ ALICE, BOB, RITA = basic("alice", "wonder"), basic("bob", "pässwörd ☃"), bas
 
 
 def log_in(api: Client, name: str, password: str, scope: Any = None, path: str = "/v3/auth/tokens") -> Reply:
-    """Ask the door for a token."""
+    """Request a token from the built-in Identity API."""
     user = {"name": name, "password": password, "domain": {"name": "Default"}}
     auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
     if scope is not None:
@@ -126,7 +137,7 @@ def log_in(api: Client, name: str, password: str, scope: Any = None, path: str =
 
 
 def token_of(api: Client, name: str, password: str, scope: Any = None) -> dict[str, str]:
-    """Return the header of somebody who logged in."""
+    """Log in and return the token as a header."""
     answer = log_in(api, name, password, scope)
     assert answer.status == 201, answer
     return {"x-auth-token": answer.headers["x-subject-token"]}

@@ -1,4 +1,4 @@
-"""Limits that Keystone has registered hold whatever happens at once, and what is shown is what is enforced."""
+"""Keystone's unified limits hold under concurrency, and the usage API shows what is enforced."""
 
 import asyncio
 import threading
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import Keystone, People, configured
+from keystone_service import Keystone, Users, configured
 
 from ferrotype.testing.client import OCTETS, Client, config, person, serving
 
 MIB = 1 << 20
-AT_ONCE = 64
+CONCURRENCY = 64
 
 
 class Project:
-    """A new project of Keystone, and those who work in it."""
+    """A new project of Keystone and its member."""
 
     def __init__(self, identity: Keystone):
         self.id = identity.project(uuid.uuid4().hex)
@@ -33,8 +33,8 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def endpoint(identity: Keystone, people: People) -> str:
-    """The image service's endpoint, with limits for everybody registered; nothing may be staged."""
+def endpoint(identity: Keystone, users: Users) -> str:
+    """The image service's endpoint with registered limits; there is none for staged data."""
     made = identity.image_endpoint("http://127.0.0.1:1")
     for resource, most in (("size_total", 3), ("count_total", 5), ("count_uploading", -1)):
         identity.register_limit(f"image_{resource}", most)
@@ -45,8 +45,8 @@ def endpoint(identity: Keystone, people: People) -> str:
 def api(
     identity: Keystone, endpoint: str, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Client]:
-    """A service on each database that asks Keystone for limits; a change counts almost at once."""
-    monkeypatch.setattr("ferrotype.identity.limits.FRESH", 0.05)
+    """A service on each database with Keystone's limits, refreshed 20 times a second."""
+    monkeypatch.setattr("ferrotype.identity.limits.CACHE_SECONDS", 0.05)
     settings = configured(identity, tmp_path / "settings", endpoint=endpoint, default="use_keystone_limits = true")
     with serving(config(tmp_path, database_url=database_url, unified_limits=settings.unified_limits)) as api:
         yield api
@@ -67,11 +67,11 @@ def used(api: Client, project: Project) -> dict[str, tuple[int, int]]:
 
 
 # QUO-30, QUO-42, QUO-26, SEC-89, IMG-CREATE-06, CFG-12
-def test_images_made_at_once_never_exceed_the_count(api: Client, project: Project) -> None:
+def test_concurrent_creates_never_exceed_the_count(api: Client, project: Project) -> None:
     project.may_have(count_total=10)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        made = list(pool.map(lambda _: api.post("/v2/images", json={}, caller=project.member), range(AT_ONCE)))
-    assert sorted(each.status for each in made) == [201] * 10 + [413] * (AT_ONCE - 10)
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        made = list(pool.map(lambda _: api.post("/v2/images", json={}, caller=project.member), range(CONCURRENCY)))
+    assert sorted(each.status for each in made) == [201] * 10 + [413] * (CONCURRENCY - 10)
     assert used(api, project)["count_total"] == (10, 10)
     # QUO-22
     refused = next(each for each in made if each.status == 413)
@@ -84,16 +84,16 @@ def test_images_made_at_once_never_exceed_the_count(api: Client, project: Projec
 
 # QUO-31, QUO-26, SEC-87
 @pytest.mark.parametrize("chunked", [False, True])
-def test_uploads_at_once_never_exceed_the_size_by_a_byte(api: Client, project: Project, chunked: bool) -> None:
+def test_concurrent_uploads_never_exceed_the_size(api: Client, project: Project, chunked: bool) -> None:
     project.may_have(size_total=4, count_total=-1)
     size = 500_000
-    images = [api.image(caller=project.member)["id"] for _ in range(AT_ONCE)]
+    images = [api.image(caller=project.member)["id"] for _ in range(CONCURRENCY)]
 
     def upload(image: str) -> Any:
         data: Any = [bytes(100_000)] * 5 if chunked else bytes(size)
         return put(api, image, data, project.member)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
         answers = list(pool.map(upload, images))
     fitting = 4 * MIB // size
     statuses = sorted(answer.status for answer in answers)
@@ -101,11 +101,11 @@ def test_uploads_at_once_never_exceed_the_size_by_a_byte(api: Client, project: P
     assert set(statuses) == {204, 413}
     # Of an unknown size more may be reserved at times than is needed in the end; never less.
     assert stored == fitting if not chunked else 1 <= stored <= fitting
-    # DISC-92, DISC-93, DISC-94: whole MiB, rounded down; what nobody registered is zero
+    # DISC-92, DISC-93, DISC-94: whole MiB, rounded down; a limit that is not registered is zero
     assert used(api, project) == {
         "size_total": (stored * size // MIB, 4),
         "stage_total": (0, 0),
-        "count_total": (AT_ONCE, -1),
+        "count_total": (CONCURRENCY, -1),
         "count_uploading": (0, -1),
     }
     refused = next(answer for answer in answers if answer.status == 413)
@@ -122,7 +122,7 @@ def test_uploads_at_once_never_exceed_the_size_by_a_byte(api: Client, project: P
 
 
 # QUO-32, QUO-43
-def test_as_many_uploads_run_at_once_as_the_limit_says(api: Client, project: Project) -> None:
+def test_concurrent_uploads_never_exceed_their_limit(api: Client, project: Project) -> None:
     project.may_have(count_uploading=1, count_total=-1)
     first, second = (api.image(caller=project.member)["id"] for _ in range(2))
 
@@ -149,7 +149,7 @@ def test_as_many_uploads_run_at_once_as_the_limit_says(api: Client, project: Pro
 
 
 # QUO-24, RUL-08, RUL-06
-def test_the_owner_is_charged_whoever_uploads(api: Client, project: Project) -> None:
+def test_the_owner_is_charged_for_an_upload_by_an_administrator(api: Client, project: Project) -> None:
     project.may_have(size_total=1, count_total=2)
     admin = person("elsewhere", "admin", "member", "reader")
     image = api.post(
@@ -161,8 +161,8 @@ def test_the_owner_is_charged_whoever_uploads(api: Client, project: Project) -> 
     assert put(api, image, bytes(MIB), admin).status == 204
     assert used(api, project)["size_total"] == (1, 1)
     assert used(api, project)["count_total"] == (1, 2)
-    # QUO-31: whoever may not see it is told nothing about limits
-    assert put(api, image, b"x", person("nobody-knows", "member", "reader")).status == 404
+    # QUO-31: a caller who cannot see the image gets 404, not an error about limits
+    assert put(api, image, b"x", person("unknown", "member", "reader")).status == 404
 
 
 # QUO-20, DISC-96
@@ -175,7 +175,7 @@ def test_without_limits_of_its_own_a_project_has_the_registered_ones(api: Client
 
 
 # QUO-21
-def test_the_configured_storage_quota_does_not_count_beside_keystone(
+def test_keystones_limits_replace_the_configured_quota(
     identity: Keystone, endpoint: str, tmp_path: Path, project: Project
 ) -> None:
     project.may_have(size_total=1)
@@ -186,8 +186,8 @@ def test_the_configured_storage_quota_does_not_count_beside_keystone(
 
 
 # QUO-27
-def test_the_endpoint_is_found_by_its_service_too(
-    identity: Keystone, people: People, endpoint: str, tmp_path: Path, project: Project
+def test_the_endpoint_can_be_found_by_its_service(
+    identity: Keystone, users: Users, endpoint: str, tmp_path: Path, project: Project
 ) -> None:
     settings = configured(identity, tmp_path / "settings", endpoint=endpoint, default="use_keystone_limits = true")
     named = identity.ask("GET", f"/endpoints/{endpoint}")["endpoint"]["service_id"]
@@ -201,14 +201,14 @@ def test_the_endpoint_is_found_by_its_service_too(
 
 
 # DISC-91, DISC-95, DISC-97
-def test_whoever_is_of_the_project_sees_it_also_where_it_has_more_than_it_may(api: Client, project: Project) -> None:
+def test_usage_is_shown_to_any_role_and_beyond_the_limit(api: Client, project: Project) -> None:
     project.may_have(count_total=2)
     for _ in range(2):
         assert api.post("/v2/images", json={}, caller=project.member).status == 201
     project.may_have(count_total=1)
     until = time.monotonic() + 60
     while used(api, project)["count_total"][1] != 1 and time.monotonic() < until:
-        time.sleep(0.1)  # What Keystone said before counts a little longer.
+        time.sleep(0.1)  # Until the cached limits expire.
     names = {"image_size_total", "image_stage_total", "image_count_total", "image_count_uploading"}
     for roles in (["reader"], ["astronaut"], ["member", "reader"]):
         shown = api.get("/v2/info/usage", caller=person(project.id, *roles)).json["usage"]
@@ -219,6 +219,6 @@ def test_whoever_is_of_the_project_sees_it_also_where_it_has_more_than_it_may(ap
 
 
 # DISC-90
-def test_without_keystones_limits_nothing_is_shown(tmp_path: Path) -> None:
+def test_without_keystones_limits_no_usage_is_shown(tmp_path: Path) -> None:
     with serving(config(tmp_path)) as api:
         assert api.get("/v2/info/usage").json == {"usage": {}}

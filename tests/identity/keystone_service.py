@@ -1,4 +1,4 @@
-"""A Keystone with the usual people in it, and services that ask it."""
+"""A Keystone with a set of users, and services that authenticate with it."""
 
 import http.client
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ferrotype.config.read import read
-from ferrotype.testing.keystone import PASSWORD, REGION, Keystone, Person
+from ferrotype.testing.keystone import PASSWORD, REGION, Keystone, User
 from ferrotype.testing.process import Served, served
 
 SETTINGS = """
@@ -53,25 +53,25 @@ endpoint_id = {endpoint}
 """
 
 
-class People:
-    """Who there is in the cloud of these tests."""
+class Users:
+    """Projects and users of these tests."""
 
     def __init__(self, identity: Keystone):
         self.p1, self.p2, self.services = (identity.project(name) for name in ("p1", "p2", "services"))
-        self.owner = identity.person("owner", self.p1, "member")
-        self.reader = identity.person("reader", self.p1, "reader")
-        self.stranger = identity.person("stranger", self.p2, "member")
-        self.outsider = identity.person("outsider", self.p1, "Operator-Of-Something")
-        self.boss = identity.person("boss", self.services, "admin")
-        self.glance = identity.person("glance", self.services, "service")
+        self.owner = identity.user("owner", self.p1, "member")
+        self.reader = identity.user("reader", self.p1, "reader")
+        self.stranger = identity.user("stranger", self.p2, "member")
+        self.outsider = identity.user("outsider", self.p1, "Operator-Of-Something")
+        self.admin = identity.user("admin", self.services, "admin")
+        self.glance = identity.user("glance", self.services, "service")
         identity.grant(self.glance, "reader", "system")
-        self.nova = identity.person("nova", self.services, "service")
-        identity.grant(self.boss, "admin", "domains/default")
-        identity.grant(self.boss, "admin", "system")
+        self.nova = identity.user("nova", self.services, "service")
+        identity.grant(self.admin, "admin", "domains/default")
+        identity.grant(self.admin, "admin", "system")
 
 
 class Reply(NamedTuple):
-    """An answer of the service. ``headers`` are by lower-case name."""
+    """A response. ``headers`` are by lower-case name."""
 
     status: int
     headers: Mapping[str, str]
@@ -108,7 +108,7 @@ def ask(
 
 
 def settings(identity: Keystone, home: Path, **changes: str) -> Path:
-    """Write a configuration file and return it; ``changes`` are more lines for its parts."""
+    """Write a configuration file and return its path; ``changes`` are additional lines by section."""
     words = {"url": identity.url, "password": PASSWORD, "endpoint": changes.pop("endpoint", "")}
     parts = {"default": "", "authtoken": "", "login": LOGIN, "database": f"sqlite:///{home}/t.sqlite", **changes}
     text = SETTINGS.format(home=home, url=identity.url, **parts | {"login": parts["login"].format(**words)})
@@ -122,14 +122,14 @@ def settings(identity: Keystone, home: Path, **changes: str) -> Path:
 
 @contextmanager
 def service(identity: Keystone, home: Path, *words: str, **changes: str) -> Iterator[Served]:
-    """Run a service of such a configuration."""
+    """Run a service with such a configuration."""
     with served(home, "--config-file", str(settings(identity, home, **changes)), *words) as running:
         yield running
 
 
 def configured(identity: Keystone, home: Path, **changes: str) -> Any:
-    """Return the configuration that a service would have."""
+    """Return the configuration of such a service."""
     return read([settings(identity, home, **changes)], [], {})
 
 
-__all__ = ["PASSWORD", "REGION", "Keystone", "People", "Person", "Reply", "ask", "configured", "service", "settings"]
+__all__ = ["PASSWORD", "REGION", "Keystone", "Reply", "User", "Users", "ask", "configured", "service", "settings"]

@@ -1,18 +1,18 @@
-"""Clients that log in with a password, as their users run them, without a Keystone anywhere."""
+"""Real clients log in with a password at the built-in Identity API."""
 
 import io
 from typing import Any
 
 import openstack as sdk
 import pytest
-from commands import openstack
 from glanceclient import Client as Glance
 from keystoneauth1 import exceptions
 from keystoneauth1.identity import v3
 from keystoneauth1.loading import get_plugin_loader
 from keystoneauth1.session import Session
+from local_accounts import LINES, ROBOT, served_without_keystone
 from openstack.connection import Connection
-from people import LINES, ROBOT, serving_alone
+from openstack_command import openstack
 
 from ferrotype.testing.process import Served
 
@@ -23,7 +23,7 @@ DATA = bytes(range(256)) * 400
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    with serving_alone(tmp_path_factory.mktemp("served")) as running:
+    with served_without_keystone(tmp_path_factory.mktemp("served")) as running:
         yield running
 
 
@@ -47,24 +47,24 @@ def test_the_openstack_command_logs_in_with_a_password(service, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/identity", "/v3"])
-def test_the_openstack_command_finds_the_door_by_each_of_its_names(service, tmp_path, path):
+def test_the_openstack_command_finds_the_identity_api_by_each_path(service, tmp_path, path):
     found = openstack(tmp_path, *as_bob(service, path), "catalog", "list", "-f", "json")
     assert {each["Name"] for each in found} == {"glance", "keystone"}
 
 
-def test_the_openstack_command_tells_what_was_wrong(service, tmp_path):
+def test_the_openstack_command_reports_401_for_wrong_password_or_project(service, tmp_path):
     assert "401" in openstack(tmp_path, *as_bob(service, "/v3", password="wrong"), "image", "list", code=1)
     assert "401" in openstack(tmp_path, *as_bob(service, "/v3", project="other"), "image", "list", code=1)
 
 
-def test_an_administrator_finds_people_and_projects(service, tmp_path):
+def test_an_administrator_finds_users_and_projects(service, tmp_path):
     where = ("--os-auth-url", f"{service.url}/identity", *DOMAINS, "--os-project-name", "default")
     alice = (*where, "--os-username", "alice", "--os-password", "wonder")
     assert openstack(tmp_path, *alice, "project", "show", "demo", "-f", "json")["id"] == "demo"
     assert openstack(tmp_path, *alice, "user", "show", "bob", "-f", "json")["default_project_id"] == "demo"
 
 
-def test_the_openstack_command_sends_name_and_password_without_the_door(service, tmp_path):
+def test_the_openstack_command_can_use_http_basic(service, tmp_path):
     where = ("--os-auth-type", "http_basic", "--os-endpoint", service.url, "--os-username", "bob")
     assert isinstance(
         openstack(tmp_path, *where, "--os-password", BOBS, "image", "list", "-f", "json"), list
@@ -73,9 +73,9 @@ def test_the_openstack_command_sends_name_and_password_without_the_door(service,
 
 
 def connected(service: Served, **auth: str) -> Connection:
-    told = {"auth_url": f"{service.url}/identity", "username": "bob", "password": BOBS, "project_name": "demo"}
+    given = {"auth_url": f"{service.url}/identity", "username": "bob", "password": BOBS, "project_name": "demo"}
     domains = {"user_domain_name": "Default", "project_domain_name": "Default"}
-    return sdk.connect(load_yaml_config=False, load_envvars=False, auth=told | domains | auth)
+    return sdk.connect(load_yaml_config=False, load_envvars=False, auth=given | domains | auth)
 
 
 def test_the_sdk_logs_in_with_a_password(service):
@@ -95,7 +95,7 @@ def password(service: Served, **more: Any) -> v3.Password:
     )
 
 
-def test_a_session_goes_from_no_project_to_one_and_gives_its_token_back(service):
+def test_a_session_rescopes_its_token_and_revokes_it(service):
     unscoped = Session(password(service, unscoped=True))
     token = unscoped.get_token()
     scoped = Session(v3.Token(f"{service.url}/v3", token, project_name="demo", project_domain_id="default"))
@@ -108,7 +108,7 @@ def test_a_session_goes_from_no_project_to_one_and_gives_its_token_back(service)
         Session(v3.Token(f"{service.url}/v3", token, project_name="demo", project_domain_id="default")).get_token()
 
 
-def test_the_library_of_glanceclient_works_with_a_session(service):
+def test_glanceclient_works_with_a_session(service):
     glance = Glance("2", session=Session(password(service, project_id="demo")))
     made = glance.images.create(name="library", disk_format="raw", container_format="bare")
     glance.images.upload(made["id"], io.BytesIO(DATA))
@@ -119,7 +119,7 @@ def test_the_library_of_glanceclient_works_with_a_session(service):
     ("kind", "options"),
     [("http_basic", {"username": "bob", "password": BOBS}), ("admin_token", {"token": ROBOT})],
 )
-def test_keystoneauth_knows_our_other_ways(service, kind, options):
+def test_other_keystoneauth_plugins_work(service, kind, options):
     plugin = get_plugin_loader(kind).load_from_options(endpoint=service.url, **options)
     glance = Glance("2", session=Session(plugin))
     assert glance.images.create(name=kind)["owner"] == "demo"  # AUTH-09, CL-60

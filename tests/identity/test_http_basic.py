@@ -1,4 +1,4 @@
-"""Names and passwords: who is let in and as whom, and who is not."""
+"""HTTP Basic: valid and invalid credentials, and what a browser sends for another site."""
 
 import base64
 import http.client
@@ -8,7 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 import pytest
-from people import ALICE, BOB, RITA, basic, htpasswd, known, serving_alone, standing_alone
+from local_accounts import (
+    ALICE,
+    BOB,
+    RITA,
+    accounts_of,
+    basic,
+    client_without_keystone,
+    htpasswd,
+    served_without_keystone,
+)
 
 from ferrotype.config.auth import Auth
 from ferrotype.config.cors import Cors
@@ -17,7 +26,9 @@ from ferrotype.identity.none import PROJECT
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    with standing_alone(tmp_path_factory.mktemp("basic"), cors=Cors(origins=("https://friend.example.org",))) as api:
+    with client_without_keystone(
+        tmp_path_factory.mktemp("basic"), cors=Cors(origins=("https://dashboard.example.org",))
+    ) as api:
         yield api
 
 
@@ -38,7 +49,7 @@ def test_a_reader_reads_and_colons_belong_to_the_password(api):
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
-def test_the_scheme_is_known_in_any_case(api, scheme):
+def test_the_scheme_is_case_insensitive(api, scheme):
     headers = {"authorization": ALICE["authorization"].replace("Basic", scheme)}
     assert api.get("/v2/images", headers=headers).status == 200
 
@@ -48,7 +59,7 @@ WRONG = {
     "another password": basic("alice", "wonder "),
     "no password": basic("alice", ""),
     "a password that begins right": basic("alice", "wonde"),
-    "nobody": basic("nobody", "wonder"),
+    "unknown user": basic("nobody", "wonder"),
     "another case": basic("Alice", "wonder"),
     "no name": basic("", "wonder"),
     "a NUL": basic("alice", "wonder\0"),
@@ -63,10 +74,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_whoever_proves_nothing_is_asked_for_name_and_password(api, case):
+def test_invalid_credentials_get_a_basic_challenge(api, case):
     headers = WRONG[case]
     if headers is None:
-        headers = basic("alice", known(api).users["alice"].secret)
+        headers = basic("alice", accounts_of(api).users["alice"].secret)
     answer = api.get("/v2/images", headers=headers)
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == 'Basic realm="Images", charset="UTF-8"'  # AUTH-09
@@ -77,49 +88,49 @@ def test_health_and_versions_need_no_password(api):
 
 
 @pytest.mark.parametrize("spell", [str, str.lower, str.upper, lambda name: name.replace("-", "_")])
-def test_headers_never_say_who_is_calling(api, spell):
+def test_forged_identity_headers_are_ignored(api, spell):
     claims = {
         "X-Roles": "admin", "X-Role": "admin", "X-Project-Id": "evil", "X-Tenant-Id": "evil", "X-User-Id": "evil",
         "X-User": "evil", "X-Is-Admin-Project": "True", "X-Identity-Status": "Confirmed",
         "X-Service-Roles": "service", "X-Service-Token": "service",
     }  # fmt: skip
-    said = {spell(name): value for name, value in claims.items()}
-    made = api.post("/v2/images", json={}, headers=said | BOB)
+    forged = {spell(name): value for name, value in claims.items()}
+    made = api.post("/v2/images", json={}, headers=forged | BOB)
     assert made.json["owner"] == "demo"  # SEC-65
-    assert api.post("/v2/images", json={"visibility": "public"}, headers=said | BOB).status == 403  # SEC-65
-    assert api.get("/v2/images", headers=said).status == 401  # SEC-65
+    assert api.post("/v2/images", json={"visibility": "public"}, headers=forged | BOB).status == 403  # SEC-65
+    assert api.get("/v2/images", headers=forged).status == 401  # SEC-65
     underscored = {"X_Auth_Token": "robot-token-Zm9v_-0123", "X_Authorization": BOB["authorization"]}
     assert api.get("/v2/images", headers=underscored).status == 401  # SEC-65
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.org", "null", "http://127.0.0.1:9292.evil.org"])
-def test_another_sites_page_cannot_use_a_password_that_the_browser_remembers(api, origin):
+def test_csrf_from_another_origin_is_refused(api, origin):
     assert api.post("/v2/images", json={}, headers=ALICE | {"origin": origin}).status == 403
     assert api.get("/v2/images", headers=ALICE | {"origin": origin}).status == 200
 
 
-@pytest.mark.parametrize("origin", ["http://127.0.0.1:9292", "https://friend.example.org"])
-def test_our_own_pages_and_those_of_friends_can(api, origin):
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:9292", "https://dashboard.example.org"])
+def test_own_and_allowed_origins_may_make_changes(api, origin):
     assert api.post("/v2/images", json={}, headers=ALICE | {"origin": origin}).status == 201
 
 
-def test_reading_without_a_name_can_be_allowed_and_then_gives_no_rights(tmp_path):
-    with standing_alone(tmp_path, auth=Auth(allow_anonymous=True)) as api:
+def test_anonymous_access_allows_reading_only(tmp_path):
+    with client_without_keystone(tmp_path, auth=Auth(allow_anonymous=True)) as api:
         assert api.post("/v2/images", json={}).status in (401, 403)  # AUTH-02, SEC-75
         assert api.get("/v3/projects").status == 401
         assert api.post("/v2/images", json={}, headers=BOB).status == 201
 
 
-def test_requests_of_others_go_on_while_passwords_are_checked(tmp_path, monkeypatch):
+def test_other_requests_are_served_while_passwords_are_checked(tmp_path, monkeypatch):
     begun, go, check = threading.Event(), threading.Event(), bcrypt.checkpw
 
     def held(password: bytes, secret: bytes) -> bool:
         begun.set()
-        if not go.wait(30):  # Whoever was to let it go waits for it.
+        if not go.wait(30):  # The test failed before it set the event.
             go.set()
         return check(password, secret)
 
-    with standing_alone(tmp_path) as api, ThreadPoolExecutor(16) as pool:
+    with client_without_keystone(tmp_path) as api, ThreadPoolExecutor(16) as pool:
         assert api.get("/v2/images", headers=BOB).status == 200
         monkeypatch.setattr(bcrypt, "checkpw", held)
         guesses = [pool.submit(api.get, "/v2/images", headers=basic("alice", f"{n}")) for n in range(16)]
@@ -133,7 +144,7 @@ def test_requests_of_others_go_on_while_passwords_are_checked(tmp_path, monkeypa
 
 def test_no_password_is_in_the_log(tmp_path):
     htpasswd(tmp_path / "users", {"eve": "canary-1"})
-    with serving_alone(tmp_path) as service:
+    with served_without_keystone(tmp_path) as service:
         tokens = []
         for password in ("canary-1", "canary-2"):
             connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
