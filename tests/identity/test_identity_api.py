@@ -285,6 +285,7 @@ def test_all_processes_sign_with_the_secret_that_the_first_one_created(database_
         assert api.get("/v2/images", headers=token).status == 200
 
 
+# ACC-12
 @pytest.mark.parametrize(
     "line", ["bob:demo:member,reader", "bob:demo:reader", "bob:other:member,reader", "bob", "zoe:demo:member"]
 )

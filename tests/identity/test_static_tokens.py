@@ -36,6 +36,7 @@ def api(tmp_path_factory):
 
 
 @pytest.mark.parametrize("header", ["x-auth-token", "X-Auth-Token", "x-storage-token"])
+# ACC-10
 def test_a_token_makes_its_program_the_caller(api, header):
     made = api.post("/v2/images", json={}, headers={header: ROBOT})
     assert (made.status, made.json["owner"]) == (201, "demo")

@@ -34,6 +34,7 @@ def documents(api: Client, image: Any, caller: Any) -> Iterator[dict[str, Any]]:
         yield changed.json
 
 
+# POL-32, SEC-54
 @pytest.mark.parametrize(
     ("rule", "seeing"),
     [

@@ -6,6 +6,7 @@ import pytest
 from uploads import tell
 
 from ferrotype.config.limits import Limits
+from ferrotype.config.policy import Policy
 from ferrotype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client, person
 
 OTHER = person("p8", "member", "reader")
@@ -120,6 +121,29 @@ def test_members_see_themselves_and_owners_see_all(api: Client) -> None:
     assert listed(OWNER) == listed(ADMIN) == listed(READER) == ["p9", "p8"]
     assert listed(MEMBER) == listed(MEMBER_READS) == ["p9"]
     assert listed(STRANGER) == listed(MEMBER_IDLE) == 404
+
+
+# POL-31
+@pytest.mark.parametrize(
+    ("rule", "listed"),
+    [
+        ("!", (0, 0, 0)),
+        ("role:admin", (2, 0, 0)),
+        ("role:admin or project_id:%(project_id)s", (2, 2, 0)),
+        ("role:admin or project_id:%(member_id)s", (2, 0, 1)),
+    ],
+)
+def test_a_list_leaves_out_members_that_the_caller_may_not_show(
+    tmp_path: Any, rule: str, listed: tuple[int, ...]
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(f'"get_member": "{rule}"\n')
+    with client(tmp_path, background=False, policy=Policy(file=file)) as api:
+        path = shared(api, "p9", "p8")
+        for caller, count in zip((ADMIN, OWNER, MEMBER), listed, strict=True):
+            reply = api.get(f"{path}/members", caller=caller)
+            assert (reply.status, len(reply.json["members"])) == (200, count), caller.user
+            assert api.get(f"{path}/members/p9", caller=caller).status == (200 if count else 404)
 
 
 def test_one_member_is_shown_to_those_it_concerns(api: Client) -> None:

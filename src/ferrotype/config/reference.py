@@ -1,4 +1,4 @@
-"""The tables of options in docs/configuration.md."""
+"""The tables of options in docs/reference/configuration.md."""
 
 from itertools import groupby
 
