@@ -99,7 +99,7 @@ def test_reads_and_the_lease_do_not_wait_for_transactions_that_wait(postgresql_u
     asyncio.run(work())
 
 
-def test_whoever_gets_no_connection_in_time_is_told_so(postgresql_url: str) -> None:
+def test_an_exhausted_pool_is_an_error_after_the_timeout(postgresql_url: str) -> None:
     async def work() -> None:
         async with opened(postgresql_url, pool_size=1, busy_timeout=0.1) as db:
             async with db.begin():
@@ -112,7 +112,7 @@ def test_whoever_gets_no_connection_in_time_is_told_so(postgresql_url: str) -> N
     asyncio.run(work())
 
 
-def test_a_connection_that_somebody_stopped_waiting_for_is_not_lost(postgresql_url: str) -> None:
+def test_a_cancelled_wait_leaks_no_connection(postgresql_url: str) -> None:
     async def work() -> None:
         async with opened(postgresql_url, pool_size=1) as db:
             for _ in range(5):
@@ -131,7 +131,7 @@ def test_a_connection_that_somebody_stopped_waiting_for_is_not_lost(postgresql_u
     asyncio.run(work())
 
 
-def test_a_row_that_is_never_let_go_ends_one_request_and_no_other(postgresql_url: str, tmp_path: Path) -> None:
+def test_a_row_locked_forever_fails_one_request_only(postgresql_url: str, tmp_path: Path) -> None:
     database = configured(postgresql_url, pool_size=4, busy_timeout=1.0)
     with client(tmp_path, database=database) as api:
         stuck, other, third = (api.image(caller=OWNER) for _ in range(3))
@@ -153,7 +153,7 @@ def test_a_row_that_is_never_let_go_ends_one_request_and_no_other(postgresql_url
         assert api.patch(stuck["self"], change, caller=OWNER).status == 200
 
 
-def test_waiting_for_a_lock_has_an_end_and_a_name_of_its_own(postgresql_url: str) -> None:
+def test_a_lock_timeout_has_an_error_of_its_own(postgresql_url: str) -> None:
     async def work() -> None:
         await asked(postgresql_url, "CREATE TABLE t (n int)", "INSERT INTO t VALUES (1)")
         lock = Statement(text("SELECT n FROM t FOR UPDATE"))
@@ -170,7 +170,7 @@ def test_waiting_for_a_lock_has_an_end_and_a_name_of_its_own(postgresql_url: str
     asyncio.run(work())
 
 
-def test_a_transaction_that_the_server_ended_is_no_fault_of_ours(postgresql_url: str) -> None:
+def test_a_transaction_ended_by_the_server_is_unavailable(postgresql_url: str) -> None:
     """As when a process was frozen in the middle of it."""
 
     async def work() -> None:
@@ -203,7 +203,7 @@ def test_a_transaction_that_the_server_ended_is_no_fault_of_ours(postgresql_url:
     ],
     ids=["read only", "renamed", "full", "nobody may log in"],
 )
-def test_a_database_that_takes_no_changes_is_no_fault_of_ours(
+def test_a_read_only_database_is_unavailable(
     postgres_server: Any, tmp_path: Path, away: tuple[str, ...], back: tuple[str, ...]
 ) -> None:
     url = postgres_server.create_database()

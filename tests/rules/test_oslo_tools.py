@@ -40,7 +40,7 @@ def test_the_policy_generator_merges_a_deployments_rules(policy):
 
 
 @pytest.mark.slow
-def test_the_checker_judges_a_token_by_a_generated_file(policy):
+def test_the_policy_checker_reads_a_generated_file(policy):
     generated = policy / "all.yaml"
     generated.write_text(
         said("oslopolicy-policy-generator", "--namespace", "ferrotype", "--config-file", f"{policy}/glance-api.conf")

@@ -31,7 +31,7 @@ def test_every_route_is_tried_by_the_matrix():
 
 
 @pytest.mark.slow
-def test_who_may_do_what_is_what_was_agreed(tmp_path):
+def test_the_access_matrix_is_the_golden_one(tmp_path):
     with client(tmp_path) as api:
 
         def ask(caller, method, path, headers, body):

@@ -30,7 +30,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         ("POST", "/{id}/actions/deactivate", None),
     ],
 )
-def test_nobody_changes_anything(api: Client, method: str, path: str, body: bytes | None) -> None:
+def test_anonymous_callers_change_nothing(api: Client, method: str, path: str, body: bytes | None) -> None:
     image = api.image(b"data", caller=ADMIN, visibility="public")
     before = api.get(image["self"], caller=ADMIN).json
     kind = PATCH if method == "PATCH" else OCTETS
@@ -40,7 +40,7 @@ def test_nobody_changes_anything(api: Client, method: str, path: str, body: byte
     assert api.get(image["self"], caller=ADMIN).json == before
 
 
-def test_with_the_usual_rules_nobody_reads_images_and_everybody_reads_the_rest(api: Client) -> None:
+def test_by_default_anonymous_callers_read_no_images(api: Client) -> None:
     image = api.image(b"data", caller=ADMIN, visibility="public")
     # AUT-03
     assert api.get("/v2/images", headers=NOBODY).status == 403
@@ -51,7 +51,7 @@ def test_with_the_usual_rules_nobody_reads_images_and_everybody_reads_the_rest(a
     assert api.get("/v2/info/stores/detail", headers=NOBODY).status == 403
 
 
-def test_a_rule_can_let_nobody_read_what_is_public(tmp_path: Path) -> None:
+def test_a_policy_can_let_anonymous_callers_read_public_images(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("get_images: '@'\nget_image: '@'\ndownload_image: '@'\n")
     policy = Policy(file=tmp_path / "policy.yaml")
     with client(tmp_path, auth=Auth(allow_anonymous=True), policy=policy) as api:
@@ -65,7 +65,7 @@ def test_a_rule_can_let_nobody_read_what_is_public(tmp_path: Path) -> None:
         assert api.get(f"{private['self']}/file", headers=NOBODY).status == 404
 
 
-def test_where_it_is_not_allowed_nobody_reads_nothing(tmp_path: Path) -> None:
+def test_without_the_option_anonymous_requests_are_401(tmp_path: Path) -> None:
     with client(tmp_path) as api:
         for path in ("images", "schemas/image", "info/import", "nothing"):
             assert api.get(f"/v2/{path}", headers=NOBODY).status == 401  # CFG-02, AUT-01

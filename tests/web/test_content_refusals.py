@@ -23,7 +23,7 @@ MATCH = "[image_format] require_image_format_match = false"
         (qcow2(backing=True), "raw", "declared=raw found=qcow2 check=backing_file option='none'", ""),
     ],
 )
-def test_a_refusal_is_one_line_of_the_log_and_names_the_option(
+def test_a_refusal_is_one_log_line_with_the_option(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes, declared: str, line: str, option: str
 ) -> None:
     # IMG-UP-45, IMG-UP-48, RUL-70
@@ -45,7 +45,7 @@ def test_a_refusal_is_one_line_of_the_log_and_names_the_option(
         (b"not at all", "qcow2", f"declared=qcow2 found=raw check=match option='{MATCH}'"),
     ],
 )
-def test_a_finding_that_is_tolerated_is_one_line_of_the_log(
+def test_a_tolerated_finding_is_one_log_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes, declared: str, line: str
 ) -> None:
     # IMG-UP-45, IMP-100, IMP-113

@@ -24,7 +24,7 @@ def delete(api: Client, store: str, image: Any, **options: Any) -> int:
     return api.delete(f"/v2/stores/{store}/{image['id']}", **options).status
 
 
-def test_a_copy_goes_with_its_data(api: Client, directory: Path) -> None:
+def test_a_copy_is_deleted_with_its_data(api: Client, directory: Path) -> None:
     for gone, stays in (("fast", "cheap"), ("cheap", "fast")):
         image = api.image(b"the data", caller=OWNER)
         files = {"fast": file_of(image), "cheap": copy(api, image)}
@@ -40,7 +40,7 @@ def test_a_copy_goes_with_its_data(api: Client, directory: Path) -> None:
     settled(api, directory)
 
 
-def test_refusals_come_in_their_order(api: Client) -> None:
+def test_errors_come_in_the_order_of_the_api(api: Client) -> None:
     image = api.image(b"the data", caller=OWNER)
     copy(api, image)
     nobody = {"id": NOBODY}
@@ -63,7 +63,7 @@ def test_refusals_come_in_their_order(api: Client) -> None:
         assert delete(api, "fast", saving) == 409
 
 
-def test_the_last_copy_stays(api: Client) -> None:
+def test_the_last_copy_cannot_be_deleted(api: Client) -> None:
     image = api.image(b"the data")
     for store in ("fast", "cheap"):
         reply = api.delete(f"/v2/stores/{store}/{image['id']}")
@@ -72,7 +72,7 @@ def test_the_last_copy_stays(api: Client) -> None:
     assert api.get(f"{image['self']}/file").body == b"the data"
 
 
-def test_two_copies_in_one_store_are_not_both_taken(api: Client) -> None:
+def test_the_copies_of_an_only_store_cannot_be_deleted(api: Client) -> None:
     image = api.image(b"the data")
     copy(api, image, "fast")
     assert delete(api, "fast", image) == 403  # SEC-58
@@ -80,14 +80,14 @@ def test_two_copies_in_one_store_are_not_both_taken(api: Client) -> None:
     assert len(api.get(image["self"]).json["locations"]) == 2
 
 
-def test_a_copy_that_is_gone_already_is_forgotten(api: Client, directory: Path) -> None:
+def test_a_missing_copy_can_be_deleted(api: Client, directory: Path) -> None:
     image = api.image(b"the data")
     copy(api, image).unlink()
     assert delete(api, "cheap", image) == 204  # STOR-88
     settled(api, directory)
 
 
-def test_the_only_good_copy_stays(api: Client) -> None:
+def test_the_only_readable_copy_cannot_be_deleted(api: Client) -> None:
     image = api.image(b"the data")
     other = copy(api, image)
     other.write_bytes(b"cut")
@@ -96,7 +96,7 @@ def test_the_only_good_copy_stays(api: Client) -> None:
     assert api.get(f"{image['self']}/file").body == b"the data"
 
 
-def test_at_once_and_crosswise_one_copy_remains(api: Client, directory: Path) -> None:
+def test_concurrent_deletes_leave_one_copy(api: Client, directory: Path) -> None:
     for _ in range(10):
         image = api.image(b"the data")
         copy(api, image)
@@ -107,7 +107,7 @@ def test_at_once_and_crosswise_one_copy_remains(api: Client, directory: Path) ->
     settled(api, directory)
 
 
-def test_a_store_that_cannot_remove_now_does_it_later(api: Client, directory: Path) -> None:
+def test_a_failed_removal_is_retried(api: Client, directory: Path) -> None:
     image = api.image(b"the data")
     other = copy(api, image)
     other.unlink()
@@ -120,7 +120,7 @@ def test_a_store_that_cannot_remove_now_does_it_later(api: Client, directory: Pa
     settled(api, directory)
 
 
-def test_there_is_nothing_else_at_this_path(api: Client) -> None:
+def test_other_methods_of_the_path_are_refused(api: Client) -> None:
     image = api.image(b"x")
     # STOR-89
     for method in ("GET", "PUT", "POST", "PATCH"):
@@ -129,7 +129,7 @@ def test_there_is_nothing_else_at_this_path(api: Client) -> None:
     assert [api.get(path).status for path in ("/v2/stores", "/v2/stores/fast")] == [404, 404]
 
 
-def test_with_one_store_there_is_none_to_delete_from(tmp_path: Path) -> None:
+def test_with_one_store_the_path_is_404(tmp_path: Path) -> None:
     with client(tmp_path, single=True) as api:
         image = api.image(b"x")
         # IMG-DFS-01, STOR-81

@@ -28,7 +28,7 @@ def down(api, request):
 
 @pytest.mark.parametrize("path", ["/healthcheck", "/healthcheck/", "/healthcheck/a/b"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "FOO"])
-def test_anybody_may_ask_in_any_way(api, down, method, path):
+def test_health_needs_no_authentication(api, down, method, path):
     answer = api.request(method, path, headers=NOBODY)
     assert answer.status == (503 if down else 200)  # HC-01, HC-03, CFG-68, MTH-03
     assert answer.body == (b"DISABLED BY FILE" if down else b"OK")
@@ -58,6 +58,6 @@ def test_another_path_is_no_health_check(api):
     assert api.get("/v2/healthcheck", headers=NOBODY).status == 401
 
 
-def test_without_a_file_nothing_is_looked_for(tmp_path):
+def test_without_a_disable_file_the_service_is_healthy(tmp_path):
     with client(tmp_path) as api:
         assert api.get("/healthcheck").text == "OK"

@@ -22,7 +22,7 @@ def shared(api: Client, *members: str, data: bytes | None = None, **attributes: 
     return path
 
 
-def test_a_new_member_is_pending_whatever_is_asked(api: Client) -> None:
+def test_a_new_member_is_always_pending(api: Client) -> None:
     path = shared(api)
     reply = api.post(f"{path}/members", json={"member": "p2", "status": "accepted", "x": 1}, caller=OWNER)
     # IMG-MEM-01, CL-17
@@ -49,13 +49,13 @@ def test_a_new_member_is_pending_whatever_is_asked(api: Client) -> None:
         (b'{"member": "p1"}', 200), (b'{"member": "nobody knows"}', 200), ('{"member": "\U0001f4bf"}'.encode(), 200),
     ],
 )  # fmt: skip
-def test_a_member_is_a_text_of_a_fair_length(api: Client, body: bytes, status: int) -> None:
+def test_a_member_is_a_string_of_1_to_255_characters(api: Client, body: bytes, status: int) -> None:
     path = shared(api)
     assert api.post(f"{path}/members", body=body, caller=OWNER).status == status
     assert len(api.get(f"{path}/members", caller=OWNER).json["members"]) == (status == 200)
 
 
-def test_a_member_is_added_once_and_remembered_when_it_comes_back(api: Client) -> None:
+def test_a_member_added_again_keeps_its_creation_time(api: Client) -> None:
     path = shared(api, "p9")
     first = api.get(f"{path}/members/p9", caller=OWNER).json
     api.put(f"{path}/members/p9", json={"status": "accepted"}, caller=MEMBER)
@@ -122,7 +122,7 @@ def test_members_see_themselves_and_owners_see_all(api: Client) -> None:
     assert listed(STRANGER) == listed(MEMBER_IDLE) == 404
 
 
-def test_one_member_is_shown_to_those_it_concerns(api: Client) -> None:
+def test_a_member_is_shown_to_itself_and_the_owner(api: Client) -> None:
     path = shared(api, "p9", "p8")
     for caller, member, status in [
         # IMG-MEM-08
@@ -145,7 +145,7 @@ def test_one_member_is_shown_to_those_it_concerns(api: Client) -> None:
         (b"null", 400),
     ],
 )  # fmt: skip
-def test_a_member_answers_with_one_of_three_words(api: Client, body: bytes, status: int) -> None:
+def test_a_member_has_one_of_three_statuses(api: Client, body: bytes, status: int) -> None:
     path = shared(api, "p9")
     before = api.get(f"{path}/members/p9", caller=MEMBER).json
     reply = api.put(f"{path}/members/p9", body=body, caller=MEMBER)
@@ -159,7 +159,7 @@ def test_a_member_answers_with_one_of_three_words(api: Client, body: bytes, stat
         assert after == before
 
 
-def test_the_member_answers_and_nobody_for_it(api: Client) -> None:
+def test_only_the_member_sets_its_status(api: Client) -> None:
     path = shared(api, "p9", "p8", "p1")
     for caller, member, status in [
         # IMG-MEM-10, SEC-67
@@ -173,7 +173,7 @@ def test_the_member_answers_and_nobody_for_it(api: Client) -> None:
         assert reply.status == status, (caller, member)
 
 
-def test_the_owner_removes_members_and_they_do_not_remove_themselves(api: Client) -> None:
+def test_only_the_owner_removes_members(api: Client) -> None:
     path = shared(api, "p9", "p8")
     for caller, member, status in [
         # IMG-MEM-11
@@ -205,7 +205,7 @@ def test_a_member_may_read_the_image_and_nothing_else(api: Client, status: str) 
     assert (path in [each["self"] for each in listed]) is (status == "accepted")
 
 
-def test_bodies_and_methods_that_no_member_has(api: Client) -> None:
+def test_invalid_bodies_and_methods_are_refused(api: Client) -> None:
     path = shared(api, "p9")
     # BOD-07, MTH-01
     for method, where in (("GET", "members"), ("GET", "members/p9"), ("DELETE", "members/p9")):
@@ -217,7 +217,7 @@ def test_bodies_and_methods_that_no_member_has(api: Client) -> None:
     assert api.get(f"{path}/members/p9/", caller=OWNER).status == 404
 
 
-def test_members_of_what_is_not_there(api: Client) -> None:
+def test_members_of_a_missing_image_are_404(api: Client) -> None:
     for image in ("00000000-0000-4000-8000-000000000000", "x", shared(api, "p9").upper().rpartition("/")[2]):
         path = f"/v2/images/{image}/members"
         assert api.get(path).status == api.get(f"{path}/p9").status == api.delete(f"{path}/p9").status == 404

@@ -22,7 +22,7 @@ def give(api: Client, path: str, owner: str | None) -> None:
 
 
 @pytest.mark.parametrize("owner", ["p2", None])
-def test_what_is_stored_is_charged_to_the_new_owner(tmp_path: Path, database_url: str, owner: str | None) -> None:
+def test_stored_data_is_charged_to_the_new_owner(tmp_path: Path, database_url: str, owner: str | None) -> None:
     with client(tmp_path, database_url=database_url, limits=Limits(user_storage_quota=QUOTA)) as api:
         image, other = api.image(bytes(600), caller=OWNER), api.image(caller=OWNER)
         give(api, image["self"], owner)
@@ -39,9 +39,7 @@ def test_what_is_stored_is_charged_to_the_new_owner(tmp_path: Path, database_url
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_upload_under_way_is_charged_to_whoever_owns_the_image_at_its_end(
-    tmp_path: Path, database_url: str, fails: bool
-) -> None:
+def test_a_running_upload_is_charged_to_the_final_owner(tmp_path: Path, database_url: str, fails: bool) -> None:
     with client(tmp_path, database_url=database_url, limits=Limits(user_storage_quota=QUOTA)) as api:
         image = api.image(caller=OWNER)
         headers = {"x-openstack-image-size": "99" if fails else "12"}

@@ -141,7 +141,7 @@ def test_a_create_is_an_image_or_is_refused(api: Fuzzed, data: st.DataObject, to
 
 @given(st.data(), st.sampled_from([OWNER, ADMIN]))
 @MANY
-def test_a_change_is_made_whole_or_not_at_all(api: Fuzzed, data: st.DataObject, token: str) -> None:
+def test_a_patch_is_atomic(api: Fuzzed, data: st.DataObject, token: str) -> None:
     properties = api.image_schema["properties"]
 
     def operation(name: str, value: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -168,7 +168,7 @@ def test_a_change_is_made_whole_or_not_at_all(api: Fuzzed, data: st.DataObject, 
 
 @given(st.data())
 @MANY
-def test_a_member_is_one_or_is_refused(api: Fuzzed, data: st.DataObject) -> None:
+def test_a_member_is_added_or_refused(api: Fuzzed, data: st.DataObject) -> None:
     schema = {"properties": {"member": {"type": "string", "maxLength": 255}, **api.member_schema["properties"]}}
     of_schema = documents(schema)
     statuses = st.sampled_from(api.member_schema["properties"]["status"]["enum"])

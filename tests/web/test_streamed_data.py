@@ -75,7 +75,7 @@ def stored(api: Client, store: str, data: bytes = DATA) -> Any:
 
 
 @BOTH
-def test_data_ranges_and_conditions_are_alike(api: Client, store: str) -> None:
+def test_data_ranges_and_conditions_work_as_with_files(api: Client, store: str) -> None:
     image = stored(api, store)
     path, size, etag = image["file"], len(DATA), f'"{hashlib.sha512(DATA).hexdigest()}"'
     whole = api.get(path)
@@ -123,7 +123,7 @@ def test_locations_and_discovery_name_the_store(api: Client) -> None:
     assert {each["id"] for each in api.get("/v2/info/stores").json["stores"]} == {"ram", "disk"}
 
 
-def test_a_lost_object_is_reported_and_no_copy_is_trusted_unread(api: Client) -> None:
+def test_a_missing_object_is_reported(api: Client) -> None:
     image = stored(api, "ram")
     ctx = api.application.ctx
     assert api.run(differences(ctx, False)) == []
@@ -143,7 +143,7 @@ def test_a_lost_object_is_reported_and_no_copy_is_trusted_unread(api: Client) ->
 
 
 @pytest.mark.parametrize("place", [0, READ_SIZE, len(DATA) - 1])
-def test_a_store_that_fails_in_mid_download_cuts_the_connection(
+def test_a_store_error_during_a_download_aborts_the_connection(
     api: Client, place: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = stored(api, "ram")

@@ -29,7 +29,7 @@ def api(tmp_path: Path) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_full_disk_is_413_and_what_was_written_goes(
+def test_a_full_disk_is_413_and_leaves_no_file(
     small: Path, api: Client, tmp_path: Path, known: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = api.image()
@@ -44,7 +44,7 @@ def test_a_full_disk_is_413_and_what_was_written_goes(
     settled(api, tmp_path)
 
 
-def test_two_that_do_not_fit_together_do_not_harm_each_other(small: Path, api: Client, tmp_path: Path) -> None:
+def test_two_uploads_that_exceed_the_disk_together(small: Path, api: Client, tmp_path: Path) -> None:
     first, second = api.image(), api.image()
     with uploading(api, first, Held(bytes(2 * MIB), bytes(MIB))) as answer:
         # SEC-63
@@ -59,7 +59,7 @@ def queued_again_while(api: Client, image: dict[str, str]) -> None:
     assert [row for row in ledger(api) if row.image_id == image["id"]] == []
 
 
-def test_a_disk_that_the_probe_found_full_is_full_and_not_switched_off(
+def test_a_full_store_is_still_tried(
     small: Path, api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     filler, image = small / "filler", api.image()
@@ -112,7 +112,7 @@ def eventually_settled(api: Client, directory: Path) -> None:
     settled(api, directory)
 
 
-def test_a_file_in_the_place_of_the_directory_is_503(
+def test_a_file_in_place_of_the_directory_is_503(
     api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "fast").rename(tmp_path / "aside")
@@ -132,7 +132,7 @@ def test_a_file_in_the_place_of_the_directory_is_503(
 
 
 @contextlib.contextmanager
-def as_nobody() -> Iterator[None]:
+def unprivileged() -> Iterator[None]:
     """Root may write everywhere; so it is somebody else for a while."""
     root = os.geteuid() == 0
     if root:
@@ -144,11 +144,11 @@ def as_nobody() -> Iterator[None]:
             os.seteuid(0)
 
 
-def test_a_directory_of_somebody_else_is_503(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_directory_without_permission_is_503(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with client(tmp_path, background=False) as api:
         (tmp_path / "fast").chmod(0o500)
         image = api.image()
-        with as_nobody():
+        with unprivileged():
             # IMG-UP-24, SEC-63
             assert upload(api, image, b"x").status == 503
         assert "store error: store=fast request=" in caplog.text

@@ -45,7 +45,7 @@ def stored(api: Client) -> int:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_an_image_that_is_deleted_during_its_upload(api: Client, tmp_path: Path, known: bool) -> None:
+def test_an_image_deleted_during_its_upload(api: Client, tmp_path: Path, known: bool) -> None:
     image = api.image(caller=OWNER)
     headers = {"x-openstack-image-size": str(3 * MIB)} if known else {}
     with uploading(api, image, Held(bytes(2 * MIB), bytes(MIB)), headers=headers, caller=OWNER) as answer:
@@ -108,7 +108,7 @@ def test_a_hundred_deletes_during_uploads(api: Client, tmp_path: Path) -> None:
     settled(api, tmp_path)
 
 
-def test_of_two_uploads_at_once_one_wins(api: Client, tmp_path: Path) -> None:
+def test_of_two_concurrent_uploads_one_wins(api: Client, tmp_path: Path) -> None:
     for _ in range(10):
         image = api.image(caller=OWNER)
         bodies = [bytes([number]) * 100_000 for number in range(4)]
@@ -133,7 +133,7 @@ def test_an_upload_whose_lease_was_lost_ends_with_503(api: Client, tmp_path: Pat
     assert upload(api, image, b"again", caller=OWNER).status == 204  # under a new lease
 
 
-def test_what_another_node_took_over_stays_taken(api: Client, tmp_path: Path) -> None:
+def test_an_upload_reclaimed_by_another_node_is_not_resumed(api: Client, tmp_path: Path) -> None:
     """The other node is this one's own upkeep: it takes what no living worker writes, whoever that was."""
     image = api.image(caller=OWNER)
     late = Held(bytes(MIB), bytes(MIB))
@@ -169,7 +169,7 @@ class LateDriver(FileDriver):
     meanwhile: Callable[[], Awaitable[None]]
 
 
-def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_path: Path) -> None:
+def test_a_zombie_upload_changes_nothing(api: Client, tmp_path: Path) -> None:
     image, ctx = api.image(caller=OWNER), api.application.ctx
 
     async def taken_over() -> None:
@@ -239,7 +239,7 @@ def restarted(server: Server) -> Iterator[None]:
             subprocess.run([*pg_ctl, "-m", "immediate", "stop"], user=user, check=True, stdout=log, stderr=log)
 
 
-def test_a_database_that_goes_away_during_an_upload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_outage_during_an_upload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     need("postgresql")
     with postgres(durable=True) as server, client(tmp_path, database_url=server.create_database()) as api:
         image, other = api.image(caller=OWNER), api.image(b"other")

@@ -7,7 +7,7 @@ from uploads import Held, settled, uploading
 from ferrotype.testing.client import OWNER, client
 
 
-def test_an_upload_ends_well_although_its_token_ended_before(tmp_path: Path) -> None:
+def test_an_upload_succeeds_although_its_token_expired(tmp_path: Path) -> None:
     with client(tmp_path) as api:
         api.caller = OWNER
         image = api.image()
