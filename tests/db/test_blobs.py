@@ -53,11 +53,11 @@ def run(database_url: str) -> Callable[[Callable[[Database], Awaitable[None]]], 
 
 
 def blob(number: int = 0, **changes: Any) -> Blob:
-    usual = Blob(
+    defaults = Blob(
         id=f"b{number}", store="s", name=f"{IMAGE}-{number:08}", image_id=IMAGE, project="p", purpose="data",
         state="writing", charged=10, writer="w",
     )  # fmt: skip
-    return replace(usual, **changes)
+    return replace(defaults, **changes)
 
 
 def quota(most: int = -1) -> Quota:
@@ -171,7 +171,7 @@ def test_only_the_writer_can_change_a_row(run: Any) -> None:
                 assert not await blobs.reclaim(tx, stranger)
         async with db.begin() as tx:
             assert await blobs.mark_live(tx, ours, STORED, ours.project)
-        async with nothing_changes(db), db.begin() as tx:  # it is live now, and nobody's
+        async with nothing_changes(db), db.begin() as tx:  # it is live now and has no writer
             assert not await blobs.mark_live(tx, ours, STORED, ours.project)
             assert not await blobs.abandon(tx, ours)
             assert not await blobs.reclaim(tx, ours)
@@ -270,8 +270,8 @@ def test_only_named_copies_are_marked_for_deletion(run: Any) -> None:
             await write(db, blob(number, state="live", writer=None, charged=7))
         await write(db, blob(3, image_id="another", state="live", writer=None, charged=1))
         async with db.begin() as tx:
-            doomed = await blobs.mark_for_deletion(tx, {"b0", "b1", "b3", "b9"}, IMAGE)
-        assert {each.id for each in doomed} == {"b0", "b1"}
+            marked = await blobs.mark_for_deletion(tx, {"b0", "b1", "b3", "b9"}, IMAGE)
+        assert {each.id for each in marked} == {"b0", "b1"}
         assert await charged(db) == 8
 
     run(work)

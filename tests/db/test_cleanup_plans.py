@@ -1,4 +1,4 @@
-"""What upkeep asks every few seconds reads what is to be done, never the whole ledger, on both databases."""
+"""The queries of background cleanup use indexes and never read the whole ledger, on both databases."""
 
 import asyncio
 import re

@@ -204,10 +204,10 @@ def test_the_default_list_has_visible_images_except_unlisted_ones(
     found = {image.id for image in shelf.page(caller, ImageQuery(limit=100))}
     for image in album:
         share = shares[image.id].get(caller.project or "")
-        mine = caller.project is not None and image.owner == caller.project
+        own = caller.project is not None and image.owner == caller.project
         alive = image.status not in (*DIES, "killed") and not image.os_hidden
-        foreign_community = image.visibility == "community" and not mine
-        not_accepted = image.visibility == "shared" and not mine and share != "accepted"
+        foreign_community = image.visibility == "community" and not own
+        not_accepted = image.visibility == "shared" and not own and share != "accepted"
         ownerless = image.visibility == "private" and image.owner is None
         left_out = foreign_community or (not caller.is_admin and (not_accepted or ownerless))
         shown = is_visible(caller, image, share is not None)

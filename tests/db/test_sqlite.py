@@ -21,7 +21,7 @@ def two(tmp_path: Path, patience: float) -> tuple[SQLite, SQLite]:
 def test_a_writer_continues_soon_after_the_lock_is_released(tmp_path: Path) -> None:
     async def work() -> tuple[float, float]:
         first, second = two(tmp_path, 300.0)
-        delays, usual = [], []
+        delays, baseline = [], []
 
         async def wait() -> None:
             async with second.begin():
@@ -35,14 +35,14 @@ def test_a_writer_continues_soon_after_the_lock_is_released(tmp_path: Path) -> N
             await waiting
             began = time.monotonic()
             await asyncio.to_thread(time.sleep, 0.001)
-            usual.append(time.monotonic() - began)
+            baseline.append(time.monotonic() - began)
         await first.close()
         await second.close()
-        return statistics.median(delays), statistics.median(usual)
+        return statistics.median(delays), statistics.median(baseline)
 
     # It is no later than any thread of a machine as busy as this one may be that looks every millisecond.
     found: list[tuple[float, float]] = []
-    while not any(late < 0.01 + 5 * usual for late, usual in found):
+    while not any(late < 0.01 + 5 * baseline for late, baseline in found):
         assert len(found) < 3, found
         found.append(asyncio.run(work()))
 

@@ -146,16 +146,16 @@ def test_a_known_user_gets_in_while_somebody_guesses(pools, monkeypatch):
 def test_a_wrong_password_costs_as_much_whoever_it_is_for_and_is_answered_late(pools, monkeypatch):
     counting = Counting(monkeypatch)
     monkeypatch.setattr(passwords, "PAUSE", 0.2)
-    people = {"cheap": account(4), "middle": account(6), "dear": account(8), "nobody": None}
+    accounts = {"cheap": account(4), "middle": account(6), "dear": account(8), "nobody": None}
 
     async def spent(name: str) -> int:
         counting.costs.clear()
         checker, began = passwords.Passwords(pools), time.monotonic()
-        assert not await checker.fits(name, "wrong", people[name], 8)
+        assert not await checker.fits(name, "wrong", accounts[name], 8)
         assert time.monotonic() - began >= 0.2
         return sum(2**cost for cost in counting.costs)
 
-    assert {name: asyncio.run(spent(name)) for name in people} == dict.fromkeys(people, 2**8)
+    assert {name: asyncio.run(spent(name)) for name in accounts} == dict.fromkeys(accounts, 2**8)
 
 
 def test_a_client_that_repeats_a_wrong_password_costs_one_check(pools, monkeypatch):

@@ -58,7 +58,7 @@ def test_sections_may_name_policy_rules():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[a]\ncreate = @\nread = @\nupdate = @\n", "delete"),  # PROP-01: all four are required
         ("[a\ncreate = @\n", "cannot be read"),
@@ -67,8 +67,8 @@ def test_sections_may_name_policy_rules():
         ("nonsense", "cannot be read"),
     ],
 )
-def test_an_invalid_file_is_refused(text, said):
-    with pytest.raises(ProtectionError, match=said):
+def test_an_invalid_file_is_refused(text, message):
+    with pytest.raises(ProtectionError, match=message):
         protection(text, None)  # PROP-10
 
 

@@ -1,4 +1,4 @@
-"""What a create or a change may ask for, judged without a service around it."""
+"""Validation of create and update requests, without a service."""
 
 from contextlib import nullcontext
 from typing import Any

@@ -27,10 +27,10 @@ queries = st.builds(
 
 def holds(branch: Branch, project: str | None, image: Image, share: str | None, member_status: str) -> bool:
     """What a branch says of itself, in Python."""
-    mine = project is not None and image.owner == project
+    own_image = project is not None and image.owner == project
     match branch.kind:
         case "own":
-            return mine and branch.visibility in (None, image.visibility)
+            return own_image and branch.visibility in (None, image.visibility)
         case "visible":
             return image.visibility == branch.visibility
         case "member":
@@ -38,7 +38,7 @@ def holds(branch: Branch, project: str | None, image: Image, share: str | None, 
         case "all":
             return True
         case "default":
-            return mine or image.visibility != "community"
+            return own_image or image.visibility != "community"
     raise AssertionError(branch)
 
 

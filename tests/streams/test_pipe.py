@@ -1,4 +1,4 @@
-"""The one way for bytes: the same result for any chunking, and nothing left running whatever happens."""
+"""The transfer pipe: the same result for any chunking, and no task left running after any error."""
 
 import asyncio
 import hashlib
@@ -31,15 +31,15 @@ def pools() -> Iterator[ThreadPools]:
 
 
 async def enough(*_: Any) -> None:
-    """There is always room, and the work is always ours."""
+    """A reservation that always succeeds."""
 
 
 def checks(**changes: Any) -> Checks:
-    usual: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "most": 1 << 40, "announced": None, "algorithm": "sha512", "reserve": enough,
         "check_format": lambda findings: None, "before_commit": enough,
     }  # fmt: skip
-    return Checks(**usual | changes)
+    return Checks(**defaults | changes)
 
 
 async def pieces(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
@@ -66,7 +66,7 @@ class Sink:
 
 
 def run(work: Awaitable[Any]) -> Any:
-    """Run a transfer, and see that no task of it is left."""
+    """Run a transfer and assert that no task is left."""
 
     async def watched() -> Any:
         before = asyncio.all_tasks()
@@ -95,7 +95,7 @@ def checked(findings: Findings) -> int | None:
 
 
 def outcome(pools: ThreadPools, chunks: Sequence[bytes]) -> Any:
-    """Return everything that a transfer says of some chunks."""
+    """Return the complete result of a transfer of some chunks."""
     sink = Sink()
     try:
         stored: Stored = run(transfer(pieces(chunks), sink, pools, checks(check_format=checked)))
@@ -193,14 +193,14 @@ def test_the_first_byte_beyond_the_limit_is_refused_at_once(
 def test_space_is_reserved_before_data_is_passed_on(pools: ThreadPools) -> None:
     sink, asked = Sink(), []
 
-    async def room(total: int) -> None:
+    async def reserve(total: int) -> None:
         assert len(sink.content) < total
         asked.append(total)
         if total > 4 * MIB:
             raise OverLimit("no more")
 
     with pytest.raises(OverLimit):
-        run(transfer(pieces(SEVERAL), sink, pools, checks(reserve=room)))
+        run(transfer(pieces(SEVERAL), sink, pools, checks(reserve=reserve)))
     assert asked == list(range(BATCH, 4 * MIB + BATCH + 1, BATCH))
     assert len(sink.content) <= 4 * MIB
 

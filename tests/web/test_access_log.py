@@ -1,4 +1,4 @@
-"""The log: one line a request, whatever the request holds, and no secret in any."""
+"""The access log: one line per request, no log injection, no secrets."""
 
 import http.client
 import logging

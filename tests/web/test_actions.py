@@ -1,4 +1,4 @@
-"""POST /v2/images/{id}/actions/...: taking an image out of use and back."""
+"""POST /v2/images/{id}/actions/...: deactivate and reactivate."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Whatever is sent to the calls that make and change images: an answer, and after a refusal nothing changed."""
+"""Property tests of create, patch, members and tags: a response, and after a refusal no change."""
 
 import string
 from typing import Any

@@ -1,4 +1,4 @@
-"""Attacks on who may read what: every way to the data passes the same gate, and refusals tell nothing."""
+"""Attacks on access control: every path to the data is authorized, and refusals reveal nothing."""
 
 import logging
 
@@ -67,8 +67,10 @@ def test_an_internal_error_reveals_nothing(tmp_path, caplog):
         with caplog.at_level(logging.ERROR):
             answer = api.get(f"/v2/images/{image['id']}/file", caller=OWNER)
         assert answer.status == 503  # SEC-117
-        said = answer.text + str(answer.headers)
-        assert not any(secret in said for secret in (str(tmp_path), stored.name, "Errno", "sqlite", "Traceback"))
+        response_text = answer.text + str(answer.headers)
+        assert not any(
+            secret in response_text for secret in (str(tmp_path), stored.name, "Errno", "sqlite", "Traceback")
+        )
         assert answer.headers["x-openstack-request-id"].startswith("req-")
         assert stored.name in caplog.text
 

@@ -1,4 +1,4 @@
-"""Requests exactly as the common clients make them, oddities included."""
+"""Requests exactly as common clients send them."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Several callers at once: nothing is lost, and of two who want the same thing one gets it."""
+"""Concurrent callers: no lost updates, and exclusive operations succeed once."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ def api(tmp_path: Any, database_url: str) -> Iterator[Client]:
 
 
 def send_together(*calls: Callable[[], Reply]) -> list[Reply]:
-    """Call each in a thread of its own, all let go together."""
+    """Call each in a thread of its own, all at the same moment."""
     gate = threading.Barrier(len(calls))
 
     def ask(call: Callable[[], Reply]) -> Reply:

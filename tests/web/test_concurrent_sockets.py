@@ -179,7 +179,7 @@ def test_concurrent_deactivate_and_reactivate_end_in_one_status(clients: Concurr
 
 @pytest.fixture
 def limited(tmp_path: Path, database_url: str) -> Iterator[ConcurrentClients]:
-    # Fewer connections to the database than requests: nobody may need a second one to give back the first.
+    # Fewer connections to the database than requests: no request may hold one while it waits for a second (deadlock).
     options = "[database]\nmax_pool_size = 2"
     with concurrent_clients(tmp_path, database_url, limits=LIMITS, options=options) as found:
         yield found
@@ -202,7 +202,7 @@ def test_limits_hold_under_concurrency(limited: ConcurrentClients) -> None:
     for pieces in (0, 30):
         replies = clients.send_together([put(path, third, pieces=pieces) for path in paths])
         stored = [path for path, reply in zip(paths, replies, strict=True) if reply.status == 204]
-        # Those of unknown size may spoil it for each other; nobody gets more than there is.
+        # Those of unknown size may all be refused; the quota is never exceeded.
         assert len(stored) <= 3
         assert {reply.status for reply in replies} <= {204, 413}
         clients.check_consistency()
@@ -262,5 +262,5 @@ def test_mixed_concurrent_requests_do_not_deadlock(limited: ConcurrentClients) -
     clients.check_consistency()
     assert usage(clients, OWNER, "image_count_uploading") == 0
     assert {"upload 204", "give 200", "delete 204"} <= seen.keys()
-    # Nobody waited until somebody else's patience had ended.
+    # No request waited for the timeout of another one.
     assert max(slowest) < 15 + 20 * statistics.median(slowest)

@@ -1,4 +1,4 @@
-"""Data that is refused, or taken although a check failed: what the log says, and what the caller reads."""
+"""Refused data, and data accepted although a check failed: log line and response."""
 
 import logging
 from pathlib import Path
@@ -33,8 +33,8 @@ def test_a_refusal_is_one_log_line_with_the_option(
         reply = upload(api, image, data)
     assert reply.status == 415
     assert option in reply.text
-    said = [record.getMessage() for record in caplog.records if record.name == "ferrotype.data"]
-    assert said == [f"image data refused: image={image['id']} {line}"]
+    logged = [record.getMessage() for record in caplog.records if record.name == "ferrotype.data"]
+    assert logged == [f"image data refused: image={image['id']} {line}"]
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_a_tolerated_finding_is_one_log_line(
         image = api.image(disk_format=declared)
         caplog.clear()
         assert upload(api, image, data).status == 204
-    said = [record.getMessage() for record in caplog.records if "check=" in record.getMessage()]
-    assert said == [f"image data accepted although a check failed: image={image['id']} {line}"]
+    logged = [record.getMessage() for record in caplog.records if "check=" in record.getMessage()]
+    assert logged == [f"image data accepted although a check failed: image={image['id']} {line}"]

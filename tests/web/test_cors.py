@@ -1,4 +1,4 @@
-"""What pages of other origins are told."""
+"""CORS headers for pages of other origins."""
 
 import pytest
 from every_route import NO_IMAGE
@@ -30,7 +30,7 @@ def api(tmp_path_factory):
 
 
 def preflight(api, origin=PAGE, method="PUT", headers=None, path="/v2/images"):
-    asked = {"origin": origin, "access-control-request-method": method, "x-auth-token": "nobody's"}
+    asked = {"origin": origin, "access-control-request-method": method, "x-auth-token": "unknown"}
     asked |= {} if headers is None else {"access-control-request-headers": headers}
     return api.request("OPTIONS", path, headers={name: value for name, value in asked.items() if value is not None})
 
@@ -50,7 +50,7 @@ def test_a_listed_origin_may_read_every_answer(api, origin, method, path, status
 
 
 def test_a_listed_origin_may_read_a_401_response(api):
-    answer = api.get("/v2/images", headers={"origin": PAGE, "x-auth-token": "nobody's"})
+    answer = api.get("/v2/images", headers={"origin": PAGE, "x-auth-token": "unknown"})
     assert answer.status == 401 and cors(answer)["access-control-allow-origin"] == PAGE  # COR-01
 
 
@@ -117,7 +117,7 @@ def test_the_cors_options_are_used(tmp_path):
 
 def test_a_wildcard_never_allows_credentials(tmp_path):
     with client(tmp_path, cors=Cors(("*",)), auth=Auth(strategy="keystone")) as api:
-        answer = cors(api.get("/", headers={"origin": "https://anybody.example.org"}))
+        answer = cors(api.get("/", headers={"origin": "https://any.example.org"}))
         assert answer["access-control-allow-origin"] == "*"  # SEC-102
         assert "access-control-allow-credentials" not in answer
         assert "access-control-allow-credentials" not in cors(preflight(api, "null"))

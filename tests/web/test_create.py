@@ -1,4 +1,4 @@
-"""POST /v2/images: what may be asked for, in which order it is judged, and what comes back."""
+"""POST /v2/images: allowed documents, the order of the checks, and the response."""
 
 import re
 from typing import Any

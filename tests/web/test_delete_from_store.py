@@ -1,4 +1,4 @@
-"""DELETE /v2/stores/{store}/{image}: a copy goes, the last one that is any good stays."""
+"""DELETE /v2/stores/{store}/{image}: deletes a copy, but never the last readable one."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, copy, file_of, ledger, settled, tell, tidy, uploading
+from uploads import PausedBody, assert_consistent, copy, execute, file_of, ledger, run_cleanup, uploading
 
 from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, client
@@ -37,18 +37,18 @@ def test_a_copy_is_deleted_with_its_data(api: Client, directory: Path) -> None:
         assert (files[gone].exists(), files[stays].exists()) == (False, True)
         assert api.get(f"{image['self']}/file").body == b"the data"
         assert delete(api, stays, image) == 403
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
 def test_errors_come_in_the_order_of_the_api(api: Client) -> None:
     image = api.image(b"the data", caller=OWNER)
     copy(api, image)
-    nobody = {"id": NOBODY}
+    unknown = {"id": NOBODY}
     # IMG-DFS-01, STOR-82, STOR-83, SEC-57
     for store in ("none", "os_glance_staging_store", "os_glance_tasks_store", "a,b"):
         assert delete(api, store, image) == 409
-        assert delete(api, store, nobody) == 409
-    assert delete(api, "fast", nobody) == 404
+        assert delete(api, store, unknown) == 409
+    assert delete(api, "fast", unknown) == 404
     assert delete(api, "fast", {"id": "no-uuid"}) == 404
     # IMG-DFS-02, STOR-84
     assert [delete(api, "fast", image, caller=who) for who in (OWNER, READER, STRANGER)] == [403, 403, 404]
@@ -59,7 +59,7 @@ def test_errors_come_in_the_order_of_the_api(api: Client) -> None:
     assert delete(api, "fast", image) == 409
     assert delete(api, "fast", api.image()) == 409
     saving = api.image()
-    with uploading(api, saving, Held(b"x")):
+    with uploading(api, saving, PausedBody(b"x")):
         assert delete(api, "fast", saving) == 409
 
 
@@ -84,7 +84,7 @@ def test_a_missing_copy_can_be_deleted(api: Client, directory: Path) -> None:
     image = api.image(b"the data")
     copy(api, image).unlink()
     assert delete(api, "cheap", image) == 204  # STOR-88
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
 def test_the_only_readable_copy_cannot_be_deleted(api: Client) -> None:
@@ -104,7 +104,7 @@ def test_concurrent_deletes_leave_one_copy(api: Client, directory: Path) -> None
             statuses = list(pool.map(lambda store, image=image: delete(api, store, image), ["fast", "cheap"] * 2))
         assert sorted(statuses) == [204, 403, 403, 403]  # SEC-58
         assert api.get(f"{image['self']}/file").body == b"the data"
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
 def test_a_failed_removal_is_retried(api: Client, directory: Path) -> None:
@@ -115,9 +115,9 @@ def test_a_failed_removal_is_retried(api: Client, directory: Path) -> None:
     assert delete(api, "cheap", image) == 204  # STOR-88
     assert [row.state for row in ledger(api) if row.name == other.name] == ["deleting"]
     other.rmdir()
-    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
-    tidy(api)
-    settled(api, directory)
+    execute(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
+    run_cleanup(api)
+    assert_consistent(api, directory)
 
 
 def test_other_methods_of_the_path_are_refused(api: Client) -> None:

@@ -150,7 +150,7 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
                     for _ in range(3):
                         api.run(stores.get("dead").probe())  # It is not asked again as long as it owes an answer.
                         for call in ("import", "stores", "stores/detail", "usage"):
-                            # It never answers: whoever is answered has not waited for it.
+                            # It never answers, so a response proves that the request did not wait for it.
                             asked = pool.submit(api.get, f"/v2/info/{call}")
                             assert asked.result(60).status == 200  # DISC-57, DISC-58
                 except TimeoutError:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ask, blob_of, copy, file_of, settled, tell, uploading
+from uploads import PausedBody, ask, assert_consistent, blob_of, copy, execute, file_of, uploading
 
 from ferrotype.admin.consistency import differences
 from ferrotype.config.api import Api
@@ -46,13 +46,13 @@ def test_the_data_have_their_headers(api: Client) -> None:
 
 def test_an_image_without_data_has_no_content(api: Client) -> None:
     queued, saving, staged = api.image(), api.image(), api.image()
-    tell(api, f"UPDATE images SET status = 'uploading' WHERE id = '{staged['id']}'")
-    with uploading(api, saving, Held(b"some", b"thing")):
+    execute(api, f"UPDATE images SET status = 'uploading' WHERE id = '{staged['id']}'")
+    with uploading(api, saving, PausedBody(b"some", b"thing")):
         for image in (queued, saving, staged):
             for headers in ({}, {"range": "bytes=0-1"}):
                 reply = get(api, image, headers=headers)
                 assert (reply.status, reply.body) == (204, b"")  # IMG-DL-02, IMG-DL-14
-    tell(api, f"UPDATE images SET status = 'queued' WHERE id = '{staged['id']}'")
+    execute(api, f"UPDATE images SET status = 'queued' WHERE id = '{staged['id']}'")
 
 
 def test_who_may_download(api: Client) -> None:
@@ -116,7 +116,7 @@ def test_missing_data_are_logged_and_marked_damaged(
     api: Client, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = api.image(b"the data")
-    harm, said = DAMAGES[damage]
+    harm, reason = DAMAGES[damage]
     path = file_of(image)
     content = path.read_bytes()
     harm(path)
@@ -124,13 +124,13 @@ def test_missing_data_are_logged_and_marked_damaged(
         reply = get(api, image, headers=headers)
         assert (reply.status, "cannot be" in reply.text, str(path) in reply.text) == (503, True, False)
         assert "retry-after" in reply.headers
-    assert said in caplog.text
+    assert reason in caplog.text
     assert "Restore the object from a backup" in caplog.text
     assert marked(api, blob_of(api, image))
     assert api.get(image["self"]).json["status"] == "active"
     kinds = {each.kind for each in api.run(differences(api.application.ctx, False)) if each.subject == path.name}
     assert kinds == {"missing-object" if damage == "removed" else "damaged-object"}
-    # Once mended it is served again, and the mark can be taken away.
+    # Once repaired it is served again, and the mark can be removed.
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
     path.unlink(missing_ok=True)
@@ -202,17 +202,17 @@ def test_prefer_is_refused_with_one_store(tmp_path: Path) -> None:
         image = api.image(b"x")
         assert get(api, image, "?prefer=x").status == 400  # IMG-DL-31, STOR-28
         assert get(api, image, "?prefer=").body == b"x"  # IMG-DL-30
-        settled(api, tmp_path)
+        assert_consistent(api, tmp_path)
 
 
 def test_a_copy_in_another_nodes_store_is_skipped(api: Client) -> None:
     image = api.image(b"the data")
     copy(api, image)
-    tell(
+    execute(
         api,
         f"UPDATE images SET locations = replace(locations, '\"fast\"', '\"far\"') WHERE id = '{image['id']}'",
     )
-    tell(
+    execute(
         api,
         f"UPDATE images SET locations = replace(locations, '/fast/', '/far/') WHERE id = '{image['id']}'",
     )

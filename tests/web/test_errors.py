@@ -1,4 +1,4 @@
-"""Every error as clients read it: status, form, and a text that arrives."""
+"""Every error as clients read it: status, format and text."""
 
 import json as stdlib_json
 from pathlib import Path
@@ -23,7 +23,7 @@ DATA = {"content-type": OCTETS}
 
 
 class Broken:
-    """A backend that takes objects and then fails in a way that nobody has foreseen."""
+    """A back end that accepts objects and then raises an unexpected error."""
 
     properties = MappingProxyType({})
 

@@ -1,4 +1,4 @@
-"""The form of an error: chosen by Accept, escaped where it is a page, plain where it is not."""
+"""The format of errors: chosen by Accept, escaped in HTML."""
 
 import pytest
 

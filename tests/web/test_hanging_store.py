@@ -1,4 +1,4 @@
-"""A store whose backend hangs, as a network file system does whose server is gone: only what needs it suffers."""
+"""A store whose back end hangs, like a network file system without its server: other stores are not affected."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from ferrotype.testing.client import OCTETS, Client, client
 
 #: Whether calls hang, and the end of those that do.
 stuck, gone = threading.Event(), threading.Event()
-#: What was opened, whoever waited for it.
+#: Every source that was opened.
 opened: list[Any] = []
 
 
@@ -139,7 +139,7 @@ def test_a_store_is_used_again_as_soon_as_it_answers(api: Client) -> None:
     assert api.put(f"{api.image()['self']}/file", body=b"data", headers=headers).status == 503
     cheap(api).probe_timeout = 60
     stuck.clear()
-    gone.set()  # From here on nobody asks it again: what it still owes an answer to is enough.
+    gone.set()  # From here on it gets no new calls: the pending probe is enough.
     end = time.monotonic() + 60
     while api.get(f"{there['self']}/file").status != 200:
         assert time.monotonic() < end

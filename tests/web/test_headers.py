@@ -1,4 +1,4 @@
-"""Headers of answers, the request id above all, and what Unicode may do."""
+"""Headers of responses, request ids, and Unicode in headers and paths."""
 
 import hashlib
 

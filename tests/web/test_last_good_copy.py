@@ -1,4 +1,4 @@
-"""Deletes of an image's copies that have all found another good copy before any of them is done."""
+"""Concurrent deletes of copies that each found another readable copy first (TOCTOU)."""
 
 import asyncio
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from uploads import ask, file_of, tell
+from uploads import ask, execute, file_of
 
 from ferrotype.admin.consistency import differences
 from ferrotype.config.api import Api
@@ -48,13 +48,13 @@ def image_with_copies(api: Client, directory: Path, *stores: str) -> Any:
         path = directory / store / f"{first.name[:-8]}{number:08}"
         shutil.copy(first, path)
         locations.append({"url": f"file://{path}", "metadata": {"store": store}, "blob": f"{store}-{of[:8]}"})
-        tell(
+        execute(
             api,
             "INSERT INTO blobs (id, store, name, image_id, purpose, state, charged, size, created_at, attempts)"
             f" VALUES ('{store}-{of[:8]}', '{store}', '{path.name}', '{of}', 'data', 'live', 0, 8, 0, 0)",
         )
     written = msgspec.json.encode(locations).decode()
-    tell(api, f"UPDATE images SET locations = '{written}' WHERE id = '{image['id']}'".replace(":", "\\:"))
+    execute(api, f"UPDATE images SET locations = '{written}' WHERE id = '{image['id']}'".replace(":", "\\:"))
     return api.get(image["self"]).json
 
 

@@ -1,4 +1,4 @@
-"""GET /v2/images with conditions: what each of them finds, on both databases."""
+"""GET /v2/images with filters, on both databases."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from listing import names, somebody
+from listing import names, new_caller
 
 from ferrotype.model.caller import Caller
 from ferrotype.testing.client import ADMIN, Client, client, person
 
-HERE = somebody()
+HERE = new_caller()
 INDIA = timezone(timedelta(hours=5, minutes=30))
 KERNEL = "11111111-2222-3333-4444-555555555555"
 

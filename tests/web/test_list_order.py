@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listing import names, somebody
+from listing import names, new_caller
 
 from ferrotype.model.caller import Caller
 from ferrotype.testing.client import Client, client
@@ -16,12 +16,12 @@ KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "crea
 
 @pytest.fixture(scope="module")
 def api(shared_directory: Path, shared_database_url: str) -> Iterator[Client]:
-    """A service whose images belong to whoever a test makes up."""
+    """A service; each test creates images of a caller of its own."""
     with client(shared_directory, database_url=shared_database_url) as api:
         yield api
 
 
-HERE = somebody()
+HERE = new_caller()
 ALBUM: list[dict[str, Any]] = [
     {"name": None, "disk_format": None, "container_format": None},
     {"name": "b", "size": 3},
@@ -96,7 +96,7 @@ def test_several_sort_keys_apply_in_order(
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 @pytest.mark.parametrize("key", KEYS)
 def test_pagination_during_changes_yields_stable_images_once(api: Client, key: str, direction: str) -> None:
-    who = somebody()
+    who = new_caller()
     made = [_make(api, who, n) for n in range(14)]
     stay = {image["id"] for image in made}
     seen: Counter[str] = Counter()
@@ -139,7 +139,7 @@ def _make(api: Client, who: Caller, n: int) -> dict[str, Any]:
 
 # IMG-ENT-30
 def test_the_list_shows_when_an_image_was_last_saved(api: Client) -> None:
-    who = somebody()
+    who = new_caller()
     first, second = (api.image(caller=who, name=name)["id"] for name in ("first", "second"))
 
     def latest() -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listing import Counting, names, somebody
+from listing import Counting, names, new_caller
 
 from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, Client, client, person
 
-HERE = somebody()
+HERE = new_caller()
 NAMES = [f"n{n:02}" for n in range(12)]  # as they were made, the oldest first
 
 
@@ -172,15 +172,15 @@ def test_a_dashboard_can_page_forwards_and_backwards(api: Client, key: str) -> N
 
 # IMG-LIST-12, SEC-66
 def test_an_invisible_marker_is_like_a_missing_one(api: Client) -> None:
-    theirs = api.image(caller=STRANGER, name="theirs", visibility="private")["id"]
+    invisible = api.image(caller=STRANGER, name="invisible", visibility="private")["id"]
     gone = api.image(caller=STRANGER, name="gone", visibility="private")["id"]
     api.delete(f"/v2/images/{gone}", caller=STRANGER)
-    nobody = "00000000-0000-4000-8000-000000000000"
+    unknown = "00000000-0000-4000-8000-000000000000"
     answers = {}
-    for marker in (nobody, theirs, gone):
+    for marker in (unknown, invisible, gone):
         reply = api.get(f"/v2/images?marker={marker}", caller=HERE)
         answers[marker] = (reply.status, reply.text.replace(marker, "?"))
-    assert set(answers.values()) == {(400, answers[nobody][1])}
+    assert set(answers.values()) == {(400, answers[unknown][1])}
     for marker in ("", "n03", "%20", "x" * 300, "%C3%A9", "1'%20OR%201=1"):
         assert api.get(f"/v2/images?marker={marker}", caller=HERE).status == 400
 
@@ -214,17 +214,17 @@ def test_a_member_can_use_a_shared_image_as_marker(api: Client) -> None:
 
 def test_the_number_of_statements_does_not_depend_on_the_page(api: Client) -> None:
     marker = api.get("/v2/images?limit=1", caller=HERE).json["images"][0]["id"]
-    usual = api.application.ctx
+    original = api.application.ctx
     counts = {}
     try:
         for query in ("limit=1", "limit=8", "limit=1&tag=t&os=x+y:z,", "limit=8&tag=t&os=x+y:z,"):
             for at in ("", f"&marker={marker}"):
-                counting = Counting(usual.db)
-                api.application.ctx = replace(usual, db=counting)
+                counting = Counting(original.db)
+                api.application.ctx = replace(original, db=counting)
                 assert names(api.get(f"/v2/images?{query}{at}", caller=HERE))
                 counts[query, at != ""] = len(counting.asked)
     finally:
-        api.application.ctx = usual
+        api.application.ctx = original
     assert {count for (_, behind), count in counts.items() if not behind} == {1}
     assert {count for (_, behind), count in counts.items() if behind} == {2}
 

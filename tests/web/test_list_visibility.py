@@ -1,4 +1,4 @@
-"""GET /v2/images: whose images are in a list, and what is shown of them."""
+"""GET /v2/images: which images a caller sees, and which attributes."""
 
 from collections.abc import Iterator
 from pathlib import Path

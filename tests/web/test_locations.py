@@ -1,4 +1,4 @@
-"""Locations: who may know them, and that nobody can name any yet."""
+"""Locations: who may read them; adding one is always refused."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,9 +1,9 @@
-"""/v2/images/{id}/members: with whom an image is shared, and who may say so."""
+"""/v2/images/{id}/members: sharing images, and who may do it."""
 
 from typing import Any
 
 import pytest
-from uploads import tell
+from uploads import execute
 
 from ferrotype.config.limits import Limits
 from ferrotype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client, person
@@ -46,7 +46,7 @@ def test_a_new_member_is_always_pending(api: Client) -> None:
         # SEC-67
         (b'{"member": "p2\\n"}', 400), (b'{"member": "\\u0000"}', 400), (b'{"member": "\\ud800"}', 400),
         # IMG-MEM-03
-        (b'{"member": "p1"}', 200), (b'{"member": "nobody knows"}', 200), ('{"member": "\U0001f4bf"}'.encode(), 200),
+        (b'{"member": "p1"}', 200), (b'{"member": "unknown one"}', 200), ('{"member": "\U0001f4bf"}'.encode(), 200),
     ],
 )  # fmt: skip
 def test_a_member_is_a_string_of_1_to_255_characters(api: Client, body: bytes, status: int) -> None:
@@ -62,7 +62,7 @@ def test_a_member_added_again_keeps_its_creation_time(api: Client) -> None:
     # IMG-MEM-04
     assert api.post(f"{path}/members", json={"member": "p9"}, caller=OWNER).status == 409
     assert api.get(f"{path}/members/p9", caller=OWNER).json["status"] == "accepted"
-    tell(api, "UPDATE image_members SET updated_at = updated_at - 2000000")  # Documents show whole seconds.
+    execute(api, "UPDATE image_members SET updated_at = updated_at - 2000000")  # Documents show whole seconds.
     before = api.get(f"{path}/members/p9", caller=OWNER).json
     assert api.delete(f"{path}/members/p9", caller=OWNER).status == 204
     assert api.get(path, caller=MEMBER).status == 404
@@ -72,10 +72,10 @@ def test_a_member_added_again_keeps_its_creation_time(api: Client) -> None:
     assert api.get(path, caller=MEMBER).status == 200
 
 
-@pytest.mark.parametrize(("limit", "room"), [(2, 2), (0, 0), (-1, 130)])
-def test_the_number_of_members_is_limited(tmp_path: Any, limit: int, room: int) -> None:
+@pytest.mark.parametrize(("limit", "count"), [(2, 2), (0, 0), (-1, 130)])
+def test_the_number_of_members_is_limited(tmp_path: Any, limit: int, count: int) -> None:
     with client(tmp_path, limits=Limits(image_member_quota=limit)) as api:
-        path = shared(api, *(f"m{number}" for number in range(room)))
+        path = shared(api, *(f"m{number}" for number in range(count)))
         # IMG-MEM-05, QUO-05, QUO-07, CFG-08
         if limit >= 0:
             assert api.post(f"{path}/members", json={"member": "one more"}, caller=OWNER).status == 413

@@ -1,11 +1,11 @@
-"""How a client says which version it speaks, and which slashes it may get wrong."""
+"""Version negotiation by path and Accept header, and repeated slashes."""
 
 import pytest
 
 from ferrotype.config.auth import Auth
 from ferrotype.testing.client import OWNER, client
 
-NOBODY = {"x-auth-token": "nobody's"}
+UNKNOWN_TOKEN = {"x-auth-token": "unknown"}
 BY_ACCEPT = "application/vnd.openstack.images-"
 MULTI_ONLY = ("v2.8", "v2.10", "v2.11", "v2.12", "v2.13")
 ALWAYS = ("v2", *(f"v2.{minor}" for minor in (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)))
@@ -20,7 +20,7 @@ def api(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory):
-    """A single-store service that asks an identity service who is calling."""
+    """A single-store service with authentication."""
     with client(tmp_path_factory.mktemp("asking"), single=True, auth=Auth(strategy="keystone")) as api:
         yield api
 
@@ -48,7 +48,7 @@ def test_multi_store_versions_are_unknown_with_one_store(asking, version):
     "path", ["/v1/images", "/v1", "/v3", "/v2.99/images", "/v2.1.0/images", "/V2/images", "/nothing", "/v2x", "/v2 "]
 )
 def test_other_paths_get_the_version_document(api, method, path):
-    answer = api.request(method, path, headers=NOBODY)
+    answer = api.request(method, path, headers=UNKNOWN_TOKEN)
     assert answer.status == 300 and answer.body == api.get("/").body  # NEG-02
 
 
@@ -91,10 +91,10 @@ def test_other_slashes_are_significant(api, path):
 
 
 def test_unauthenticated_callers_see_the_versions_only(asking):
-    # AUT-01: where somebody is asked for, an unknown route is 401 too
+    # AUT-01: with authentication an unknown route is 401 too
     for path in ("/v2/images", "/v2/nothing", "/v2/images/", "/v2/info/usage"):
-        assert asking.get(path, headers=NOBODY).status == 401
-    assert asking.request("FOO", "/v2/images", headers=NOBODY).status == 401
-    assert asking.get("/v2/images", body=b"x", headers=NOBODY).status == 401  # DISC-02
+        assert asking.get(path, headers=UNKNOWN_TOKEN).status == 401
+    assert asking.request("FOO", "/v2/images", headers=UNKNOWN_TOKEN).status == 401
+    assert asking.get("/v2/images", body=b"x", headers=UNKNOWN_TOKEN).status == 401  # DISC-02
     for path in ("/", "/v2", "/v2/", "/versions", "/v1/images", "/healthcheck"):
-        assert asking.get(path, headers=NOBODY).status in (200, 300)
+        assert asking.get(path, headers=UNKNOWN_TOKEN).status in (200, 300)

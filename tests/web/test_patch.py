@@ -1,10 +1,10 @@
-"""PATCH /v2/images/{id}: what a change does to an image, and whose changes are taken."""
+"""PATCH /v2/images/{id}: the effect of operations, and who may do them."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from uploads import tell
+from uploads import execute
 
 from ferrotype.config.limits import Limits
 from ferrotype.testing.client import (
@@ -106,7 +106,7 @@ def test_with_the_older_media_type_add_refuses_existing_attributes(
 
 def aged(api: Client, image: dict[str, Any]) -> dict[str, Any]:
     """Return an image after its last change was moved two seconds into the past: documents show whole seconds."""
-    tell(api, f"UPDATE images SET updated_at = updated_at - 2000000 WHERE id = '{image['id']}'")
+    execute(api, f"UPDATE images SET updated_at = updated_at - 2000000 WHERE id = '{image['id']}'")
     found: dict[str, Any] = api.get(path_of(image), caller=OWNER).json
     return found
 

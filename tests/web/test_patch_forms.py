@@ -1,4 +1,4 @@
-"""PATCH /v2/images/{id}: what is a change at all, before anybody looks for the image."""
+"""PATCH /v2/images/{id}: checks of the document, before the image is looked up."""
 
 from typing import Any
 

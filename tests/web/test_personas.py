@@ -1,4 +1,4 @@
-"""Who may do what with the rules that hold where a deployment has none of its own: the whole table."""
+"""The access matrix of the default policy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -148,7 +148,7 @@ def test_a_caller_without_project_does_not_own_ownerless_images(api: Client) -> 
 
 
 def test_every_user_of_a_project_has_its_rights(api: Client) -> None:
-    colleague = person("p1", "member", "reader", user="somebody-else")
+    colleague = person("p1", "member", "reader", user="other-user")
     path = image(api, "P")
     # IMG-POL-07
     assert (api.get(path, caller=colleague).status, patch(api, path, colleague)) == (200, 200)

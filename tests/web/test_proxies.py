@@ -1,4 +1,4 @@
-"""Addresses in answers when a proxy stands in front, and when somebody pretends to be one."""
+"""URLs in responses behind a proxy, and forged proxy headers."""
 
 import pytest
 

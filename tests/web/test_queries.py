@@ -1,4 +1,4 @@
-"""What the query of a list means, and what it may not say."""
+"""Parsing the query of a list."""
 
 from dataclasses import replace
 from urllib.parse import quote

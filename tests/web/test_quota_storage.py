@@ -1,4 +1,4 @@
-"""``user_storage_quota``: never exceeded by a byte, and given back to the byte."""
+"""``user_storage_quota``: never exceeded, and released exactly."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ask, files, ledger, queued_again, settled, upload, uploading
+from uploads import PausedBody, ask, assert_consistent, files, ledger, queued_again, upload, uploading
 
 from ferrotype.config.limits import Limits
 from ferrotype.testing.client import ADMIN, OWNER, STRANGER, Client, client
@@ -50,7 +50,7 @@ def test_a_quota_can_be_filled_to_the_last_byte(api: Client, tmp_path: Path, kno
     assert api.delete(first["self"]).status == 204
     assert used(api) == 1000
     assert upload(api, over, sized(1, known)).status == 204  # IMG-UP-26
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_with_no_quota_left_an_unknown_size_is_refused_at_once(api: Client, tmp_path: Path) -> None:
@@ -86,24 +86,24 @@ def test_the_owner_is_charged_for_an_upload_by_an_administrator(api: Client) -> 
     theirs = api.image(caller=STRANGER)
     assert upload(api, theirs, bytes(1000), caller=ADMIN).status == 204
     assert (used(api, "p2"), used(api, "admins"), used(api)) == (1000, 0, 0)
-    assert upload(api, api.image(), bytes(QUOTA)).status == 204  # another project's room is its own
+    assert upload(api, api.image(), bytes(QUOTA)).status == 204  # another project has a quota of its own
     # Refusals for who asks come before those for how much.
     assert upload(api, theirs, bytes(QUOTA + 1), caller=OWNER).status == 404
 
 
 def test_an_aborted_upload_releases_its_charge_at_once(api: Client, tmp_path: Path) -> None:
     image, other = api.image(), api.image()
-    with uploading(api, image, Held(bytes(MIB)), headers={"x-openstack-image-size": str(QUOTA)}) as answer:
+    with uploading(api, image, PausedBody(bytes(MIB)), headers={"x-openstack-image-size": str(QUOTA)}) as answer:
         assert used(api) == QUOTA
         assert upload(api, other, b"x").status == 413  # SEC-87: what is reserved counts
     assert answer.result().status == 400
     assert used(api) == 0
     assert upload(api, other, bytes(QUOTA)).status == 204
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_excess_reservation_is_released_at_the_end(api: Client) -> None:
-    with uploading(api, api.image(), Held(bytes(2 * MIB), bytes(MIB))) as answer:
+    with uploading(api, api.image(), PausedBody(bytes(2 * MIB), bytes(MIB))) as answer:
         assert 2 * MIB <= used(api) <= QUOTA
     assert answer.result().status == 204
     assert used(api) == 3 * MIB
@@ -137,7 +137,7 @@ def test_concurrent_uploads_never_exceed_the_quota(api: Client, tmp_path: Path) 
     kept = sum(size for size, status in zip(sizes, statuses, strict=True) if status == 204)
     assert kept == used(api) == sum(row.size or 0 for row in ledger(api))
     assert len(files(tmp_path)) == statuses.count(204) >= 10
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
     for image, size, status in zip(images, sizes, statuses, strict=True):
         if status != 204 and size <= QUOTA - used(api):
             assert upload(api, image, bytes(size)).status == 204

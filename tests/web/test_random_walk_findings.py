@@ -1,4 +1,4 @@
-"""What random walks through the API have found, as plain tests."""
+"""Defects that random walks found, as plain tests."""
 
 from pathlib import Path
 

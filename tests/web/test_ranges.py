@@ -1,4 +1,4 @@
-"""Parts of the data, and conditions on them."""
+"""Range requests and conditional requests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""/v2/schemas: what clients are told about images and members."""
+"""/v2/schemas: the schemas of images and members."""
 
 from typing import Any
 
@@ -144,8 +144,8 @@ def test_the_schemas_of_members_are_the_published_ones(api: Client) -> None:
 def test_a_schema_is_readable_without_roles_and_read_only(api: Client, name: str) -> None:
     path = f"/v2/schemas/{name}"
     # SCH-01, SCH-03
-    nobody = person("p3", "auditor")
-    assert len({api.get(path, caller=each).body for each in (ADMIN, OWNER, READER, STRANGER, SERVICE, nobody)}) == 1
+    no_role = person("p3", "auditor")
+    assert len({api.get(path, caller=each).body for each in (ADMIN, OWNER, READER, STRANGER, SERVICE, no_role)}) == 1
     # SCH-02 as RUL-11 has it
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         reply = api.request(method, path)
@@ -163,18 +163,18 @@ def test_other_schemas_are_404(api: Client) -> None:
 
 
 def test_configured_formats_and_properties_are_in_the_schema(tmp_path: Any) -> None:
-    mine = {"cores": {"type": "integer", "description": "How many."}}
-    changed = Api(schema_properties=mine, schema_required=("cores",))
+    configured = {"cores": {"type": "integer", "description": "How many."}}
+    changed = Api(schema_properties=configured, schema_required=("cores",))
     with client(tmp_path, api=changed, formats=Formats(disk_formats=("raw",), container_formats=())) as api:
         shown = schema(api, "image")
         # SCH-20, SCH-23, CFG-30, CFG-31, CFG-71
-        assert shown["properties"]["cores"] == mine["cores"] | {"is_base": False}
+        assert shown["properties"]["cores"] == configured["cores"] | {"is_base": False}
         assert "kernel_id" not in shown["properties"]
         assert shown["required"] == ["cores"]
         assert schema(api, "images")["properties"]["images"]["items"]["required"] == ["cores"]
         assert shown["properties"]["disk_format"]["enum"] == [None, "raw"]
         assert shown["properties"]["container_format"]["enum"] == [None]
-        assert mine["cores"].keys() == {"type", "description"}
+        assert configured["cores"].keys() == {"type", "description"}
 
 
 def test_descriptive_keywords_are_not_validated(tmp_path: Any) -> None:

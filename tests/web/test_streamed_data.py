@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ledger, tell, upload, uploading
+from uploads import PausedBody, execute, ledger, upload, uploading
 
 from ferrotype.admin.consistency import differences
 from ferrotype.config.api import Api
@@ -175,10 +175,10 @@ def test_a_download_waits_for_the_memory_budget_and_a_client_that_leaves_frees_i
 
 def test_an_upload_that_is_deleted_leaves_nothing_in_a_store_without_files(api: Client) -> None:
     image = api.image()
-    held = Held(b"first ", b"rest")
+    held = PausedBody(b"first ", b"rest")
     with uploading(api, image, held, headers={"x-image-meta-store": "ram"}) as answer:
         assert api.delete(image["self"]).status == 204
-        tell(api, "UPDATE blobs SET remove_at = 0")
+        execute(api, "UPDATE blobs SET remove_at = 0")
     assert answer.result().status in (410, 503)
     driver = api.application.ctx.stores.get("ram")._driver  # type: ignore[union-attr]
     assert (driver._objects, driver._unfinished, ledger(api)) == ({}, {}, [])

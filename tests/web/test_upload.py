@@ -1,4 +1,4 @@
-"""PUT /v2/images/{id}/file: what is taken, and what is known of it then."""
+"""PUT /v2/images/{id}/file: accepted data, and the attributes it sets."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ask, files, ledger, qcow2, queued_again, settled, tell, upload, uploading
+from uploads import PausedBody, ask, assert_consistent, execute, files, ledger, qcow2, queued_again, upload, uploading
 
 from ferrotype.config.api import Api
 from ferrotype.config.formats import Formats
@@ -57,7 +57,7 @@ def test_an_upload_makes_the_image_active_at_once(api: Client, directory: Path, 
     assert (now["stores"], now["locations"][0]["metadata"]) == ("fast", {"store": "fast"})
     assert Path(now["locations"][0]["url"].removeprefix("file://")).read_bytes() == b"ten bytes!"
     assert api.get(f"{image['self']}/file").body == b"ten bytes!"
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
 # IMG-UP-03
@@ -69,7 +69,7 @@ def test_an_empty_body_is_an_empty_image(api: Client, directory: Path, body: Any
     assert (now["status"], now["size"], now["virtual_size"]) == ("active", 0, None)
     assert now["checksum"] == hashlib.md5(b"").hexdigest()
     assert api.get(f"{image['self']}/file").status == 200
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
 # IMG-UP-04, IMG-UP-05, SEC-85
@@ -108,7 +108,7 @@ def test_the_announced_size_must_match(
     assert upload(api, image, body, announced).status == status
     if status == 204:
         assert api.get(image["self"]).json["size"] == 4
-        settled(api, directory)
+        assert_consistent(api, directory)
         return
     queued_again(api, directory, image)
     assert upload(api, image, b"good").status == 204  # IMG-UP-26
@@ -118,7 +118,7 @@ def test_a_negative_size_is_refused(tmp_path: Path) -> None:
     with client(tmp_path, limits=Limits(user_storage_quota=1000)) as api:
         image, other = api.image(caller=OWNER), api.image(caller=OWNER)
         negative = {"content-type": OCTETS, "x-openstack-image-size": "-100000"}
-        held = Held(b"")
+        held = PausedBody(b"")
         assert api.put(f"{image['self']}/file", body=held.pieces(), headers=negative, caller=OWNER).status == 400
         assert upload(api, other, bytes(2000), caller=OWNER).status == 413  # QUO-02
 
@@ -161,7 +161,7 @@ def test_with_one_store_the_header_is_ignored(tmp_path: Path) -> None:
         now = api.get(image["self"]).json
         assert "stores" not in now
         assert now["locations"][0]["metadata"] == {}
-        settled(api, tmp_path)
+        assert_consistent(api, tmp_path)
 
 
 def test_only_a_queued_image_accepts_data(api: Client, directory: Path) -> None:
@@ -171,15 +171,15 @@ def test_only_a_queued_image_accepts_data(api: Client, directory: Path) -> None:
     for image in (active, deactivated):
         assert upload(api, image, b"other").status == 409
         assert api.get(f"{image['self']}/file").body == b"as it was"
-    with uploading(api, saving, Held(b"one", b" two")):
+    with uploading(api, saving, PausedBody(b"one", b" two")):
         assert api.get(saving["self"]).json["status"] == "saving"
         assert upload(api, saving, b"other").status == 409  # IMG-CONC-03
         assert api.get(f"{saving['self']}/file").status == 204  # IMG-DL-02
     assert api.get(f"{saving['self']}/file").body == b"one two"
-    tell(api, f"UPDATE images SET status = 'importing' WHERE id = '{active['id']}'")
+    execute(api, f"UPDATE images SET status = 'importing' WHERE id = '{active['id']}'")
     assert upload(api, active, b"other").status == 409
-    tell(api, f"UPDATE images SET status = 'active' WHERE id = '{active['id']}'")
-    settled(api, directory)
+    execute(api, f"UPDATE images SET status = 'active' WHERE id = '{active['id']}'")
+    assert_consistent(api, directory)
 
 
 @pytest.mark.parametrize("missing", ["disk_format", "container_format"])
@@ -248,7 +248,7 @@ def test_a_signed_image_is_refused(api: Client, directory: Path) -> None:
 
 def test_changes_during_an_upload_are_kept(api: Client) -> None:
     image = api.image(name="before", tags=["old"], a="1")
-    with uploading(api, image, Held(b"one", b" two")) as answer:
+    with uploading(api, image, PausedBody(b"one", b" two")) as answer:
         # IMG-CONC-01, IMG-WART-05
         changes = [
             {"op": "replace", "path": "/name", "value": "after"},
@@ -323,7 +323,7 @@ def test_a_read_only_store_is_410(api: Client, directory: Path) -> None:
 def test_object_names_are_new_for_each_upload(api: Client, directory: Path) -> None:
     image = api.image(name="../../etc/passwd")
     names = set()
-    with uploading(api, image, Held(b"a"), headers={"content-length": "2"}) as answer:
+    with uploading(api, image, PausedBody(b"a"), headers={"content-length": "2"}) as answer:
         names |= {row.name for row in ledger(api) if row.image_id == image["id"]}
         assert f".{min(names)}.part" in files(directory)  # STOR-109: not under its final name
     assert answer.result().status == 400

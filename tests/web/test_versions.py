@@ -1,4 +1,4 @@
-"""The version document: where it is, what it says, and whose address it carries."""
+"""The version document: paths, content and the address in its links."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from ferrotype.testing.client import client
 
 ALWAYS = {f"v2.{minor}" for minor in (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)}
 WITH_STORES = ALWAYS | {f"v2.{minor}" for minor in (8, 10, 11, 12, 13)}
-NOBODY = {"x-auth-token": "nobody's"}
+UNKNOWN_TOKEN = {"x-auth-token": "unknown"}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "FOO"])
@@ -17,11 +17,11 @@ NOBODY = {"x-auth-token": "nobody's"}
     [("/", 300), ("/versions", 200), ("/versions/", 200), ("/versions/a/b", 200), ("/v2", 200), ("/v2/", 200)],
 )
 def test_versions_need_no_authentication_with_any_method(api, method, path, status):
-    answer = api.request(method, path, headers=NOBODY)
+    answer = api.request(method, path, headers=UNKNOWN_TOKEN)
     assert answer.status == status  # VER-01, VER-02, VER-12, CL-21, CL-44, CL-46
     assert answer.headers["content-type"] == "application/json"  # VER-03
     assert answer.headers["content-length"] == str(len(answer.body))
-    assert answer.body == api.get("/versions", headers=NOBODY).body
+    assert answer.body == api.get("/versions", headers=UNKNOWN_TOKEN).body
 
 
 def test_each_version_has_an_id_a_status_and_a_link(api):
