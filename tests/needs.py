@@ -21,6 +21,7 @@ PACKAGES = {
     "cryptsetup": "cryptsetup-bin",
     "genisoimage": "genisoimage",
     "haproxy": "haproxy",
+    "htpasswd": "apache2-utils",
     "keystone": "keystone, by scripts/prepare servers",
     "memcached": "memcached",
     "mkfs.exfat": "exfatprogs",

@@ -23,13 +23,15 @@ def config(tmp_path: Path, text: str, **overrides: Any) -> Config:
 def test_the_user_file_is_the_one_of_oslo_middleware(tmp_path):
     found = config(tmp_path, BASIC)
     assert found.auth.strategy == "http_basic"
-    assert found.accounts == Accounts(Path("/etc/htpasswd"), None, identity_api=True)
+    assert found.accounts == Accounts(Path("/etc/htpasswd"), Path("/etc/ferrotype/roles"), None, identity_api=True)
 
 
 def test_the_files_and_the_identity_api_are_configurable(tmp_path):
     text = BASIC + "[oslo_middleware]\nhttp_basic_auth_user_file = /srv/users\n"
-    found = config(tmp_path, text + "[identity]\ntokens_file = /srv/tokens\nenabled = false\n")
-    assert found.accounts == Accounts(Path("/srv/users"), Path("/srv/tokens"), identity_api=False)
+    identity = "[identity]\nroles_file = /srv/roles\ntokens_file = /srv/tokens\nenabled = false\n"
+    found = config(tmp_path, text + identity)
+    files = Path("/srv/users"), Path("/srv/roles"), Path("/srv/tokens")
+    assert found.accounts == Accounts(*files, identity_api=False)
     assert not [warning for warning in found.warnings if "unknown" in warning]
 
 

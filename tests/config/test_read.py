@@ -405,8 +405,20 @@ def test_policy_files_are_looked_for_beside_the_configuration(tmp_path):
     assert (found.file, found.dirs) == (tmp_path / "policy.yaml", (tmp_path / "policy.d",))
     (tmp_path / "policy.json").write_text("{}")
     assert config(tmp_path, "").policy.file == tmp_path / "policy.json"
+    (tmp_path / "p.yaml").touch()
     named = config(tmp_path, "[oslo_policy]\npolicy_file = p.yaml\npolicy_dirs = a\npolicy_dirs = b\n").policy
     assert (named.file, named.dirs) == (tmp_path / "p.yaml", (tmp_path / "a", tmp_path / "b"))
+
+
+def test_of_a_policy_directory_only_the_first_place_counts_where_it_is(tmp_path):
+    for name in ("one", "two", "two/policy.d"):
+        (tmp_path / name).mkdir()
+    files = [tmp_path / name / "api.conf" for name in ("one", "two")]
+    for file in files:
+        file.write_text("")
+    assert read(files, [], {}).policy.dirs == (tmp_path / "two" / "policy.d",)  # POL-26
+    (tmp_path / "one" / "policy.d").mkdir()
+    assert read(files, [], {}).policy.dirs == (tmp_path / "one" / "policy.d",)
 
 
 @pytest.mark.parametrize(
@@ -460,17 +472,18 @@ def test_an_environment_variable_can_name_the_files(tmp_path):
 
 CHANGED = {
     "limit_param_default": "3", "api_limit_max": "4", "image_size_cap": "5", "user_storage_quota": "6",
-    "image_property_quota": "7", "image_tag_quota": "8", "image_member_quota": "9",
+    "image_property_quota": "7", "image_tag_quota": "8", "image_member_quota": "9", "image_count_quota": "10",
     "hashing_algorithm": "sha256", "disk_formats": "raw", "container_formats": "bare",
     "enforce_new_defaults": "false", "enforce_scope": "false",
     "require_image_format_match": "false", "gpt_safety_checks_nonfatal": "mbr",
     "allowed_origin": "https://dashboard.example.org", "allow_credentials": "false", "max_age": "9",
-    "scrub_time": "9",
+    "scrub_time": "9", "policy_file": "rules.yaml",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("option", [o for o in TABLE.options if o.reloadable], ids=lambda o: o.name)
 def test_a_reloadable_option_takes_effect_after_sighup(tmp_path, option):
+    (tmp_path / "rules.yaml").touch()
     old = config(tmp_path, LOCAL)
     new = config(tmp_path, f"{LOCAL}[{option.section}]\n{option.name} = {CHANGED.get(option.name, 'true')}\n")
     assert new != old

@@ -1,4 +1,4 @@
-"""Account files, and services that use them in place of Keystone."""
+"""Account files, and a service that reads them."""
 
 import base64
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import bcrypt
 from ferrotype.config.accounts import Accounts
 from ferrotype.identity.accounts import Accounts as KnownAccounts
 from ferrotype.identity.tokens import hashed
+from ferrotype.service.watched_files import GRACE
 from ferrotype.testing.client import Client, Reply, config, serving
 from ferrotype.testing.process import Served, served
 
@@ -19,7 +20,7 @@ from ferrotype.testing.process import Served, served
 COST = 4
 ROBOT = "robot-token-Zm9v_-0123"
 LINES = {
-    "alice": "wonder",
+    "alice:default:admin": "wonder",
     "bob:demo:member,reader": "pässwörd ☃",
     "rita:demo:reader": "a:b:c",
     "сергей:other:Member": "x",
@@ -34,6 +35,7 @@ debug = true
 [oslo_middleware]
 http_basic_auth_user_file = {home}/users
 [identity]
+roles_file = {home}/roles
 tokens_file = {home}/tokens
 [database]
 connection = sqlite:///{home}/t.sqlite
@@ -50,19 +52,19 @@ def settings(home: Path) -> Path:
 
 @contextmanager
 def served_without_keystone(home: Path) -> Iterator[Served]:
-    """Run such a service as a process; account files that do not exist yet get the default accounts."""
-    _ensure_account_files(home)
+    """Run such a service as a process; its accounts are those of LINES where there are none yet."""
+    _people_of(home)
     with served(home, "--config-file", str(settings(home))) as running:
         yield running
 
 
-def _ensure_account_files(home: Path) -> tuple[Path, Path]:
+def _people_of(home: Path) -> Accounts:
     users, tokens = home / "users", home / "tokens"
     if not users.exists():
         htpasswd(users)
     if not tokens.exists():
         replace_file(tokens, f"robot:{hashed(ROBOT)}:demo:member\n")
-    return users, tokens
+    return Accounts(users, home / "roles", tokens)
 
 
 def bcrypt_hash(password: str, cost: int = COST) -> str:
@@ -71,34 +73,31 @@ def bcrypt_hash(password: str, cost: int = COST) -> str:
 
 
 def htpasswd(path: Path, lines: dict[str, str] = LINES, cost: int = COST) -> Path:
-    """Write a file of users: ``name:project:roles`` -> password."""
-    written = []
-    for who, password in lines.items():
-        name, *more = who.split(":")
-        written.append(":".join([name, bcrypt_hash(password, cost), *more]))
-    return replace_file(path, "\n".join(["# who may call", "", *written, ""]))
+    """Write a file of users, and ``roles`` beside it: ``user:project:roles`` or ``user`` -> password."""
+    users = [f"{who.split(':')[0]}:{bcrypt_hash(password, cost)}" for who, password in lines.items()]
+    replace_file(path.with_name("roles"), "\n".join(["# their roles", *(who for who in lines if ":" in who), ""]))
+    return replace_file(path, "\n".join(["# who may call", "", *users, ""]))
 
 
 def replace_file(path: Path, text: str) -> Path:
-    """Replace a file atomically, with mode 0600."""
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.chmod(0o600)
-    return new.replace(path)
+    """Replace a file atomically, readable by its owner only."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.chmod(0o600)
+    return fresh.replace(path)
 
 
 @contextmanager
 def client_without_keystone(
     home: Path, identity_api: bool = True, background: bool = False, **changes: Any
 ) -> Iterator[Client]:
-    """Yield a client of a service with ``home/users`` and ``home/tokens``; requests authenticate by their headers.
+    """Yield a client of a service with ``home/users`` and ``home/tokens``; what tests put into a request counts.
 
     The files are reloaded on request, and with ``background`` periodically.
     """
-    users, tokens = _ensure_account_files(home)
     made = config(home, **changes)
     auth = replace(made.auth, strategy="http_basic")
-    accounts = Accounts(users, tokens, identity_api)
+    accounts = replace(_people_of(home), identity_api=identity_api)
     with serving(replace(made, auth=auth, accounts=accounts), as_configured=True, background=background) as api:
         yield api
 
@@ -108,6 +107,16 @@ def accounts_of(api: Client) -> KnownAccounts:
     login = api.application._login
     assert login is not None
     return login.accounts
+
+
+def look_again(api: Client) -> None:
+    """Have a service read its account files now, as if they had been the same for long enough."""
+    login = api.application._login
+    assert login is not None
+    login.files.refresh()
+    for watched in login.files._watched:
+        watched._since -= GRACE
+    login.files.refresh()
 
 
 def basic(name: str, password: str) -> dict[str, str]:

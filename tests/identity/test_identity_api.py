@@ -6,7 +6,20 @@ import time
 from dataclasses import replace
 
 import pytest
-from local_accounts import ALICE, BOB, RITA, ROBOT, accounts_of, client_without_keystone, htpasswd, log_in, token_of
+from local_accounts import (
+    ALICE,
+    BOB,
+    RITA,
+    ROBOT,
+    accounts_of,
+    basic,
+    client_without_keystone,
+    htpasswd,
+    log_in,
+    look_again,
+    replace_file,
+    token_of,
+)
 
 from ferrotype.config.server import Server
 from ferrotype.db import logins
@@ -221,7 +234,9 @@ def signed(api, **changes) -> str:
     login = api.application._login
     account = accounts_of(api).users["bob"]
     now = time.time_ns() // 1000
-    token = Token("id", "bob", login._signer.state(account), "demo", ("password",), now, now + SECOND * 60)
+    token = Token(
+        "id", "bob", login._signer.account_fingerprint(account, "demo"), "demo", ("password",), now, now + SECOND * 60
+    )
     fields = {name: getattr(token, name) for name in token.__struct_fields__} | changes
     return login._signer.sign(Token(**fields))
 
@@ -271,13 +286,13 @@ def test_all_processes_sign_with_the_secret_that_the_first_one_created(database_
 
 
 @pytest.mark.parametrize(
-    "line", ["bob:demo:member,reader", "bob:demo:reader", "bob:other:member,reader", "zoe:demo:member"]
+    "line", ["bob:demo:member,reader", "bob:demo:reader", "bob:other:member,reader", "bob", "zoe:demo:member"]
 )
 def test_a_token_is_invalid_once_the_line_of_its_user_changed(tmp_path, line):
     with client_without_keystone(tmp_path) as api:
         token = token_of(api, "bob", BOBS)
         htpasswd(tmp_path / "users", {"alice": "wonder", line: "new"})
-        accounts_of(api).refresh()
+        look_again(api)
         assert api.get("/v2/images", headers=token).status == 401  # SEC-74
 
 
@@ -286,7 +301,7 @@ def test_a_token_contains_no_part_of_the_password_hash(api):
     content = base64.urlsafe_b64decode(token.split(".")[1] + "==")
     assert b"bob" in content
     assert b"$2b$" not in content and accounts_of(api).users["bob"].secret.encode()[-20:] not in content  # SEC-115
-    one, other = (Signer(secret).state(Account("bob", "hash")) for secret in (b"1", b"2"))
+    one, other = (Signer(secret).account_fingerprint(Account("bob", "hash"), "p") for secret in (b"1", b"2"))
     assert one != other
 
 
@@ -372,7 +387,7 @@ def test_unknown_paths_and_methods_are_errors_in_identitys_format(api):
     assert (answer.json["error"]["code"], answer.headers["allow"]) == (405, "GET")
 
 
-def test_the_identity_api_can_be_disabled(tmp_path):
+def test_the_door_can_stay_shut(tmp_path):
     with client_without_keystone(tmp_path, identity_api=False) as api:
         assert api.get("/v3").status == api.post("/v3/auth/tokens", body=b"{}").status == 300
         assert api.get("/v2/images", headers=BOB).status == 200
@@ -384,3 +399,53 @@ def test_the_identity_api_exists_with_http_basic_only(tmp_path, strategy):
     with serving(replace(made, auth=replace(made.auth, strategy=strategy))) as api:
         for path in ("/v3", "/identity", "/v3/auth/tokens"):
             assert "versions" in api.get(path).json and "values" not in api.get(path).text
+
+
+# Users with several projects, and with none.
+
+
+def test_a_token_is_for_the_project_that_its_scope_names(tmp_path):
+    htpasswd(tmp_path / "users", {"alice:default:admin": "wonder", "bob:demo:reader": BOBS})
+    roles = (tmp_path / "roles").read_text()
+    replace_file(tmp_path / "roles", roles + "bob:lab:member\nbob:default:reader\n")
+    with client_without_keystone(tmp_path) as api:
+        for scope, project, held in (
+            (None, "demo", {"reader"}),  # ACC-11: the first line's
+            ({"project": {"name": "lab", "domain": {"id": "default"}}}, "lab", {"member", "reader"}),
+            ({"project": {"id": "lab"}}, "lab", {"member", "reader"}),
+            ({"project": {"name": "default"}}, PROJECT, {"reader"}),
+        ):
+            answer = log_in(api, "bob", BOBS, scope)
+            shown = answer.json["token"]
+            assert (shown["project"]["id"], {role["name"] for role in shown["roles"]}) == (project, held)
+            token = {"x-auth-token": answer.headers["x-subject-token"]}
+            made = api.post("/v2/images", json={}, headers=token)
+            assert made.status == (201 if project == "lab" else 403)
+            assert project != "lab" or made.json["owner"] == "lab"
+        for scope in ({"project": {"id": "elsewhere"}}, {"project": {"name": "Lab"}}, {"project": {}}):
+            assert log_in(api, "bob", BOBS, scope).status == 401
+        assert names(api.get("/v3/auth/projects", headers=token), "projects") == ["demo", "lab", "default"]
+        assert api.get("/v3/projects/lab", headers=token).status == 200
+        assert api.get("/v3/projects/other", headers=token).status == 403
+        assert api.post("/v2/images", json={}, headers=basic("bob", BOBS)).status == 403  # reader of demo
+        lab, demo = (token_of(api, "bob", BOBS, {"project": {"id": each}}) for each in ("lab", "demo"))
+        replace_file(tmp_path / "roles", roles + "bob:lab:reader\n")
+        look_again(api)
+        assert api.get("/v2/images", headers=lab).status == 401  # SEC-74: its roles changed
+        assert api.get("/v2/images", headers=demo).status == 200
+        assert log_in(api, "bob", BOBS, {"project": {"name": "default"}}).status == 401
+
+
+def test_a_user_without_roles_logs_in_and_may_do_nothing(tmp_path):
+    htpasswd(tmp_path / "users", {"alice:default:admin": "wonder", "eve": "x"})
+    with client_without_keystone(tmp_path) as api:
+        refused = api.get("/v2/images", headers=basic("eve", "x"))
+        assert refused.status == 403 and "'eve' has no role in any project" in refused.text  # ACC-02
+        assert api.get("/v2/images", headers=basic("eve", "wrong")).status == 401
+        answer = log_in(api, "eve", "x")
+        assert (answer.status, "project" in answer.json["token"]) == (201, False)
+        token = {"x-auth-token": answer.headers["x-subject-token"]}
+        assert names(api.get("/v3/auth/projects", headers=token), "projects") == []
+        assert api.get("/v2/images", headers=token).status == 403
+        assert api.post("/v2/images", json={}, headers=token).status == 403
+        assert log_in(api, "eve", "x", {"project": {"name": "default"}}).status == 401

@@ -8,10 +8,10 @@ from glanceclient import Client as Glance
 from local_accounts import (
     BOB,
     ROBOT,
-    accounts_of,
     basic,
     client_without_keystone,
     htpasswd,
+    look_again,
     replace_file,
     served_without_keystone,
     settings,
@@ -19,8 +19,10 @@ from local_accounts import (
 from openstack import exceptions
 from openstack.connection import Connection
 
-from ferrotype.identity.accounts import Accounts, BrokenAccounts
+from ferrotype.config.accounts import Accounts
 from ferrotype.identity.tokens import hashed
+from ferrotype.service.account_files import AccountFiles
+from ferrotype.service.watched_files import BrokenFiles
 from ferrotype.testing.client import client
 from ferrotype.testing.process import Served
 
@@ -66,13 +68,15 @@ def test_programs_have_no_password(api):
         ([f"robot:{ROBOT}:demo:member"], "line 1: the token of 'robot' must be its SHA-256"),
         ([f"robot:{HASH[:-1]}:demo:member"], "must be its SHA-256"),
         ([f"robot:{HASH}:demo:member", f"robot:{HASH}:demo:reader"], "line 2: 'robot' is there twice"),
-        ([f"bob:{HASH}:demo:member"], "'bob' is in "),
+        ([f"bob:{HASH}:demo:member"], "'bob' is a user and an API token"),
+        ([f"robot:{HASH}:demo:member,"], "letters, digits"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_without_its_secrets(tmp_path, lines, says):
     users = htpasswd(tmp_path / "users")
-    with pytest.raises(BrokenAccounts) as caught:
-        Accounts(users, replace_file(tmp_path / "tokens", "\n".join(lines)))
+    tokens = replace_file(tmp_path / "tokens", "".join(f"{line}\n" for line in lines))
+    with pytest.raises(BrokenFiles) as caught:
+        AccountFiles(Accounts(users, tmp_path / "roles", tokens))
     assert says in str(caught.value)
     assert ROBOT not in str(caught.value) and HASH[:-1] not in str(caught.value)  # SEC-115
 
@@ -81,7 +85,7 @@ def test_a_token_that_is_taken_out_of_the_file_is_void(tmp_path):
     with client_without_keystone(tmp_path) as api:
         assert api.get("/v2/images", headers={"x-auth-token": ROBOT}).status == 200
         replace_file(tmp_path / "tokens", f"other:{hashed('another-one')}:demo:reader\n")
-        accounts_of(api).refresh()
+        look_again(api)
         assert api.get("/v2/images", headers={"x-auth-token": ROBOT}).status == 401  # SEC-74
         assert api.get("/v2/images", headers={"x-auth-token": "another-one"}).status == 200
 

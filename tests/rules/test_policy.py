@@ -1,4 +1,4 @@
-"""The policy language: what operators write is what is enforced, and a mistake is named, never ignored."""
+"""The policy language: what operators write is enforced, and a mistake is named. See tests/service too."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,8 @@ from oslo_policy import policy
 
 from ferrotype.model.image import Image
 from ferrotype.rules import defaults
-from ferrotype.rules.policy import PolicyError, compiled, nearest
+from ferrotype.rules.policy import compiled, nearest, unknown_credentials
+from ferrotype.rules.policy_syntax import PolicyError
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, person
 
 IMAGE = Image(id="i", owner="p1", visibility="shared", name="n", properties={"team": "a"}, protected=True)
@@ -25,6 +26,9 @@ def allowed(text, caller, image=IMAGE, shared=False, **others):
         ("@", STRANGER, True),
         ("!", ADMIN, False),
         ([], STRANGER, True),
+        ([[]], ADMIN, False),
+        ([[], ["role:admin"]], STRANGER, False),
+        ([["role:two words"]], person("p", "two words"), True),
         ([["role:admin"], ["role:reader", "project_id:%(owner)s"]], READER, True),
         ([["role:admin"], ["role:member", "project_id:%(owner)s"]], READER, False),
         ("role:admin", ADMIN, True),
@@ -39,11 +43,11 @@ def allowed(text, caller, image=IMAGE, shared=False, **others):
         ("'shared':%(visibility)s", STRANGER, True),
         ('"public":%(visibility)s', STRANGER, False),
         ("True:%(protected)s", STRANGER, True),
-        ("is_admin:True", ADMIN, True),
-        ("is_admin:True", OWNER, False),
-        ("is_admin:False", OWNER, True),
+        ("is_admin:True", ADMIN, False),  # POL-23: oslo.context does not tell
+        ("project_id:x%(team)s-%(owner)s%%", person("xa-p1%", "x"), True),
+        ("'100%%':%(team)s", STRANGER, False),
         ("'a':%(team)s", STRANGER, True),  # POL-01: additional properties are attributes of the target
-        ("'a':%(target.team)s", STRANGER, True),
+        ("'a':%(target.team)s", STRANGER, False),
         ("'a':%(no_such_thing)s", STRANGER, False),
         ("user_id:somebody", person("p", "x", user="somebody"), True),
         ("no_such_fact:x", ADMIN, False),
@@ -76,12 +80,60 @@ def test_an_unknown_reference_means_the_default_rule():
     "text",
     [
         "role", "role:a and", "and role:a", "(role:a", "role:a)", "role:a role:b", "not", 5, None, {"a": 1},
-        [[1]], "rule:it", "http://elsewhere/%(id)s", "project_id:x-%(owner)s",
+        [[1]], "rule:it", "http://elsewhere/%(id)s", " ", "'a':'b'", ":x", "roles.x:y", "project_id:100%",
+        "project_id:%(owner)d", "not " * 101 + "@", "(" * 101 + "@" + ")" * 101,
     ],
 )  # fmt: skip
 def test_an_error_names_the_rule(text):
-    with pytest.raises(PolicyError, match="it"):
-        compiled({"it": text})  # SEC-76
+    with pytest.raises(PolicyError, match="'it'"):
+        compiled({"it": text})  # SEC-76, POL-21
+
+
+def test_references_are_not_followed_without_end():
+    chain = {f"r{n}": f"rule:r{n + 1}" for n in range(150)}
+    with pytest.raises(PolicyError, match="100 levels"):
+        compiled({**chain, "r150": "@"})  # POL-21
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "caller"),
+    [
+        ("project_id:%(owner)s", Image(id="i", owner=None), person(None, "member")),
+        ("not project_id:%(owner)s", Image(id="i", owner=None), person(None, "member")),
+        ("project_id:%(owner)s", Image(id="i", owner=None), person("None", "member")),
+        ("role:%(owner)s", Image(id="i", owner=None), person("p", "none")),
+        ("is_admin_project:True", IMAGE, ADMIN),
+        ("not is_admin_project:True", IMAGE, ADMIN),
+        ("not service_user_id:x", IMAGE, ADMIN),
+    ],
+)
+def test_what_cannot_be_decided_denies_under_not_too(text, image, caller):
+    assert not allowed(text, caller, image)  # AUT-06, POL-22, POL-23
+    assert not allowed("rule:other", caller, image, other=text)
+    assert not allowed("not rule:other", caller, image, other=f"not ({text})")
+
+
+@pytest.mark.parametrize(
+    "text", ["project_id:%(project_id)s", "not project_id:%(project_id)s", "'p':%(owner)s", "domain_id:%(domain_id)s"]
+)
+def test_nobody_is_an_administrator_by_an_attribute_of_an_image(text):
+    rule = compiled({"context_is_admin": text, "it": f"not rule:context_is_admin and {text}"})["context_is_admin"]
+    for caller in (ADMIN, OWNER, person(None, "admin")):
+        assert not rule(caller, None, False)  # POL-24
+
+
+def test_a_list_has_the_callers_project_for_its_target():
+    rules = compiled({"get_images": "project_id:%(project_id)s", "it": "rule:get_images", "get_image": "@"})
+    assert rules["get_images"](OWNER, None, False) and rules["get_images"](person(None, "x"), None, False)  # POL-01
+    assert not rules["it"](OWNER, None, False)
+    assert not compiled({"get_images": "project_id:%(owner)s"})["get_images"](OWNER, None, False)
+
+
+def test_checks_of_what_no_caller_has_are_known():
+    text = (
+        "tenant:%(owner)s or not (user_id:x and is_admin:True) or role:a or rule:b or 'a':%(b)s or is_admin_project:x"
+    )
+    assert unknown_credentials(text) == ["tenant", "is_admin"]  # POL-07
 
 
 def test_circular_rules_are_refused():

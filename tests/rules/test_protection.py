@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from ferrotype.rules.protection import OPERATIONS, ProtectionError, protection
+from ferrotype.rules.protection import OPERATIONS, ProtectionError, protection, sections
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, person
 
 FILE = """
@@ -42,13 +42,15 @@ delete = @
     ],
 )
 def test_who_may_do_what(name, caller, allowed):  # IMG-PROP-20
-    rules = protection(FILE, None)
+    rules = protection(sections(FILE), None)
     assert [each for each in OPERATIONS if rules.allows(caller, each, name)] == allowed.split()
 
 
 def test_sections_may_name_policy_rules():
     text = "[.*]\ncreate = writers\nread = @\nupdate = !\ndelete = writers\n"
-    rules = protection(text, lambda caller, rule: rule == "writers" and "member" in caller.roles, ["writers"])
+    rules = protection(
+        sections(text), lambda caller, rule: rule == "writers" and "member" in caller.roles, ["writers"]
+    )
     assert [each for each in OPERATIONS if rules.allows(STRANGER, each, "x")] == [
         "create",
         "read",
@@ -69,18 +71,18 @@ def test_sections_may_name_policy_rules():
 )
 def test_an_invalid_file_is_refused(text, message):
     with pytest.raises(ProtectionError, match=message):
-        protection(text, None)  # PROP-10
+        protection(sections(text), None)  # PROP-10
 
 
 @pytest.mark.parametrize("value", ["one, two", "missing"])
 def test_an_unknown_policy_rule_is_refused(value):
     text = f"[a]\ncreate = {value}\nread = @\nupdate = @\ndelete = @\n"
     with pytest.raises(ProtectionError, match=r"create|missing"):
-        protection(text, lambda caller, rule: True, ["one", "two"])  # PROP-03
+        protection(sections(text), lambda caller, rule: True, ["one", "two"])  # PROP-03
 
 
 def test_impossible_property_names_are_not_cached():
-    rules = protection(FILE, None)
+    rules = protection(sections(FILE), None)
     tracemalloc.start()
     for number in range(1000):
         assert not rules.allows(ADMIN, "read", f"{number}-own".ljust(15_000, "x"))

@@ -35,22 +35,22 @@ from ferrotype.server.limits import Limits
 from ferrotype.stores.driver import LocalFile
 from ferrotype.web.http import SENDFILE
 
-#: Seconds: how long a wait may take that ends at once when all is well, on however slow a machine.
-GENEROUS = 60.0
-#: Limits that no test reaches, so that what it sees is not the end of one.
-PATIENT = Limits(head_seconds=3600, keep_alive=3600, body_idle=3600, send_idle=3600, drain_seconds=3600)
+#: seconds after which a test fails that waits for something; long enough for a slow machine
+TIMEOUT = 60.0
+#: limits that no test reaches by accident
+LONG_TIMEOUTS = Limits(head_seconds=3600, keep_alive=3600, body_idle=3600, send_idle=3600, drain_seconds=3600)
 
 
 def eventually(happens: Callable[[], object], say: Callable[[], str] = lambda: "") -> None:
     """Wait until something happens."""
-    end = time.monotonic() + GENEROUS
+    end = time.monotonic() + TIMEOUT
     while not happens():
         assert time.monotonic() < end, say()
         time.sleep(0.02)
 
 
 class SampleApp:
-    """Answers by path. What happened to bodies and files is put on ``seen``."""
+    """An ASGI application with a handler for each path. Handlers report on ``seen`` what happened."""
 
     def __init__(self, folder: Path, greeting: str = "hello"):
         self.folder = folder
@@ -114,7 +114,7 @@ class SampleApp:
         await answer(send, 409, b"no")
 
     async def refuse_late(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-        """Change the mind after so many bytes of the body."""
+        """Refuse the request after ``after`` bytes of the body."""
         wanted = int(query["after"])
         while wanted > 0:
             wanted -= len((await receive())["body"])
@@ -124,14 +124,14 @@ class SampleApp:
         await answer(send, 200, b"", [(b"x-echo", query["v"].encode("latin-1"))])
 
     async def slow(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-        """Takes until there is the file ``until``, and a while to take itself back."""
+        """Wait for the file ``until`` to appear; when cancelled, take a second to roll back."""
         (self.folder / "slow").touch()
         try:
             while not (self.folder / query["until"]).exists():  # noqa: ASYNC110  said by another process, or thread
                 await asyncio.sleep(0.01)
         except asyncio.CancelledError:
             await asyncio.sleep(1.0)
-            (self.folder / "undone").touch()
+            (self.folder / "rolled-back").touch()
             raise
         await answer(send, 200, b"slow")
 
@@ -174,8 +174,23 @@ class SampleApp:
             await send({"type": "http.response.body", "body": bytes(sent), "more_body": True})
         raise OSError("the store does not answer")
 
+    async def listen(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """Read the body, and wait for what comes after it."""
+        while (await receive())["more_body"]:
+            pass
+        self.seen.put(("read",))
+        self.seen.put(((await receive())["type"],))
+
+    async def answer_and_read(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        """Answer half, ask for the body, and answer the rest."""
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"ha", "more_body": True})
+        body = (await receive())["body"]
+        await send({"type": "http.response.body", "body": b"lf"})
+        self.seen.put(("body", body))
+
     async def file(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-        """The file ``data``: a range, with ``more`` bytes promised that it does not have."""
+        """A range of the file ``data``, with a Content-Length of ``more`` bytes more."""
         headers = dict(scope["headers"])
         fd = os.open(self.folder / "data", os.O_RDONLY)
         file = LocalFile(fd, os.fstat(fd).st_size, self.threads)
@@ -203,7 +218,7 @@ async def answer(send: Any, status: int, body: bytes, headers: Any = ()) -> None
 
 
 class Loop(uvloop.Loop):
-    """A loop whose long waits are over when the test says so, not before."""
+    """A loop whose long timers expire when the test says so, not before."""
 
     LONG = 100.0
 
@@ -243,7 +258,7 @@ class Running:
     loop: Loop
 
     def saw(self) -> tuple[Any, ...]:
-        return self.app.seen.get(timeout=GENEROUS)
+        return self.app.seen.get(timeout=TIMEOUT)
 
     def ask(self, question: Callable[[], Any]) -> Any:
         """Return the answer that the loop gives between two of its steps."""
@@ -251,7 +266,7 @@ class Running:
         async def asked() -> Any:
             return question()
 
-        return asyncio.run_coroutine_threadsafe(asked(), self.loop).result(GENEROUS)
+        return asyncio.run_coroutine_threadsafe(asked(), self.loop).result(TIMEOUT)
 
     def pass_time(self, seconds: float) -> None:
         """Let limits of ``Loop.LONG`` and more be so much nearer."""
@@ -312,7 +327,7 @@ def waiting(end: socket.socket, which: int) -> int:
 
 
 @contextlib.contextmanager
-def running(folder: Path, limits: Limits = PATIENT, send_buffer: int = 0) -> Iterator[Running]:
+def running(folder: Path, limits: Limits = LONG_TIMEOUTS, send_buffer: int = 0) -> Iterator[Running]:
     """Run a server for a SampleApp while the block runs."""
     app = SampleApp(folder)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
@@ -337,12 +352,12 @@ def running(folder: Path, limits: Limits = PATIENT, send_buffer: int = 0) -> Ite
 
     thread = threading.Thread(target=lambda: uvloop.run(main(), loop_factory=Loop))
     thread.start()
-    assert ready.wait(GENEROUS)
+    assert ready.wait(TIMEOUT)
     try:
         yield Running(listener.getsockname()[1], app, box["server"], box["loop"])
     finally:
         box["loop"].call_soon_threadsafe(box["stop"].set)
-        thread.join(GENEROUS)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
 
 
@@ -356,7 +371,7 @@ class Response:
 class Client:
     """A socket on which anything can be sent."""
 
-    def __init__(self, port: int, receive_buffer: int = 0, timeout: float = GENEROUS):
+    def __init__(self, port: int, receive_buffer: int = 0, timeout: float = TIMEOUT):
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

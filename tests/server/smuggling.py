@@ -1,4 +1,4 @@
-"""Request heads and bodies that can be read in two ways."""
+"""Request heads and bodies that two HTTP implementations could read differently."""
 
 POST = b"POST /scope HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -1,5 +1,5 @@
-"""Behind HAProxy, which keeps connections to us and sends requests of several people over each: nobody gets what is
-somebody else's, whatever one of them sends."""
+"""Behind HAProxy, which sends requests of several clients over one connection: whatever one of them sends, every
+client gets the responses to its own requests."""
 
 import contextlib
 import itertools
@@ -27,7 +27,7 @@ listen images
     bind fd@{front}
     server one 127.0.0.1:{port} maxconn 1
 """
-#: What an attack hides: if it were taken for a request, the next one in line would get this answer.
+#: Hidden in a body: if it were parsed as a request, the next client would get its response.
 PREFIX = b"GET /hello HTTP/1.1\r\nHost: a\r\nX-Hidden: "
 BODY = b"5\r\nhello\r\n0\r\n\r\n"
 NUMBERS = itertools.count()
@@ -50,14 +50,14 @@ def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         proxy = subprocess.Popen(command, pass_fds=[front.fileno()])
         try:
             proxied = Proxied(front.getsockname()[1], server)
-            everybody_gets_their_own(proxied)
+            every_client_gets_its_own_response(proxied)
             yield proxied
         finally:
             proxy.kill()
             proxy.wait()
 
 
-def everybody_gets_their_own(proxied: Proxied) -> None:
+def every_client_gets_its_own_response(proxied: Proxied) -> None:
     for _ in range(3):
         with Client(proxied.port) as client:
             mine = f"mine-{next(NUMBERS)}"
@@ -77,28 +77,26 @@ def attack(proxied: Proxied, data: bytes) -> bytes:
 # SEC-96
 @pytest.mark.parametrize("hidden", [HIDDEN, PREFIX], ids=["request", "half a request"])
 @pytest.mark.parametrize("header", AMBIGUOUS.values(), ids=AMBIGUOUS)
-def test_a_head_with_two_readings_does_not_reach_into_other_peoples_requests(
-    proxied: Proxied, header: bytes, hidden: bytes
-) -> None:
+def test_an_ambiguous_head_does_not_affect_other_clients(proxied: Proxied, header: bytes, hidden: bytes) -> None:
     attack(proxied, POST + header + b"\r\n\r\n" + BODY + hidden)
     attack(proxied, POST + header + b"\r\nContent-Length: %d\r\n\r\n" % len(BODY + hidden) + BODY + hidden)
-    everybody_gets_their_own(proxied)
+    every_client_gets_its_own_response(proxied)
 
 
 # SEC-97
 @pytest.mark.parametrize("hidden", [HIDDEN, PREFIX], ids=["request", "half a request"])
 @pytest.mark.parametrize("chunks", BAD_CHUNKS)
-def test_bad_chunks_do_not_reach_into_other_peoples_requests(proxied: Proxied, chunks: bytes, hidden: bytes) -> None:
+def test_bad_chunks_do_not_affect_other_clients(proxied: Proxied, chunks: bytes, hidden: bytes) -> None:
     attack(proxied, CHUNKED + chunks + hidden)
-    everybody_gets_their_own(proxied)
+    every_client_gets_its_own_response(proxied)
 
 
 @pytest.mark.parametrize("size", [5, 300_000], ids=["small", "large"])
-def test_the_end_of_a_body_does_not_reach_into_other_peoples_requests(proxied: Proxied, size: int) -> None:
+def test_the_end_of_a_body_does_not_affect_other_clients(proxied: Proxied, size: int) -> None:
     head = b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
     for missing in (1, len(PREFIX)):
         attack(proxied, head % (size + missing) + bytes(size))
-        everybody_gets_their_own(proxied)
+        every_client_gets_its_own_response(proxied)
     for hidden in (HIDDEN, PREFIX):  # What looks like a request is the end of the body.
         with Client(proxied.port) as client:
             client.send(head % (size + len(hidden)) + bytes(size) + hidden)
@@ -107,8 +105,8 @@ def test_the_end_of_a_body_does_not_reach_into_other_peoples_requests(proxied: P
         while seen[0] == "cut":  # One of those that broke off, where the proxy had begun to pass it on.
             seen = proxied.server.saw()
         assert seen == ("whole", size + len(hidden))
-        everybody_gets_their_own(proxied)
-    with Client(proxied.port) as client:  # Refused before its end: the rest is nobody's request.
+        every_client_gets_its_own_response(proxied)
+    with Client(proxied.port) as client:  # Refused before its end: the rest is not a request.
         client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + HIDDEN * 2000)
         assert client.response().status == 409
-    everybody_gets_their_own(proxied)
+    every_client_gets_its_own_response(proxied)

@@ -1,5 +1,5 @@
-"""Connections that end, stand still or come in crumbs at every point of a request: nothing is left behind, nothing of
-one request reaches another, and others are served."""
+"""Connections that end at every point of a request, or send it byte by byte: nothing leaks, no part of one request
+reaches another, and other clients are served."""
 
 import contextlib
 import hashlib
@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from sample_app import Client, Running, eventually, running
 from smuggling import CHUNKED, HIDDEN, POST
+
+from ferrotype.server.request_body import LARGE_BODY
 
 SIZE = 3 << 20
 
@@ -179,6 +181,21 @@ def test_an_endless_pipeline_is_not_held_in_memory(server: Running) -> None:
         server.go("endless")
 
 
+def test_a_pipeline_is_not_read_on_before_it_is_empty(server: Running) -> None:
+    with server.client() as client:
+        slow = b"".join(b"GET /slow?until=%s HTTP/1.1\r\nHost: a\r\n\r\n" % name for name in (b"one", b"two"))
+        client.send(slow + HIDDEN * 200)
+        server.has_read(client)
+        client.send(HIDDEN * 100)  # with those before more than may wait
+        server.go("one")
+        assert client.response().body == b"slow"
+        for _ in range(5):
+            server.ask(lambda: None)
+        server.go("two")
+        assert client.response().body == b"slow"
+        assert {client.response().status for _ in range(300)} == {200}
+
+
 def test_a_head_in_a_body_is_not_parsed(server: Running) -> None:
     with server.client() as client:
         client.send(POST + b"Content-Length: %d\r\n\r\n" % len(HIDDEN) + HIDDEN + HIDDEN)
@@ -194,3 +211,36 @@ def test_a_reset_while_the_application_is_at_work(server: Running) -> None:
     eventually(lambda: not server.state.connections)
     assert len(server.state.tasks) == 1
     server.go("reset")
+
+
+def test_a_reset_is_noticed_during_the_last_pipelined_request(server: Running) -> None:
+    client = server.client()
+    client.send(HIDDEN * 3 + b"GET /slow?until=last-reset HTTP/1.1\r\nHost: a\r\n\r\n")
+    for _ in range(3):
+        assert client.response().body == b"hello"
+    server.has_read(client)
+    client.reset()
+    eventually(lambda: not server.state.connections)
+    server.go("last-reset")
+
+
+@pytest.mark.parametrize("size", [5, LARGE_BODY, SIZE])
+def test_an_application_that_asks_on_hears_of_the_end(server: Running, size: int) -> None:
+    client = server.client()
+    client.send(put(b"/listen", bytes(size)))
+    assert server.saw() == ("read",)
+    server.has_read(client)
+    assert server.ask(server.app.seen.empty)
+    client.reset()
+    assert server.saw() == ("http.disconnect",)
+
+
+def test_a_broken_body_of_a_pipelined_request_is_answered_in_its_turn(server: Running) -> None:
+    with server.client() as client:
+        slow = b"GET /slow?until=broken HTTP/1.1\r\nHost: a\r\n\r\n"
+        client.send(slow + HIDDEN + CHUNKED + b"5\r\nhello\r\nno size\r\n" + HIDDEN)
+        server.has_read(client)
+        server.go("broken")
+        assert [client.response().body, client.response().body] == [b"slow", b"hello"]
+        assert client.response().status == 400
+        assert client.is_closed()

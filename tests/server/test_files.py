@@ -1,4 +1,4 @@
-"""Files that go from the disk to the socket: every byte, and nothing left behind."""
+"""Files sent with sendfile: every byte arrives, and no descriptor stays open."""
 
 import random
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sample_app import PATIENT, Running, eventually, running
+from sample_app import LONG_TIMEOUTS, Running, eventually, running
 
 SIZE = 24 << 20
 
@@ -20,7 +20,7 @@ def data() -> bytes:
 def server(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "data").write_bytes(data)
-    with running(folder, replace(PATIENT, send_idle=600)) as server:
+    with running(folder, replace(LONG_TIMEOUTS, send_idle=600)) as server:
         yield server
 
 
@@ -85,7 +85,7 @@ def test_a_last_request_gets_its_whole_file(server: Running, data: bytes) -> Non
         assert client.is_closed()
 
 
-def test_a_file_that_is_shorter_than_promised_ends_the_connection(server: Running, data: bytes) -> None:
+def test_a_file_shorter_than_its_content_length_ends_the_connection(server: Running, data: bytes) -> None:
     with server.client() as client:
         client.send(b"GET /file?more=1 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.head().headers["content-length"] == str(SIZE + 1)
@@ -110,7 +110,7 @@ def test_aborted_downloads_leave_nothing_open(server: Running, way: str) -> None
     no_more_files_than(before)
 
 
-def test_readers_that_stand_still_are_cut_off_and_cost_nobody_a_thread(server: Running) -> None:
+def test_idle_readers_are_aborted_and_hold_no_thread(server: Running) -> None:
     before = open_files()
     still = [server.client(receive_buffer=65536) for _ in range(30)]
     for client in still:

@@ -1,4 +1,4 @@
-"""The service ends although the file system hangs."""
+"""The service stops although the file system hangs."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from ferrotype.testing.callers_process import KeepAliveClient
 from ferrotype.testing.process import served
 
 
-def test_a_worker_ends_in_order_while_a_read_hangs(tmp_path: Path) -> None:
+def test_a_worker_stops_cleanly_while_a_read_hangs(tmp_path: Path) -> None:
     hang, file = tmp_path / "hang", tmp_path / "glance-api.conf"
     file.write_text(
         "[DEFAULT]\ngraceful_shutdown_timeout = 1\nworkers = 1\n"

@@ -1,4 +1,4 @@
-"""Request heads: how large, how long, and no two readings."""
+"""Request heads: limits on size and time, and no ambiguous ones (request smuggling)."""
 
 import json
 import select
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sample_app import PATIENT, Running, running
+from sample_app import LONG_TIMEOUTS, Running, running
 from smuggling import AMBIGUOUS, BAD_CHUNKS, CHUNKED, HIDDEN, POST
 
 
@@ -19,7 +19,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 # SEC-96
 @pytest.mark.parametrize("header", AMBIGUOUS.values(), ids=AMBIGUOUS)
-def test_a_head_with_two_readings_is_refused_and_what_follows_is_not_read(server: Running, header: bytes) -> None:
+def test_an_ambiguous_head_is_refused_and_nothing_after_it_is_parsed(server: Running, header: bytes) -> None:
     with server.client() as client:
         client.send(POST + header + b"\r\n\r\n" + b"5\r\nhello\r\n0\r\n\r\n" + HIDDEN)
         refusal = client.response()
@@ -29,7 +29,7 @@ def test_a_head_with_two_readings_is_refused_and_what_follows_is_not_read(server
 
 
 @pytest.mark.parametrize("header", [b"Content-Length: 5", b"Content-Length:   5 ", b"Content-Length: 005"])
-def test_a_length_with_one_reading_is_taken(server: Running, header: bytes) -> None:
+def test_an_unambiguous_length_is_accepted(server: Running, header: bytes) -> None:
     with server.client() as client:
         client.send(POST + header + b"\r\n\r\nhello" + HIDDEN)
         assert json.loads(client.response().body)["body"] == "hello"
@@ -38,7 +38,7 @@ def test_a_length_with_one_reading_is_taken(server: Running, header: bytes) -> N
 
 # SEC-97
 @pytest.mark.parametrize("chunks", BAD_CHUNKS)
-def test_bad_chunks_are_refused_and_what_follows_is_not_read(server: Running, chunks: bytes) -> None:
+def test_bad_chunks_are_refused_and_nothing_after_them_is_parsed(server: Running, chunks: bytes) -> None:
     with server.client() as client:
         client.send(CHUNKED + chunks + HIDDEN)
         assert client.response().status == 400
@@ -104,7 +104,7 @@ def test_an_endless_header_is_refused_before_it_ends(server: Running) -> None:
         assert client.response().status == 431
 
 
-def test_a_head_within_the_limits_is_taken(server: Running) -> None:
+def test_a_head_within_the_limits_is_accepted(server: Running) -> None:
     with server.client() as client:
         headers = "".join(f"X{n}: {'x' * 1000}\r\n" for n in range(60))
         assert client.get("/hello", headers).body == b"hello"
@@ -159,7 +159,7 @@ def test_unusual_requests_are_answered(server: Running, request_: bytes) -> None
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_a_wish_for_another_protocol_is_passed_over(server: Running, size: int) -> None:
+def test_an_upgrade_header_is_ignored(server: Running, size: int) -> None:
     wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
     data = POST + wish + b"Content-Length: 5\r\n\r\nhello" + POST + wish + b"\r\n" + HIDDEN
     with server.client() as client:
@@ -172,7 +172,7 @@ def test_a_wish_for_another_protocol_is_passed_over(server: Running, size: int) 
         assert client.response().body == b"hello"
 
 
-def test_names_with_underscores_arrive_as_they_are_and_values_without_blanks_round_them(server: Running) -> None:
+def test_header_names_keep_underscores_and_values_lose_surrounding_whitespace(server: Running) -> None:
     with server.client() as client:
         found = json.loads(client.get("/scope", "X_Roles: admin\r\nX-Auth-Token:   abc \t\r\n").body)
         assert ["x_roles", "admin"] in found["headers"]
@@ -227,8 +227,8 @@ def test_pipelined_requests_are_answered_in_order_and_not_queued_without_end(ser
 
 
 # SEC-90
-def test_clients_that_trickle_a_head_are_cut_off_while_others_are_served(tmp_path: Path) -> None:
-    with running(tmp_path, replace(PATIENT, head_seconds=600)) as server, server.client() as other:
+def test_slow_heads_time_out_while_others_are_served(tmp_path: Path) -> None:
+    with running(tmp_path, replace(LONG_TIMEOUTS, head_seconds=600)) as server, server.client() as other:
         trickling = [server.client() for _ in range(32)]
         for byte in b"GET /hello HTTP/1.1\r\n":
             for client in trickling:
@@ -245,12 +245,12 @@ def test_clients_that_trickle_a_head_are_cut_off_while_others_are_served(tmp_pat
 
 
 def test_a_connection_without_a_request_ends(tmp_path: Path) -> None:
-    with running(tmp_path / "silent", replace(PATIENT, keep_alive=0.3)) as server, server.client() as silent:
+    with running(tmp_path / "silent", replace(LONG_TIMEOUTS, keep_alive=0.3)) as server, server.client() as silent:
         assert silent.is_closed()
-    with running(tmp_path / "blank", replace(PATIENT, head_seconds=0.4)) as server, server.client() as blank:
+    with running(tmp_path / "blank", replace(LONG_TIMEOUTS, head_seconds=0.4)) as server, server.client() as blank:
         blank.send(b"\r\n")
         assert blank.response().status == 408
-    with running(tmp_path / "kept", replace(PATIENT, keep_alive=600)) as server, server.client() as kept:
+    with running(tmp_path / "kept", replace(LONG_TIMEOUTS, keep_alive=600)) as server, server.client() as kept:
         for _ in range(2):
             assert kept.get("/hello").body == b"hello"
             server.pass_time(599)
@@ -260,7 +260,10 @@ def test_a_connection_without_a_request_ends(tmp_path: Path) -> None:
 
 
 def test_a_half_sent_next_request_does_not_end_the_response_before_it(tmp_path: Path) -> None:
-    with running(tmp_path, replace(PATIENT, head_seconds=600, keep_alive=600)) as server, server.client() as client:
+    with (
+        running(tmp_path, replace(LONG_TIMEOUTS, head_seconds=600, keep_alive=600)) as server,
+        server.client() as client,
+    ):
         client.send(b"GET /slow?until=late HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HT")
         server.has_read(client)
         server.pass_time(601)
@@ -275,11 +278,11 @@ def test_a_half_sent_next_request_does_not_end_the_response_before_it(tmp_path: 
         assert client.response().status == 408
 
 
-def test_a_half_sent_next_request_that_stays_so_is_cut_off(tmp_path: Path) -> None:
-    with running(tmp_path, replace(PATIENT, head_seconds=600)) as server, server.client() as client:
+def test_a_half_sent_next_request_times_out(tmp_path: Path) -> None:
+    with running(tmp_path, replace(LONG_TIMEOUTS, head_seconds=600)) as server, server.client() as client:
         client.send(b"GET /slow?until=late HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HT")
         server.has_read(client)
-        server.pass_time(601)  # Meanwhile it is in nobody's way.
+        server.pass_time(601)  # As long as a response is due, a partial head does not time out.
         server.go("late")
         assert client.response().body == b"slow"
         server.pass_time(601)
@@ -289,7 +292,7 @@ def test_a_half_sent_next_request_that_stays_so_is_cut_off(tmp_path: Path) -> No
 # UNI-03
 @pytest.mark.parametrize("before", [b"", b"\r\n", HIDDEN], ids=["first", "after a blank line", "after another"])
 @pytest.mark.parametrize("pieces", [1, 3, 1000])
-def test_utf8_in_the_target_is_what_its_encoding_is(server: Running, before: bytes, pieces: int) -> None:
+def test_utf8_in_the_target_is_percent_encoded(server: Running, before: bytes, pieces: int) -> None:
     data = "GET /scope?name=ü☃ HTTP/1.1\r\nHost: a\r\nX-Latin: \xe9\r\n\r\n".encode()
     with server.client() as client:
         if before:
@@ -313,7 +316,7 @@ def test_utf8_in_the_target_is_what_its_encoding_is(server: Running, before: byt
         b"POST /scope HTTP/1.1\r\nContent-Length: 5\r\n",
     ],
 )
-def test_a_wish_for_another_protocol_does_not_go_round_the_checks(server: Running, head: bytes) -> None:
+def test_an_upgrade_header_does_not_bypass_the_checks(server: Running, head: bytes) -> None:
     with server.client() as client:
         client.send(head + b"Connection: Upgrade\r\nUpgrade: x\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + HIDDEN)
         assert client.response().status == 400

@@ -1,4 +1,4 @@
-"""What nobody should send, to the real service over sockets: it answers or hangs up, and serves others meanwhile."""
+"""Malformed and excessive input over sockets: the service answers or disconnects, and serves others meanwhile."""
 
 import os
 import random
@@ -53,7 +53,7 @@ def is_well(service: Served) -> None:
         assert ask("GET", "/v2/images", TOKEN).status == 200
 
 
-def test_ten_thousand_idle_connections_are_held_and_let_go(service: Served) -> None:
+def test_ten_thousand_idle_connections_are_held_and_released(service: Served) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(IDLE, most - 500)
     if count < IDLE:
@@ -115,7 +115,7 @@ def requests(image: str) -> list[bytes]:
     ]
 
 
-#: Bytes that mean something to whoever reads a request.
+#: byte strings with a meaning in HTTP, URLs or JSON
 TELLING = [
     b"\r\n",
     b"\n",
@@ -189,7 +189,7 @@ def sent(port: int, data: bytes) -> bytes:
         return answer
 
 
-def test_mutated_requests_are_answered_or_hung_up_on(
+def test_mutated_requests_are_answered_or_disconnected(
     service: Served, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     with KeepAliveClient(service.port) as ask:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import sample_app
-from sample_app import GENEROUS, Client, eventually
+from sample_app import TIMEOUT, Client, eventually
 
 
 class Service:
@@ -69,7 +69,7 @@ class Service:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether one of our workers still runs; ended ones that nobody has waited for do not."""
+    """Return whether one of our workers still runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         command = Path(f"/proc/{pid}/cmdline").read_text()
@@ -94,7 +94,7 @@ def test_one_worker_serves_and_ends_with_code_0(service: Callable[..., Service])
     running = service().ready()
     assert running.get("/hello") == b"hello"
     running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(GENEROUS) == 0
+    assert running.process.wait(TIMEOUT) == 0
     assert running.stopped() == set(running.started())
     assert "Traceback" not in running.log.read_text()
 
@@ -112,14 +112,14 @@ def test_sigterm_lets_an_upload_and_a_download_finish_and_refuses_new_connection
         with Client(running.port, receive_buffer=65536) as client:
             client.send(b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
             got = client.read(100_000)
-            going.wait(GENEROUS)
+            going.wait(TIMEOUT)
             go_on.wait()
             results["download"] = got + client.rest()
 
     def upload() -> None:
         with Client(running.port) as client:
             client.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3100000\r\n\r\n" + bytes(100_000))
-            going.wait(GENEROUS)
+            going.wait(TIMEOUT)
             go_on.wait()
             for _ in range(30):
                 client.send(bytes(100_000))
@@ -133,7 +133,7 @@ def test_sigterm_lets_an_upload_and_a_download_finish_and_refuses_new_connection
     try:
         idle = Client(running.port)
         assert idle.get("/hello").status == 200
-        going.wait(GENEROUS)
+        going.wait(TIMEOUT)
         running.process.send_signal(signal.SIGTERM)
         running.wait_for("stopping")
         eventually(running.refuses_connections)
@@ -145,15 +145,15 @@ def test_sigterm_lets_an_upload_and_a_download_finish_and_refuses_new_connection
     finally:
         go_on.set()
         for thread in threads:
-            thread.join(GENEROUS)
+            thread.join(TIMEOUT)
     assert results["download"].split(b"\r\n\r\n", 1)[1] == data
     assert len(results["upload"]) == 64
     assert results["connection"] == b"close"
-    assert running.process.wait(GENEROUS) == 0
+    assert running.process.wait(TIMEOUT) == 0
     assert running.stopped() == set(running.started())
 
 
-def test_what_does_not_finish_in_time_is_cancelled_and_undone_before_the_application_stops(
+def test_requests_that_exceed_the_grace_period_are_cancelled_and_rolled_back_before_the_application_stops(
     service: Callable[..., Service], tmp_path: Path
 ) -> None:
     running = service(grace=0.5).ready()
@@ -164,8 +164,8 @@ def test_what_does_not_finish_in_time_is_cancelled_and_undone_before_the_applica
         response = client.response()
         assert response.status == 503
         assert response.headers["connection"] == "close"
-    assert running.process.wait(GENEROUS) == 0
-    undone, stopped = (tmp_path / "undone").stat(), (tmp_path / "stopped").stat()
+    assert running.process.wait(TIMEOUT) == 0
+    undone, stopped = (tmp_path / "rolled-back").stat(), (tmp_path / "stopped").stat()
     assert undone.st_mtime_ns <= stopped.st_mtime_ns
 
 
@@ -182,8 +182,8 @@ def test_a_second_signal_does_not_wait(
         time.sleep(0.3)
         assert running.process.poll() is None
         running.process.send_signal(second)
-        assert running.process.wait(GENEROUS) == 0
-    assert (tmp_path / "undone").exists()
+        assert running.process.wait(TIMEOUT) == 0
+    assert (tmp_path / "rolled-back").exists()
 
 
 def test_a_group_signal_counts_once(service: Callable[..., Service], tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_group_signal_counts_once(service: Callable[..., Service], tmp_path: P
         time.sleep(0.3)  # A second stop would cancel it meanwhile.
         (tmp_path / "stopping").touch()
         assert client.response().body == b"slow"
-    assert running.process.wait(GENEROUS) == 0
+    assert running.process.wait(TIMEOUT) == 0
 
 
 def test_a_killed_worker_is_replaced(service: Callable[..., Service]) -> None:
@@ -213,7 +213,7 @@ def test_a_killed_worker_is_replaced(service: Callable[..., Service]) -> None:
     assert {running.get("/hello") for _ in range(10)} == {b"hello"}
 
 
-def test_a_worker_that_dies_at_once_is_restarted_later_and_later(
+def test_a_worker_that_dies_at_once_is_restarted_with_back_off(
     service: Callable[..., Service], tmp_path: Path
 ) -> None:
     running = service().ready()
@@ -232,24 +232,26 @@ def test_a_service_that_still_starts_ends_at_once(service: Callable[..., Service
     running = service(grace=600.0)
     eventually((tmp_path / "started").exists)
     running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(GENEROUS) == 0
+    assert running.process.wait(TIMEOUT) == 0
 
 
-def test_a_service_that_cannot_start_ends_with_a_reason(service: Callable[..., Service], tmp_path: Path) -> None:
+def test_a_service_that_cannot_start_logs_the_reason_and_exits(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
     (tmp_path / "refuse-to-start").touch()
     running = service(workers=4)
-    assert running.process.wait(GENEROUS) == 1
+    assert running.process.wait(TIMEOUT) == 1
     log = running.log.read_text()
     assert log.count("the service cannot start: the database refuses connections") == 1
     assert "ended with code 1" in log and "starting another one" not in log
     assert "Traceback" not in log
 
 
-def test_a_port_that_is_taken_is_said_in_one_sentence(service: Callable[..., Service]) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(service: Callable[..., Service]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         running = service(port=port)
-        assert running.process.wait(GENEROUS) == 1
+        assert running.process.wait(TIMEOUT) == 1
     sentence = f"cannot listen on 127.0.0.1, port {port}: another process uses the port; stop it or choose another"
     assert sentence in running.log.read_text()
     assert running.log.read_text().count("\n") == 1
@@ -264,7 +266,7 @@ def test_workers_end_when_their_supervisor_is_killed(service: Callable[..., Serv
     assert running.refuses_connections()
 
 
-def test_sighup_swaps_the_configuration_in_place_and_a_bad_one_changes_nothing(
+def test_sighup_reloads_the_configuration_and_an_invalid_one_changes_nothing(
     service: Callable[..., Service], tmp_path: Path
 ) -> None:
     running = service(workers=2).ready(2)

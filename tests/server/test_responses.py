@@ -4,9 +4,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from sample_app import PATIENT, Running, eventually, running
+from sample_app import LONG_TIMEOUTS, Running, eventually, running
 
 MIB = 1 << 20
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -16,7 +17,7 @@ HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "data").write_bytes(b"0123456789")
-    with running(folder, replace(PATIENT, send_idle=600)) as server:
+    with running(folder, replace(LONG_TIMEOUTS, send_idle=600)) as server:
         yield server
 
 
@@ -185,6 +186,17 @@ def test_no_100_continue_without_a_body_or_for_another_expectation(server: Runni
         assert client.head().status == 200
 
 
+def test_no_100_continue_is_sent_inside_a_response(server: Running) -> None:
+    with server.client() as client:
+        head = b"PUT /answer-and-read HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        client.send(head)
+        assert client.head().headers["connection"] == "close"  # or the body that may still come is the next request
+        client.send(b"hello")
+        assert client.read(4) == b"half"
+        assert server.saw() == ("body", b"hello")
+        assert client.is_closed()
+
+
 def test_100_continue_waits_for_the_responses_before_it(server: Running) -> None:
     with server.client() as client:
         slow = b"GET /slow?until=continued HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -203,6 +215,16 @@ def test_a_client_that_ends_its_side_gets_a_body_in_pieces(server: Running) -> N
         client.socket.shutdown(socket.SHUT_WR)
         assert len(client.response().body) == 6 * MIB
         assert client.is_closed()
+
+
+def test_a_file_waits_for_what_the_client_has_not_taken_yet(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"file" * 1000)
+    hello = b"GET /in-pieces?size=70000&count=1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    with running(tmp_path, send_buffer=4096) as server, server.client(receive_buffer=4096) as client:
+        client.send((hello + b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n") * 5)
+        for _ in range(5):
+            assert client.response().body == bytes(70_000)
+            assert client.response().body == b"file" * 1000
 
 
 def test_large_pieces_of_many_clients_do_not_mix(server: Running) -> None:
@@ -225,7 +247,7 @@ def test_large_pieces_of_many_clients_do_not_mix(server: Running) -> None:
 
 
 # SEC-90
-def test_a_client_that_takes_nothing_of_a_body_in_pieces_is_cut_off(server: Running) -> None:
+def test_an_idle_client_of_a_body_in_pieces_is_aborted(server: Running) -> None:
     with server.client(receive_buffer=4096) as client:
         client.send(b"GET /in-pieces?size=2097152&count=40 HTTP/1.1\r\nHost: a\r\n\r\n")
         connection = server.connection(client)

@@ -1,4 +1,4 @@
-"""SIGHUP to the whole service: what may change does, and what may not waits for everybody, new workers too."""
+"""SIGHUP to the whole service: some options change at once, the others need a restart, in later workers too."""
 
 import os
 import signal
@@ -51,9 +51,7 @@ def said(service: Served, words: str) -> int:
     return service.log.read_text().count(words)
 
 
-def test_a_worker_that_is_replaced_after_sighup_has_nothing_that_waits_for_a_restart(
-    service: Served, tmp_path: Path
-) -> None:
+def test_a_worker_replaced_after_sighup_applies_nothing_that_needs_a_restart(service: Served, tmp_path: Path) -> None:
     with KeepAliveClient(service.port) as ask:
         assert ask("POST", "/v2/images", json={"name": "precious"}).status == 201
     configure(tmp_path, "second", "workers = 3\nimage_tag_quota = 0\nauth_strategy = http_basic")
@@ -90,7 +88,7 @@ def test_sighups_in_a_row_leave_the_last_configuration(service: Served, tmp_path
             ask("DELETE", f"/v2/images/{image}/tags/any")
 
 
-def test_debug_is_followed_by_workers_that_come_later_too(service: Served, tmp_path: Path) -> None:
+def test_debug_applies_to_later_workers_too(service: Served, tmp_path: Path) -> None:
     def break_off() -> bool:
         with KeepAliveClient(service.port) as ask:
             image = ask("POST", "/v2/images", json={"disk_format": "raw", "container_format": "bare"}).json["id"]
@@ -111,7 +109,7 @@ def test_debug_is_followed_by_workers_that_come_later_too(service: Served, tmp_p
     until(break_off)
 
 
-def test_broken_policies_refuse_the_whole_of_a_reload(service: Served, tmp_path: Path) -> None:
+def test_invalid_policies_reject_the_whole_reload(service: Served, tmp_path: Path) -> None:
     (tmp_path / "stricter.yaml").write_text('get_images: "role:admin and ("\n')
     configure(
         tmp_path, "first", f"workers = 2\nimage_tag_quota = 0\n[oslo_policy]\npolicy_file = {tmp_path}/stricter.yaml"

@@ -1,4 +1,4 @@
-"""What the supervisor does when the machine lets it down."""
+"""The supervisor on a machine without resources left."""
 
 import errno
 import os
@@ -17,9 +17,7 @@ def no_processes_left() -> int:
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_fork_is_retried_later(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     config: Any = SimpleNamespace(server=SimpleNamespace(workers=1))
     unused: Any = None
     with socket.socket() as listener:

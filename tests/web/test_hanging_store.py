@@ -44,7 +44,7 @@ class Hanging(FileDriver):
         await super().delete(name, handle)
 
     async def probe(self) -> Health:
-        await self._crew.offload(as_ever)
+        await self._pools.offload(as_ever)
         return await super().probe()
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from ferrotype.config.limits import Limits
 from ferrotype.config.policy import Policy, PropertyProtectionConfig
+from ferrotype.service.watched_files import BrokenFiles
 from ferrotype.testing.client import ADMIN, OCTETS, OWNER, READER, client
 
 FILE = """
@@ -112,10 +114,19 @@ def test_policies_can_be_named_instead_of_roles(tmp_path):
 
 
 def test_an_invalid_file_stops_the_start(tmp_path):
-    from ferrotype.service.policies import BrokenPolicy
-
     (tmp_path / "protect.conf").write_text("[a]\ncreate = @\n")
     for file in (tmp_path / "protect.conf", tmp_path / "missing.conf"):
-        refused = pytest.raises(BrokenPolicy, match="property_protection_file")  # PROP-10
+        refused = pytest.raises(BrokenFiles, match="property_protection_file")  # PROP-10
         with refused, client(tmp_path, protection=PropertyProtectionConfig(file)):
             pass
+
+
+def test_the_quota_of_properties_does_not_tell_how_many_are_hidden(tmp_path):
+    (tmp_path / "protect.conf").write_text(FILE)
+    protection = PropertyProtectionConfig(tmp_path / "protect.conf")
+    with client(tmp_path, protection=protection, limits=Limits(image_property_quota=4)) as api:
+        made = api.image(caller=ADMIN, owner="p1", secret_a="1", secret_b="2", secret_c="3", open_a="o")
+        for name, caller, told in (("open_x", OWNER, "at most 4 properties."), ("open_x", ADMIN, "this would be 5")):
+            refused = api.patch(made["self"], step("add", name), caller=caller)
+            assert refused.status == 413 and told in refused.text  # SEC-89
+        assert "5" not in api.patch(made["self"], step("add", "open_x"), caller=OWNER).text.replace("415", "")

@@ -9,6 +9,7 @@ from ferrotype.cli.db import db
 from ferrotype.cli.seed import seed
 from ferrotype.cli.serve import serve
 from ferrotype.cli.token import token
+from ferrotype.cli.user import user
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,5 +18,5 @@ def main() -> None:
     """Ferrotype: an OpenStack Image service (Image API v2)."""
 
 
-for _command in (check, config, db, seed, serve, token):
+for _command in (check, config, db, seed, serve, token, user):
     main.add_command(_command)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -49,6 +50,7 @@ def serve(
         logs.start(config.logging)
     from ferrotype import app, server
     from ferrotype.db import schema
+    from ferrotype.service.watched_files import Snapshot
 
     for warning in config.warnings:
         logging.getLogger("ferrotype.config").warning("%s", warning)
@@ -61,7 +63,8 @@ def serve(
         logs.apply(config.logging)  # for the supervisor, and for the workers that it starts from now on
         return config, needs_restart
 
-    sys.exit(server.serve(config, reload_config, app.build, lambda url: _print_banner(config, url, unconfigured)))
+    build = partial(app.build, snapshot=Snapshot())
+    sys.exit(server.serve(config, reload_config, build, lambda url: _print_banner(config, url, unconfigured)))
 
 
 def _print_banner(config: Config, url: str, examples: bool) -> None:

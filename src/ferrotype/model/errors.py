@@ -23,7 +23,7 @@ FerrotypeError
  |   |- StoreReadOnly
  |   `- StoreUnavailable
  |- DatabaseUnavailable     (db.engine)
- `- ...                     what stops a start or a reload: the errors of config, policies, accounts, schema and logs
+ `- ...                     what stops a start or a reload: the errors of config, watched files, schema and logs
 """
 
 

@@ -181,7 +181,8 @@ def apply_patch(
                 _check_protected(after.properties, operation, caller, protection)
             after = replace(after, properties=_patch_property(after.properties, operation, patch.only_new))
     quota.tags_fit(before.tags, after.tags, limits)
-    quota.properties_fit(before.properties, after.properties, limits)
+    hidden = protection.hidden(caller, before.properties) if protection else ()
+    quota.properties_fit(before.properties, after.properties, limits, hidden)
     for name in schemas.required:
         if name in before.properties and name not in after.properties:
             raise Invalid(f"Property '{name}' is required in this deployment.")

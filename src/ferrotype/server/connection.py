@@ -36,7 +36,6 @@ class HTTPServer:
         self.limits = limits
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.responses = 0
 
     def connection(self) -> "Connection":
         """Return the protocol of a new connection: a factory for ``loop.create_server``."""
@@ -202,8 +201,8 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Receive again."""
-        if self._read_paused:
+        """Receive again, unless pipelined requests wait: more of them would only make the queue longer."""
+        if self._read_paused and not self._pipeline:
             self._read_paused = False
             self._transport.resume_reading()
 
@@ -258,15 +257,13 @@ class Connection(asyncio.Protocol):
 
     def on_response_complete(self, exchange: Exchange) -> None:
         """Go on after a response: with the next request, or towards the end of the connection."""
-        self._server.responses += 1
         if not exchange.keep_alive and not exchange.lingers:
             self._close()
         elif self._transport.is_closing():
             self.writer.watch()
         elif self._pipeline:
             self._start(self._pipeline.popleft())
-            if not self._pipeline:
-                self.resume_reading()  # Earlier, more requests would only have made the queue longer.
+            self.resume_reading()
         else:
             self.resume_reading()
             if exchange.lingers:

@@ -126,7 +126,7 @@ class RequestBody:
             self._reader = None
 
     async def _receive_parsed(self) -> bytes:
-        if not self.complete and self._reader is None:
+        if self._reader is None:
             self._connection.resume_reading()
         if not self._news:
             await self._wait_for_news()

@@ -30,7 +30,7 @@ from ferrotype.model.errors import ContentRefused
 from ferrotype.streams.inspect import Findings, check_format
 
 LIMITS = ("prlimit", "--as=4294967296", "--cpu=10", "--nofile=64", "--fsize=0", "--core=0")
-TIMEOUT = 20
+TIMEOUT = 60
 #: (our verdict, theirs, why they differ): where one accepts and the other refuses data that is declared raw
 REASONS = (
     ("accepted", "refused: gpt unsafe", "a boot sector without a partition table (RUL-70)"),

@@ -95,6 +95,11 @@ MADE = (
     volume("mkfs.ntfs -F -Q disk"),
     volume("mkfs.exfat disk"),
     volume("mkfs.vfat disk", size=1440 * 1024),
+    volume(
+        "mkfs.vfat disk && dd if={packages}/boot/ipxe.lkrn of=disk bs=1 skip=62 seek=62 count=450 conv=notrunc",
+        "mkfs.vfat",
+        size=1440 * 1024,
+    ),
     volume("mkfs.vfat -f 1 -M 0xF0 disk"),
     volume("mkfs.vfat --mbr=yes disk"),
     volume("mkfs.vfat -F 32 disk", size=64 * MIB),

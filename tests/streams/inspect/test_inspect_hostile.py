@@ -233,7 +233,7 @@ def test_an_unknown_boot_sector_is_checked_as_a_partition_table(data: bytes) -> 
 def test_a_disk_with_a_volume_in_its_first_partition_has_a_partition_table(partitions: tuple[bytes, ...]) -> None:
     # RUL-70
     disk = put(mbr(partition(0xEE), *partitions), 512, b"EFI PART")
-    disk = put(put(disk, 0x202, b"HdrS"), 512, b"EFI PART")
+    disk = put(disk, 1080, b"\x53\xef")  # as in the superblock of ext
     assert inspect(disk).formats == ("gpt",)
     assert bool(inspect(disk).failures) == bool(partitions)
 
