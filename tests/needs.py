@@ -49,7 +49,7 @@ def need(program: str) -> Path:
     elif program == "keystone":
         found = keystone.find()
     else:
-        # Tools that make file systems are not on the PATH of everybody.
+        # Tools that make file systems may be outside the PATH.
         on_path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         found = Path(on_path) if on_path else None
     if found is None:

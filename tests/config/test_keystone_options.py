@@ -53,7 +53,7 @@ def test_a_password_is_enough_and_the_rest_has_the_defaults_of_the_middleware(tm
     assert (found.keystone.token_cache_time, found.keystone.memcached) == (300, None)
 
 
-def test_what_is_written_counts(tmp_path) -> None:
+def test_configured_values_are_used(tmp_path) -> None:
     (tmp_path / "ca.pem").write_text("")
     text = PASSWORD_LOGIN + (
         f"www_authenticate_uri = https://public\ncafile = {tmp_path}/ca.pem\nregion_name = R2\ninterface = admin\n"
@@ -71,7 +71,7 @@ def test_what_is_written_counts(tmp_path) -> None:
     assert config(tmp_path, text).auth.www_authenticate_uri == "https://public"
 
 
-def test_a_login_may_stand_in_another_section_or_in_the_environment(tmp_path, monkeypatch) -> None:
+def test_a_log_in_may_be_in_another_section_or_the_environment(tmp_path, monkeypatch) -> None:
     elsewhere = (
         "auth_section = Ours\nmemcached_servers = a:1\n[ours]\nauth_type = v3applicationcredential\n"
         "auth_url = http://k\napplication_credential_id = i\napplication_credential_secret = s\nodd-option = 1\n"
@@ -120,13 +120,13 @@ def test_limits_may_be_found_by_the_name_of_the_service(tmp_path) -> None:
 
 
 # SEC-115
-def test_secrets_do_not_show_in_what_is_printed_of_a_configuration(tmp_path) -> None:
+def test_secrets_are_masked_in_the_printed_configuration(tmp_path) -> None:
     text = PASSWORD_LOGIN + "memcached_servers = a\nmemcache_secret_key = s3cr3t\n"
     found = config(tmp_path, text, default="use_keystone_limits = true", limit=PASSWORD_LOGIN + "endpoint_id = 1")
     assert "hunter2" not in repr(found) and "s3cr3t" not in repr(found)
 
 
-def test_another_keystone_waits_for_a_restart(tmp_path) -> None:
+def test_another_keystone_needs_a_restart(tmp_path) -> None:
     before: Any = config(tmp_path)
     after = config(tmp_path, PASSWORD_LOGIN + "region_name = elsewhere\n")
     kept, needs_restart = reloadable_changes(before, after)

@@ -356,7 +356,7 @@ def test_directories_with_a_common_beginning_are_not_nested(tmp_path):
     assert len(config(tmp_path, text.replace("{base}", str(tmp_path))).stores.entries) == 2  # STOR-73
 
 
-def test_files_and_directories_that_are_not_there_are_named(tmp_path):
+def test_missing_files_and_directories_are_named(tmp_path):
     with pytest.raises(ConfigError) as caught:
         read([tmp_path / "no.conf"], [tmp_path / "no.d"], {})
     assert len(caught.value.problems) == 2
@@ -381,7 +381,7 @@ def test_unknown_and_removed_options_are_warnings_and_stop_nothing(tmp_path):
     assert found.logging.file == Path("/srv/log/ferrotype.log")
 
 
-def test_values_may_go_on_in_the_next_line(tmp_path):
+def test_values_may_continue_on_the_next_line(tmp_path):
     text = "[DEFAULT]\nenabled_backends = a:file,\n  b:file\nbogus = 1\n[b]\nfilesystem_store_datadir = /b\n" + STORES
     found = config(tmp_path, text.replace("{base}", str(tmp_path)))
     assert [store.id for store in found.stores.entries] == ["a", "b"]
@@ -429,13 +429,13 @@ def test_of_a_policy_directory_only_the_first_place_counts_where_it_is(tmp_path)
         ("{}", {}, ()),
     ],
 )
-def test_the_schema_beside_the_configuration_counts(tmp_path, document, properties, required):
+def test_the_schema_file_beside_the_configuration_is_used(tmp_path, document, properties, required):
     (tmp_path / "schema-image.json").write_text(document)
     found = config(tmp_path, "")
     assert (found.api.schema_properties, found.api.schema_required) == (properties, required)  # SCH-20, SCH-23
 
 
-def test_without_a_schema_file_the_one_glance_ships_holds(tmp_path):
+def test_without_a_schema_file_glances_default_is_used(tmp_path):
     found = config(tmp_path, "").api.schema_properties
     assert found is SHIPPED_SCHEMA  # SCH-21
     assert list(found) == [
@@ -456,7 +456,7 @@ def test_without_a_schema_file_the_one_glance_ships_holds(tmp_path):
                  '{"min_disk": {"type": "string"}}', '{"properties": {"owner": {}}}', '{"a": {"pattern": "("}}',
                  '{"a": {"pattern": 5}}', '{"a": {"type": "words"}}', '{"a": {"type": "array", "items": 7}}'],
 )  # fmt: skip
-def test_a_schema_file_that_cannot_hold_stops_the_start(tmp_path, document):
+def test_an_invalid_schema_file_stops_the_start(tmp_path, document):
     (tmp_path / "schema-image.json").write_text(document)
     (problem,) = problems(tmp_path, "")  # SCH-20
     assert "schema-image.json" in problem
@@ -482,7 +482,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("option", [o for o in TABLE.options if o.reloadable], ids=lambda o: o.name)
-def test_a_reloadable_option_counts_after_sighup(tmp_path, option):
+def test_a_reloadable_option_takes_effect_after_sighup(tmp_path, option):
     (tmp_path / "rules.yaml").touch()
     old = config(tmp_path, LOCAL)
     new = config(tmp_path, f"{LOCAL}[{option.section}]\n{option.name} = {CHANGED.get(option.name, 'true')}\n")
@@ -511,6 +511,6 @@ def test_a_change_that_needs_a_restart_is_reported_and_not_applied(tmp_path, tex
     assert after.api.limit_max == 5
 
 
-def test_an_invalid_configuration_is_an_error_of_the_one_tree(tmp_path):
+def test_an_invalid_configuration_is_a_ferrotype_error(tmp_path):
     with pytest.raises(FerrotypeError, match="workers"):
         config(tmp_path, "[DEFAULT]\nworkers = 0\n")

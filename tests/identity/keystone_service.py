@@ -62,7 +62,7 @@ class Users:
         self.reader = identity.user("reader", self.p1, "reader")
         self.stranger = identity.user("stranger", self.p2, "member")
         self.outsider = identity.user("outsider", self.p1, "Operator-Of-Something")
-        self.admin = identity.user("admin", self.services, "admin")
+        self.admin = identity.user("administrator", self.services, "admin")
         self.glance = identity.user("glance", self.services, "service")
         identity.grant(self.glance, "reader", "system")
         self.nova = identity.user("nova", self.services, "service")

@@ -57,21 +57,21 @@ def allowed(text, caller, image=IMAGE, shared=False, **others):
         ("rule:missing", ADMIN, False),
     ],
 )
-def test_a_rule_means_what_the_language_says(text, caller, expected):
+def test_a_rule_has_the_meaning_of_the_policy_language(text, caller, expected):
     assert allowed(text, caller, other="role:admin") is expected
 
 
-def test_a_member_is_known_by_the_target():
+def test_the_target_knows_the_member():
     assert allowed("project_id:%(member_id)s", MEMBER, shared=True)  # POL-01
     assert not allowed("project_id:%(member_id)s", MEMBER, shared=False)
 
 
-def test_nothing_equals_nothing_is_not_the_same_project():
+def test_two_missing_projects_are_not_equal():
     unscoped = person(None, "member")
     assert not allowed("role:member and project_id:%(owner)s", unscoped, Image(id="i", owner=None))  # AUT-06
 
 
-def test_a_reference_to_no_rule_is_one_to_the_default_rule():
+def test_an_unknown_reference_means_the_default_rule():
     assert allowed("rule:missing", STRANGER, default="")
     assert compiled({"it": "rule:missing", "base": "!", "default": ""}, "base")["it"](ADMIN, IMAGE, False) is False
 
@@ -84,7 +84,7 @@ def test_a_reference_to_no_rule_is_one_to_the_default_rule():
         "project_id:%(owner)d", "not " * 101 + "@", "(" * 101 + "@" + ")" * 101,
     ],
 )  # fmt: skip
-def test_a_mistake_names_the_rule(text):
+def test_an_error_names_the_rule(text):
     with pytest.raises(PolicyError, match="'it'"):
         compiled({"it": text})  # SEC-76, POL-21
 
@@ -136,18 +136,18 @@ def test_checks_of_what_no_caller_has_are_known():
     assert unknown_credentials(text) == ["tenant", "is_admin"]  # POL-07
 
 
-def test_rules_in_a_ring_are_refused():
+def test_circular_rules_are_refused():
     with pytest.raises(PolicyError, match="a -> b -> a"):
         compiled({"a": "rule:b", "b": "rule:a"})
 
 
-def test_the_nearest_name_is_found():
+def test_the_closest_name_is_suggested():
     assert nearest("delete_imgae", list(defaults.DEFAULTS)) == "delete_image"  # POL-07
     assert nearest("quite_something_else", list(defaults.DEFAULTS)) is None
 
 
 @given(st.text(alphabet="role:admin ()not%s@!'\"_", max_size=40))
-def test_any_text_is_a_rule_or_a_named_mistake(text):
+def test_any_string_is_a_rule_or_an_error_that_names_it(text):
     try:
         rule = compiled({"it": text})["it"]
     except PolicyError as error:
@@ -171,7 +171,7 @@ RULES = st.recursive(
 
 
 @given(RULES, st.sampled_from([ADMIN, OWNER, READER, MEMBER, STRANGER]), st.booleans())
-def test_a_rule_decides_as_the_library_of_the_language_does(text, caller, shared):
+def test_a_rule_decides_as_oslo_policy_does(text, caller, shared):
     enforcer = policy.Enforcer(cfg.ConfigOpts(), use_conf=False, rules=policy.Rules.from_dict({"it": text}))
     target = {"owner": "p1", "project_id": "p1", "visibility": "shared", "protected": True}
     if shared:

@@ -60,7 +60,7 @@ def test_sections_may_name_policy_rules():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[a]\ncreate = @\nread = @\nupdate = @\n", "delete"),  # PROP-01: all four are required
         ("[a\ncreate = @\n", "cannot be read"),
@@ -69,19 +69,19 @@ def test_sections_may_name_policy_rules():
         ("nonsense", "cannot be read"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused(text, said):
-    with pytest.raises(ProtectionError, match=said):
+def test_an_invalid_file_is_refused(text, message):
+    with pytest.raises(ProtectionError, match=message):
         protection(sections(text), None)  # PROP-10
 
 
 @pytest.mark.parametrize("value", ["one, two", "missing"])
-def test_a_policy_rule_must_be_one_that_exists(value):
+def test_an_unknown_policy_rule_is_refused(value):
     text = f"[a]\ncreate = {value}\nread = @\nupdate = @\ndelete = @\n"
     with pytest.raises(ProtectionError, match=r"create|missing"):
         protection(sections(text), lambda caller, rule: True, ["one", "two"])  # PROP-03
 
 
-def test_names_that_no_property_can_have_take_no_memory():
+def test_impossible_property_names_are_not_cached():
     rules = protection(sections(FILE), None)
     tracemalloc.start()
     for number in range(1000):

@@ -38,7 +38,7 @@ def urls(locations: tuple[Location, ...]) -> list[str]:
     return [each.url for each in locations]
 
 
-def test_copies_in_preferred_stores_come_first_and_equals_in_their_order() -> None:
+def test_copies_are_ordered_by_weight_with_a_stable_sort() -> None:
     # IMG-ENT-31
     assert urls(view().ordered(IMAGE)) == urls(view().locations(ANYBODY, IMAGE)) == ["f", "f2", "g", "c", "n", "s"]
 

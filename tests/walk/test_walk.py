@@ -100,7 +100,7 @@ class Walk(RuleBasedStateMachine):
             self._create(who, raw | {"name": None, "min_ram": number})
             self.upload(who, 2 * number, Sent(b"y" * 600_000))
             self.share(who, 2 * number + 1, str(member.project))
-            self.judge(member, 2 * number + 1, str(member.project), "accepted")
+            self.set_member_status(member, 2 * number + 1, str(member.project), "accepted")
 
     @rule(who=draw.ANY_CALLER, document=draw.DOCUMENTS, taken=st.one_of(st.none(), st.none(), st.none(), draw.WHICH))
     def create(self, who: Who, document: dict[str, Any], taken: int | None) -> None:
@@ -228,12 +228,12 @@ class Walk(RuleBasedStateMachine):
             self.is_member(reply.json, image, project)
 
     @rule(by=draw.CALLERS, which=draw.WHICH, project=draw.PROJECTS, status=draw.STATUSES)
-    def judge(self, by: Who | None, which: int, project: str, status: str) -> None:
+    def set_member_status(self, by: Who | None, which: int, project: str, status: str) -> None:
         image_id, image = self.picked(which)
         who = by or next((each for each in ALL_CALLERS if each.project == project), ADMIN)
-        expected = self.model.judge(who, image, project, status)
+        expected = self.model.set_member_status(who, image, project, status)
         path = f"/v2/images/{image_id}/members/{project}"
-        reply = self.ask("judge", "PUT", path, who, json={"status": status})
+        reply = self.ask("set_member_status", "PUT", path, who, json={"status": status})
         assert reply.status in expected, reply.text
         if reply.status == 200 and image:
             image.shares[project].status = status

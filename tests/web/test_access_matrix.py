@@ -1,4 +1,4 @@
-"""The golden matrix of access: what is committed is what runs, and no route is left out."""
+"""The access matrix: equal to the golden file, and complete."""
 
 import os
 from dataclasses import replace

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from uploads import Held, upload, uploading
+from uploads import PausedBody, upload, uploading
 
 from ferrotype.config import Config
 from ferrotype.config.formats import Formats
@@ -31,7 +31,7 @@ def refresh_files(api: Client) -> None:
 def creating(api: Client, document: Mapping[str, Any]) -> Iterator[Future[Reply]]:
     """Send a create whose body is complete only when the block ends."""
     sent = msgspec.json.encode(document)
-    held = Held(sent[:5], sent[5:])
+    held = PausedBody(sent[:5], sent[5:])
     with ThreadPoolExecutor(1) as pool:
         reply = pool.submit(api.post, "/v2/images", body=held.pieces(), caller=OWNER)
         try:
@@ -63,7 +63,7 @@ def test_a_create_ends_under_the_configuration_that_it_began_with(tmp_path: Path
 def test_an_upload_is_checked_under_the_configuration_that_it_began_with(tmp_path: Path) -> None:
     with client(tmp_path, background=False, formats=Formats(require_match=True)) as api:
         image, running = api.image(caller=OWNER, disk_format="qcow2"), api.application.ctx.config
-        with uploading(api, image, Held(RAW, RAW), caller=OWNER) as before:
+        with uploading(api, image, PausedBody(RAW, RAW), caller=OWNER) as before:
             api.application.reload(other(running))
         # CFA-04: the digest came from the first configuration, so the format check does, too.
         assert before.result().status == 415

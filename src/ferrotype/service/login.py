@@ -55,7 +55,9 @@ class Login:
         if text:
             account, token = await self.by_token(text)
             return account.caller(token.project if token else account.default_project)
-        raise Unauthenticated("A user name and a password are needed, or a token.", basic.CHALLENGE)
+        raise Unauthenticated(
+            "Authentication is required: send a user name and a password, or a token.", basic.CHALLENGE
+        )
 
     async def by_password(self, name: str, password: str) -> Account:
         """Return the account that name and password belong to."""

@@ -1,4 +1,4 @@
-"""Many connections to both workers of a running service, let go together."""
+"""Concurrent requests to both workers of a running service."""
 
 import threading
 import time
@@ -20,16 +20,16 @@ OWNER, OTHER, ADMIN, MEMBER = (
     "mia.m1.member-reader",
 )
 RAW = {"disk_format": "raw", "container_format": "bare"}
-#: A request that is still to be sent: over whichever connection is free.
+#: A request to send over a connection.
 Call = Callable[[KeepAliveClient], Reply]
 
 
-class Crowd:
+class ConcurrentClients:
     """A service with two workers, and keep-alive connections, half of them to each."""
 
     def __init__(self, service: Served, directory: Path, database_url: str, size: int = 16):
         self.service, self.directory, self.database_url = service, directory, database_url
-        self.account = ConsistencyChecker(directory)
+        self.checker = ConsistencyChecker(directory)
         self.connections: list[KeepAliveClient] = []
         end = time.monotonic() + 60
         while service.log.read_text().count("is ready") < 2:
@@ -46,7 +46,7 @@ class Crowd:
                 missing[worker or 0] -= 1
                 self.connections.append(connection)
             else:
-                spare.append(connection)  # Kept until the end: the next one shall go to the other worker.
+                spare.append(connection)  # Kept open, so that the next connection goes to the other worker.
         for connection in spare:
             connection.close()
         self.ask = self.connections[0]
@@ -54,10 +54,10 @@ class Crowd:
     def close(self) -> None:
         for connection in self.connections:
             connection.close()
-        self.account.close()
+        self.checker.close()
 
-    def at_once(self, calls: Sequence[Call]) -> list[Reply]:
-        """Send each over a connection of its own, all let go together."""
+    def send_together(self, calls: Sequence[Call]) -> list[Reply]:
+        """Send each request over a connection of its own, all at the same moment; return the replies."""
         assert len(calls) <= len(self.connections)
         gate = threading.Barrier(len(calls))
 
@@ -72,25 +72,25 @@ class Crowd:
         return replies
 
     def statuses(self, calls: Sequence[Call]) -> Counter[int]:
-        return Counter(reply.status for reply in self.at_once(calls))
+        return Counter(reply.status for reply in self.send_together(calls))
 
     def image(self, data: bytes | None = None, token: str = OWNER, **attributes: Any) -> str:
-        """Make an image and return its path."""
+        """Create an image and return its path."""
         made = self.ask("POST", "/v2/images", token, json=RAW | attributes)
         assert made.status == 201, made.text
         path: str = made.json["self"]
         assert data is None or put(path, data, token)(self.ask).status == 204
         return path
 
-    def clean(self) -> None:
+    def check_consistency(self) -> None:
         """Assert that ledger, files and counters agree."""
-        assert [each.sentence() for each in self.account.differences()] == []
+        assert [each.sentence() for each in self.checker.differences()] == []
 
 
 @contextmanager
-def crowd(directory: Path, database_url: str, **changes: Any) -> Iterator[Crowd]:
+def concurrent_clients(directory: Path, database_url: str, **changes: Any) -> Iterator[ConcurrentClients]:
     with served_to_callers(directory, database_url, workers=2, **changes) as service:
-        found = Crowd(service, directory, database_url)
+        found = ConcurrentClients(service, directory, database_url)
         try:
             yield found
         finally:
@@ -109,7 +109,7 @@ def change(path: str, *operations: tuple[str, str, Any], token: str = OWNER) -> 
 
 
 def put(path: str, data: bytes, token: str = OWNER, pieces: int = 0) -> Call:
-    """Upload; in so many pieces, sent chunked, if any are named."""
+    """Upload; with ``pieces`` chunked, in that many pieces."""
     step = -(-len(data) // pieces) if pieces else 0
     body: Any = [data[start : start + step] for start in range(0, len(data), step)] if pieces else data
     return call("PUT", f"{path}/file", token, body=body, headers={"Content-Type": OCTETS})

@@ -1,4 +1,4 @@
-"""What upkeep asks every few seconds reads what is to be done, never the whole ledger, on both databases."""
+"""The queries of background cleanup use indexes and never read the whole ledger, on both databases."""
 
 import asyncio
 import re
@@ -42,7 +42,7 @@ class Noting:
         return int(await self._asked.run(statement, **values))
 
 
-async def everything_that_upkeep_asks(db: Database) -> list[tuple[Statement, dict[str, Any]]]:
+async def cleanup_queries(db: Database) -> list[tuple[Statement, dict[str, Any]]]:
     noting = Noting(db, [])
     assert len(await blobs.due_for_deletion(noting, ["fast", "cheap"])) == 2
     assert len(await blobs.written_by(noting, "w1")) == 2
@@ -55,7 +55,7 @@ async def everything_that_upkeep_asks(db: Database) -> list[tuple[Statement, dic
 
 
 @pytest.mark.parametrize("counted", [False, True], ids=["no statistics", "statistics"])
-def test_upkeep_never_reads_the_whole_ledger(database_url: str, counted: bool) -> None:
+def test_background_cleanup_never_reads_the_whole_ledger(database_url: str, counted: bool) -> None:
     kind = database_url.partition(":")[0]
     path = Path(database_url.removeprefix("sqlite:///")) if kind == "sqlite" else None
     config = DatabaseConfig(url=database_url, kind=kind, path=path)
@@ -80,7 +80,7 @@ def test_upkeep_never_reads_the_whole_ledger(database_url: str, counted: bool) -
                     await tx.rows(Statement(text(statement)))
             if counted:
                 await db.rows(Statement(text("ANALYZE")))
-            return [await plan(db, *asked) for asked in await everything_that_upkeep_asks(db)]
+            return [await plan(db, *asked) for asked in await cleanup_queries(db)]
         finally:
             await db.close()
 

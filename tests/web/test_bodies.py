@@ -52,19 +52,19 @@ def test_a_body_where_none_is_expected_is_refused(api, path, method):
 
 
 @pytest.mark.parametrize(("path", "method"), BODYLESS)
-def test_no_bytes_are_no_body(api, path, method):
+def test_an_empty_body_counts_as_none(api, path, method):
     without = api.request(method, concrete(path))
     for headers in ({"content-length": "0", "content-type": "application/octet-stream"}, {"content-length": "00"}):
         assert api.request(method, concrete(path), headers=headers).status == without.status  # BOD-07, BOD-13
     assert api.request(method, concrete(path), body=[]).status == without.status  # BOD-09
 
 
-def test_lists_have_always_let_a_body_pass(api):
+def test_lists_ignore_a_body(api):
     assert api.get("/v2/images", body=b"{}").status == 200  # BOD-07
 
 
 @pytest.mark.parametrize(("method", "path"), JSON)
-def test_a_body_that_is_no_document_is_refused(api, image_id, method, path):
+def test_a_body_other_than_a_json_object_is_refused(api, image_id, method, path):
     for body in (None, b"", [], b"{", b'{"a": 1} x', b"\xef\xbb\xbf{}", b'"\xff"', b"1", b"null", b'"x"', b"true"):
         assert ask(api, method, path, image_id, body).status == 400  # BOD-03, BOD-04
     wrong = b"{}" if method == "PATCH" else b"[]"
@@ -75,19 +75,19 @@ def test_a_body_that_is_no_document_is_refused(api, image_id, method, path):
 
 @pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"-Infinity", b'"a\\u0000b"', b'"\\udc00"', b"[" * 2000])
 @pytest.mark.parametrize("key", [b"name", b"other", b"min_ram"])
-def test_what_no_document_should_hold_is_refused(api, key, text):
+def test_nul_nan_and_deep_nesting_are_refused(api, key, text):
     closing = b"]" * text.count(b"[")
     body = b'{"%s": %s%s}' % (key, text, closing)
     assert api.post("/v2/images", body=body).status == 400  # BOD-06
 
 
-def test_of_a_key_that_comes_twice_the_last_one_counts(api):
+def test_the_last_of_duplicate_keys_counts(api):
     made = api.post("/v2/images", body=b'{"name": "first", "name": "last", "x": "1", "x": "2"}')
     assert (made.status, made.json["name"], made.json["x"]) == (201, "last", "2")  # BOD-06, RUL-10
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/octet-stream", "nonsense", "application/xml"])
-def test_json_is_read_whatever_its_content_type_says(api, image_id, kind):
+def test_the_content_type_of_json_is_ignored(api, image_id, kind):
     headers = {} if kind is None else {"content-type": kind}
     assert api.post("/v2/images", body=b"{}", headers=headers).status == 201  # BOD-01
     path = f"/v2/images/{image_id}/members/p9"
@@ -95,7 +95,7 @@ def test_json_is_read_whatever_its_content_type_says(api, image_id, kind):
     assert api.put(path, body=[b'{"status"', b': "pending"}'], headers=headers).status == 200  # BOD-02, BOD-10
 
 
-def test_a_document_may_be_as_large_as_the_deployment_says_and_no_larger(api):
+def test_the_size_of_a_document_is_limited(api):
     def document(size):
         return b'{"x": "' + b"y" * 10 + b'"' + b" " * (size - 19) + b"}"
 
@@ -107,7 +107,7 @@ def test_a_document_may_be_as_large_as_the_deployment_says_and_no_larger(api):
     assert Server().max_json_body >= 1 << 20
 
 
-def test_clients_that_wait_to_be_asked_for_the_body_may_also_not_wait(tmp_path):
+def test_expect_100_continue_is_optional(tmp_path):
     with served(tmp_path) as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
         for _ in range(2):  # BOD-12: the connection is still good afterwards

@@ -1,4 +1,4 @@
-"""Several callers at once: nothing is lost, and of two who want the same thing one gets it."""
+"""Concurrent callers: no lost updates, and exclusive operations succeed once."""
 
 import asyncio
 import threading
@@ -19,8 +19,8 @@ def api(tmp_path: Any, database_url: str) -> Iterator[Client]:
         yield api
 
 
-def at_once(*calls: Callable[[], Reply]) -> list[Reply]:
-    """Call each in a thread of its own, all let go together."""
+def send_together(*calls: Callable[[], Reply]) -> list[Reply]:
+    """Call each in a thread of its own, all at the same moment."""
     gate = threading.Barrier(len(calls))
 
     def ask(call: Callable[[], Reply]) -> Reply:
@@ -32,7 +32,7 @@ def at_once(*calls: Callable[[], Reply]) -> list[Reply]:
 
 
 def statuses(*calls: Callable[[], Reply]) -> Counter[int]:
-    return Counter(reply.status for reply in at_once(*calls))
+    return Counter(reply.status for reply in send_together(*calls))
 
 
 def change(api: Client, path: str, *operations: tuple[str, str, Any]) -> Callable[[], Reply]:
@@ -56,7 +56,7 @@ def test_changes_of_different_attributes_lose_nothing(api: Client) -> None:
         assert [each["self"] for each in found] == [path]
 
 
-def test_changes_of_the_same_attributes_are_whole(api: Client) -> None:
+def test_changes_of_the_same_attributes_are_atomic(api: Client) -> None:
     path = api.image(caller=OWNER)["self"]
     writers = [
         change(api, path, ("add", "/a", str(n)), ("add", "/b", str(n)), ("replace", "/name", str(n)))
@@ -70,20 +70,20 @@ def test_changes_of_the_same_attributes_are_whole(api: Client) -> None:
     assert [len(each) for each in found] == [int(str(n) == shown["a"]) for n in range(10)]
 
 
-def test_one_of_those_who_remove_the_same_property_succeeds(api: Client) -> None:
+def test_of_concurrent_removals_of_a_property_one_succeeds(api: Client) -> None:
     path = api.image(caller=OWNER, a="x")["self"]
     remove = [{"op": "remove", "path": "/a"}]
     assert statuses(*[lambda: api.patch(path, remove, caller=OWNER)] * 6) == {200: 1, 409: 5}
 
 
-def test_one_of_those_who_create_the_same_id_succeeds(api: Client) -> None:
+def test_of_concurrent_creates_of_an_id_one_succeeds(api: Client) -> None:
     document = {"id": "5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11", "tags": ["t"], "a": "x"}
     # IMG-ENT-01
     assert statuses(*[lambda: api.post("/v2/images", json=document, caller=OWNER)] * 8) == {201: 1, 409: 7}
     assert len(api.get("/v2/images?tag=t&a=x", caller=OWNER).json["images"]) == 1
 
 
-def test_a_storm_of_tags_leaves_every_tag_and_never_too_many(tmp_path: Any, database_url: str) -> None:
+def test_concurrent_tags_are_all_kept_within_the_limit(tmp_path: Any, database_url: str) -> None:
     with client(tmp_path, database_url=database_url, limits=Limits(image_tag_quota=10)) as api:
         path = api.image(caller=OWNER)["self"]
 
@@ -118,14 +118,14 @@ def test_a_member_is_added_once(tmp_path: Any, database_url: str) -> None:
         assert len(api.get(f"{path}/members", caller=OWNER).json["members"]) == 4
 
 
-def test_a_deletion_amid_everything_else_is_final(api: Client) -> None:
+def test_a_deletion_among_concurrent_requests_is_final(api: Client) -> None:
     for _ in range(4):
         _delete_amid_everything_else(api, api.image(b"data", caller=OWNER, a="x", tags=["t"])["self"])
 
 
 def _delete_amid_everything_else(api: Client, path: str) -> None:
     api.post(f"{path}/members", json={"member": "p9"}, caller=OWNER)
-    replies = at_once(
+    replies = send_together(
         *[lambda: api.delete(path, caller=OWNER)] * 2,
         *(change(api, path, ("replace", "/name", str(number)), ("add", "/a", "y")) for number in range(3)),
         lambda: api.put(f"{path}/tags/t2", caller=OWNER),
@@ -143,7 +143,7 @@ def _delete_amid_everything_else(api: Client, path: str) -> None:
     assert api.get("/v2/images?member_status=all&visibility=shared", caller=MEMBER).json["images"] == []
 
 
-def test_deactivating_and_reactivating_at_once_ends_in_one_of_the_two(api: Client) -> None:
+def test_concurrent_deactivate_and_reactivate_end_in_one_status(api: Client) -> None:
     path = api.image(b"data", caller=OWNER)["self"]
     calls = [
         lambda name=name: api.post(f"{path}/actions/{name}", caller=OWNER) for name in ["deactivate", "reactivate"]
@@ -153,7 +153,7 @@ def test_deactivating_and_reactivating_at_once_ends_in_one_of_the_two(api: Clien
     assert api.get(path, caller=OWNER).json["status"] in ("active", "deactivated")
 
 
-def test_what_changes_during_an_upload_is_kept(api: Client) -> None:
+def test_changes_during_an_upload_are_kept(api: Client) -> None:
     path = api.image(caller=OWNER, a="old", b="old", tags=["old"])["self"]
     begun, go_on = threading.Event(), threading.Event()
 

@@ -1,11 +1,11 @@
-"""What random walks through the API have found, as plain tests."""
+"""Defects that random walks found, as plain tests."""
 
 from pathlib import Path
 
 from ferrotype.testing.client import MEMBER, OWNER, READER, client
 
 
-def test_nobody_can_answer_for_a_member_that_there_is_not(tmp_path: Path) -> None:
+def test_the_status_of_a_missing_member_cannot_be_set(tmp_path: Path) -> None:
     with client(tmp_path) as api:
         path = api.image(caller=OWNER)["self"]
         accept = {"status": "accepted"}
