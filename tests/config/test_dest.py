@@ -26,6 +26,7 @@ LOCAL = (
 )
 #: What the configuration must have for an option of these records to have an effect.
 BASES = {
+    "database": "[database]\nconnection = postgresql://h/x\n",
     "accounts": "[DEFAULT]\nauth_strategy = http_basic\n",
     "keystone": f"[DEFAULT]\nauth_strategy = keystone\n[keystone_authtoken]\nmemcached_servers = m\n{LOGIN}",
     "unified_limits": f"[DEFAULT]\nuse_keystone_limits = true\n[oslo_limit]\n{LOGIN}",
@@ -36,7 +37,7 @@ VALUES = {
     "bind_host": "::1", "auth_strategy": "http_basic", "flavor": "keystone", "connection": "sqlite:////srv/other",
     "hashing_algorithm": "sha256", "endpoint_interface": "internal", "user_storage_quota": "6GB",
     "filesystem_store_file_perm": "640", "enabled_backends": "a:file", "default_backend": "b",
-    "property_protection_rule_format": "policies", "enabled": "false",
+    "connection_parameters": "sslmode=require", "property_protection_rule_format": "policies", "enabled": "false",
 }  # fmt: skip
 
 

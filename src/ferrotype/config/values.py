@@ -94,6 +94,11 @@ class Values:
         """Return whether a file sets the option."""
         return self.line(section, name) is not None
 
+    def is_invalid(self, section: str, name: str) -> bool:
+        """Return whether ``get`` found the value to be invalid and returned the default instead."""
+        line = self.line(section, name)
+        return line is not None and (line.section, line.name) in self._reported
+
     def problem(self, section: str, name: str, text: str, show: bool = True) -> None:
         """Add an error about the option's value. ``text`` continues the sentence after name and value."""
         line = self.line(section, name)
