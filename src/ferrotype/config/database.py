@@ -39,7 +39,7 @@ OPTIONS = (
            sample_default="SQLite in the data directory"),
     Option("database", "connection_parameters", TEXT, None,
            "parameters to append to `connection`, such as `sslmode=require&connect_timeout=5`", dest="database.url"),
-    Option("database", "max_pool_size", at_least(1), Database.pool_size,
+    Option("database", "max_pool_size", at_least(1, 10_000), Database.pool_size,
            "connections of each worker to PostgreSQL, at least 3: one for its lease, a third of the rest for reading"
            " only", dest="database.pool_size"),
 )  # fmt: skip

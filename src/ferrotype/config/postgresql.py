@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
+from ferrotype.config.files import no_file
 from ferrotype.config.libpq import ALIASES, IGNORED, PARAMETERS, REFUSED, effect
 from ferrotype.config.values import Values
 from ferrotype.model.errors import FerrotypeError
@@ -46,7 +47,11 @@ class Target(NamedTuple):
 
 
 class _Invalid(FerrotypeError):
-    """The URL is invalid; the message continues the sentence after the option's name."""
+    """The URL is invalid; the message continues the sentence after the option's name. ``parameter`` is to blame."""
+
+    def __init__(self, text: str, parameter: str = ""):
+        super().__init__(text)
+        self.parameter = parameter
 
 
 def translate(values: Values, url: str, parameters: str) -> Target:
@@ -61,7 +66,8 @@ def translate(values: Values, url: str, parameters: str) -> Target:
         given.pop("servicefile", None)
         return _target(values, _honoured(values, given))
     except _Invalid as error:
-        values.problem("database", "connection", str(error))
+        appended = error.parameter in dict(parse_qsl(parameters))
+        values.problem("database", "connection_parameters" if appended else "connection", str(error))
         return Target(f"postgresql:{url}")
 
 
@@ -110,7 +116,7 @@ def _service(service: str, file: str) -> Mapping[str, str]:
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
     for path in (Path(name).expanduser() for name in files):
         try:
-            if path.is_file():
+            if not no_file(path):
                 parser.read_string(path.read_text())
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
             reason = f"{path} cannot be read: {type(error).__name__}"
@@ -130,13 +136,13 @@ def _honoured(values: Values, given: Mapping[str, str]) -> dict[str, str]:
         if name not in PARAMETERS:
             close = get_close_matches(name, PARAMETERS, 1, 0.7)
             hint = f"did you mean {close[0]}?" if close else "set server parameters with options=-c%20name=value"
-            raise _Invalid(f"has the parameter {name}, which libpq does not have; {hint}")
+            raise _Invalid(f"has the parameter {name}, which libpq does not have; {hint}", name)
         parameter = PARAMETERS[name]
         if parameter.choices and value not in parameter.choices:
-            raise _Invalid(f"has {shown}; {name} must be one of {', '.join(parameter.choices)}")
+            raise _Invalid(f"has {shown}; {name} must be one of {', '.join(parameter.choices)}", name)
         found = effect(name, value)
         if found == REFUSED:
-            raise _Invalid(f"has {shown}, which cannot be honoured: {parameter.reason}, or remove {name}")
+            raise _Invalid(f"has {shown}, which cannot be honoured: {parameter.reason}, or remove {name}", name)
         if found == IGNORED:
             values.warn(f"[database] connection: {shown} has no effect: {parameter.reason}.")
         elif found:
@@ -146,8 +152,8 @@ def _honoured(values: Values, given: Mapping[str, str]) -> dict[str, str]:
 
 def _target(values: Values, given: dict[str, str]) -> Target:
     for name in _FILES:
-        if name in given and given[name] != "system" and not Path(given[name]).is_file():
-            raise _Invalid(f"has {name}={given[name]}, which is not a file; correct the path or remove {name}")
+        if given.get(name, "system") != "system" and (reason := no_file(given[name])):
+            raise _Invalid(f"has {name}={given[name]}, which {reason}; correct the path or remove {name}", name)
     if given.get("requiressl") == "1":
         given.setdefault("sslmode", "require")
     if given.get("target_session_attrs") == "prefer-standby":
