@@ -95,6 +95,7 @@ SECRETS = [
     "cinder_store_password",
     "vmware_server_password",
     "connection",
+    "connection_parameters",
     "slave_connection",
     "password",
     "memcache_secret_key",

@@ -1,6 +1,7 @@
 """From files to a checked configuration."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,26 @@ def test_without_enabled_backends_there_is_one_store_without_a_public_id(tmp_pat
     assert store == StoreConfig("os_glance_default", "file", options=FileStore(((tmp_path / "i", 0),)))
 
 
+def test_a_graceful_timeout_of_zero_is_none_as_in_glance(tmp_path):
+    assert (
+        config(tmp_path, "[DEFAULT]\ngraceful_shutdown_timeout = 0\n").server.graceful_timeout == math.inf
+    )  # CFA-206
+
+
+def test_the_directory_of_a_store_fits_into_the_database(tmp_path):
+    long = "/" + "/".join(["é" * 100] * 4 + ["e" * 95])
+    assert len(long.encode()) == 900 and len(long) < 900
+    text = "[glance_store]\nfilesystem_store_datadir = "
+    config(tmp_path, f"{text}{long}\n{LOCAL}")
+    for option in (f"{text}{long}e\n", f"[glance_store]\nfilesystem_store_datadirs = {long}e:1\n"):
+        (problem,) = problems(tmp_path, option + LOCAL)  # CFA-208
+        assert "has 901 bytes; the database has room for 900" in problem
+
+
+def test_empty_enabled_backends_are_none_as_in_glance(tmp_path):
+    assert not config(tmp_path, f"[DEFAULT]\nenabled_backends =\n{LOCAL}").stores.multi  # CFA-206
+
+
 def test_old_spellings_of_store_types_are_understood(tmp_path):
     text = "[glance_store]\nstores = glance.store.filesystem.Store, glance.store.http.Store\n"
     assert config(tmp_path, text + "default_store = filesystem\n" + LOCAL).stores.entries[0].type == "file"
@@ -269,7 +290,8 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[paste_deploy]\nflavor = keystone+caching", ["auth_type", "usually: password"]),  # CFG-62
         ("[paste_deploy]\nflavor = mine", ["flavor", "auth_strategy"]),
         ("[DEFAULT]\nauth_strategy = noauth", ["auth_strategy = noauth", "none, keystone or http_basic"]),
-        ("[DEFAULT]\nuse_keystone_limits = true", ["endpoint_id", "endpoint_service_type"]),  # CFA-140, CFG-70
+        ("[DEFAULT]\nuse_keystone_limits = true\n[oslo_limit]\nauth_type = token",
+         ["endpoint_id", "endpoint_service_type"]),  # CFA-140, CFG-70
         ("[DEFAULT]\nproperty_protection_file = p.conf", ["property_protection_file"]),  # CFG-24
         # The database
         ("[database]\nconnection = mysql+pymysql://u:hunter2@h/g", ["connection", "MariaDB", "does not support"]),
@@ -290,7 +312,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[DEFAULT]\nenabled_backends = a:file", ["default_backend", "a"]),  # STOR-04
         ("[DEFAULT]\nenabled_backends = a:file\n[glance_store]\ndefault_backend = b", ["default_backend = b"]),
         ("[DEFAULT]\nenabled_backends = a:file\nstaging_store = b\n" + STORES, ["staging_store = b"]),
-        ("[DEFAULT]\nenabled_backends =\n", ["enabled_backends", "no store"]),
+        ("[DEFAULT]\nenabled_backends = ,\n", ["enabled_backends", "no store"]),
         ("[DEFAULT]\nenabled_backends = a\n" + STORES, ["enabled_backends", "id:type"]),
         ("[DEFAULT]\nenabled_backends = a:file,x:y:z\n" + STORES, ["'x:y:z'"]),
         ("[DEFAULT]\nenabled_backends = a:file, a:file\n" + STORES, ["'a' twice"]),
@@ -332,9 +354,9 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
 )  # fmt: skip
 def test_an_invalid_value_prevents_the_start_with_one_sentence(tmp_path, text, named):
     found = problems(tmp_path, text.replace("{base}", str(tmp_path)))
-    mine = [problem for problem in found if all(word in problem for word in named)]
-    assert len(mine) == 1, found
-    assert mine[0].endswith(".") and "\n" not in mine[0]
+    assert len(found) == 1, found  # CFA-205
+    assert all(word in found[0] for word in named), found
+    assert found[0].endswith(".") and "\n" not in found[0]
     assert "hunter2" not in "".join(found)  # CFA-07
 
 

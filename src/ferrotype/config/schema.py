@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ferrotype.config.files import no_file
 from ferrotype.config.values import Values
 
 NAME = "schema-image.json"
@@ -46,7 +47,7 @@ SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
 
 def read(values: Values, directories: Sequence[Path]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Return the properties and the required names, of Glance's own file where none of ``directories`` has one."""
-    path = next((directory / NAME for directory in directories if (directory / NAME).is_file()), None)
+    path = next((directory / NAME for directory in directories if not no_file(directory / NAME)), None)
     if path is None:
         return SHIPPED_SCHEMA, ()
     try:

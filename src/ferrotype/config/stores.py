@@ -106,7 +106,7 @@ def ids(backends: str | None) -> tuple[str, ...]:
 
 def read(values: Values, local: Path | None) -> Stores:
     """Return the stores. ``local`` is the directory of the one store where there is no configuration at all."""
-    if values.get("DEFAULT", "enabled_backends") is not None:
+    if values.get("DEFAULT", "enabled_backends"):  # Empty is the same as unset, as in Glance.
         stores = _multi_store(values)
     elif local:
         # It has an ID, so that discovery answers.
@@ -120,15 +120,17 @@ def read(values: Values, local: Path | None) -> Stores:
 
 def _multi_store(values: Values) -> Stores:
     entries = tuple(_entry(values, id_, type_) for id_, type_ in _enabled(values))
-    known = [entry.id for entry in entries]
-    listed = ", ".join(known) or "none"
+    known = ids(values.get("DEFAULT", "enabled_backends"))  # also those that have a problem of their own
+    listed = ", ".join(known)
     default = values.get("glance_store", "default_backend")
-    if not default:
+    if not known or values.is_invalid("glance_store", "default_backend"):
+        default = None
+    elif not default:
         values.problem("glance_store", "default_backend", f"must be set to one of enabled_backends: {listed}")
     elif default not in known:
         values.problem("glance_store", "default_backend", f"must be one of enabled_backends: {listed}")
     staging = values.get("DEFAULT", "staging_store")
-    if staging and staging not in known:
+    if staging and known and staging not in known:
         values.problem("DEFAULT", "staging_store", f"must be one of enabled_backends: {listed}")
     return Stores(multi=True, default=default or "", entries=entries)
 
@@ -136,11 +138,12 @@ def _multi_store(values: Values) -> Stores:
 def _single_store(values: Values) -> Stores:
     types = [_canonical(name) for name in values.get("glance_store", "stores")]
     type_ = _canonical(values.get("glance_store", "default_store"))
-    for unknown in sorted(set(types) - {*TYPES, *UNSUPPORTED}):
+    strange = sorted(set(types) - {*TYPES, *UNSUPPORTED})
+    for unknown in strange:
         values.problem("glance_store", "stores", f"contains the unknown type {unknown!r}; remove it")
     if type_ not in (*TYPES, *UNSUPPORTED):
         values.problem("glance_store", "default_store", f"is not a type of store; use {' or '.join(TYPES)}")
-    elif type_ not in types:
+    elif type_ not in types and not strange:
         values.problem("glance_store", "default_store", f"must be one of stores ({', '.join(types)})")
     elif type_ in UNSUPPORTED:
         text = f"is of type {type_}, which this version does not support; use {' or '.join(TYPES)}"
@@ -190,6 +193,7 @@ def _enabled(values: Values) -> list[tuple[str, str]]:
             continue
         elif id_.lower() in seen:
             problem(f"has stores {seen[id_.lower()]!r} and {id_!r}, which share a section; choose another ID")
+            continue
         seen[id_.lower()] = id_
         if type_ in UNSUPPORTED:
             supported = " or ".join(TYPES)
