@@ -4,6 +4,7 @@ import click
 
 from ferrotype import __version__
 from ferrotype.cli.check import check
+from ferrotype.cli.completion import completion
 from ferrotype.cli.config import config
 from ferrotype.cli.db import db
 from ferrotype.cli.seed import seed
@@ -17,5 +18,5 @@ def main() -> None:
     """An OpenStack Image service: the Image API v2 on one machine or on many."""
 
 
-for _command in (check, config, db, seed, serve, token):
+for _command in (check, completion, config, db, seed, serve, token):
     main.add_command(_command)
