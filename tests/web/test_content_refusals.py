@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from ferrotype.config.model import Formats
+from ferrotype.config.formats import Formats
 from uploads import qcow2, upload
 
 from ferrotype.testing.client import client

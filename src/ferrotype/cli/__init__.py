@@ -4,6 +4,7 @@ import click
 
 from ferrotype import __version__
 from ferrotype.cli.check import check
+from ferrotype.cli.completion import completion
 from ferrotype.cli.config import config
 from ferrotype.cli.db import db
 from ferrotype.cli.seed import seed
@@ -18,5 +19,5 @@ def main() -> None:
     """Ferrotype: an OpenStack Image service (Image API v2)."""
 
 
-for _command in (check, config, db, seed, serve, token, user):
+for _command in (check, completion, config, db, seed, serve, token, user):
     main.add_command(_command)
