@@ -74,8 +74,10 @@ class Keystone:
         raise self._out_of_reach("no attempt was made")
 
     def _judged(self, status: int, content: bytes) -> tuple[int, bytes]:
-        if status in (401, 403) or status >= 500:
+        if status in (401, 403):
             raise self._out_of_reach(f"it answered {status}; does the service have the right roles?")
+        if status >= 500:
+            raise self._out_of_reach(f"it answered {status}")
         if not self._answered:
             log.warning("Keystone answers again.")
         self._answered = True
