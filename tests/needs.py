@@ -19,6 +19,7 @@ from ferrotype.testing import keystone, postgres
 #: What brings a program, for the sentence at the end.
 PACKAGES = {
     "cryptsetup": "cryptsetup-bin",
+    "curl": "curl",
     "genisoimage": "genisoimage",
     "haproxy": "haproxy",
     "keystone": "keystone, by scripts/prepare servers",
@@ -28,6 +29,8 @@ PACKAGES = {
     "mkfs.ntfs": "ntfs-3g",
     "mkfs.vfat": "dosfstools",
     "mkudffs": "udftools",
+    "nginx": "nginx-core",
+    "node": "nodejs",
     "postgresql": "postgresql",
     "qemu-img": "qemu-utils",
     "sfdisk": "fdisk",
