@@ -19,6 +19,7 @@ from ferrotype.testing import keystone, postgres
 #: What brings a program, for the sentence at the end.
 PACKAGES = {
     "cryptsetup": "cryptsetup-bin",
+    "curl": "curl",
     "genisoimage": "genisoimage",
     "haproxy": "haproxy",
     "htpasswd": "apache2-utils",
@@ -31,6 +32,7 @@ PACKAGES = {
     "mkfs.vfat": "dosfstools",
     "mkudffs": "udftools",
     "nginx": "nginx-light",
+    "node": "nodejs",
     "openssl": "openssl",
     "postgresql": "postgresql",
     "qemu-img": "qemu-utils",

@@ -235,3 +235,9 @@ def test_client_error_is_one_sentence_and_exit_code_1(
     if status in (413, 415):  # CL-86
         assert requests[-1].method == "DELETE"
         assert plain.status_of(requests[-1].target.rpartition("/")[2]) == 404
+
+
+def test_an_image_is_found_by_a_name_with_a_colon(terminal: Terminal) -> None:
+    made = terminal.openstack("image", "create", "ubuntu:22.04", *QEMU, "raw", "-f", "json").json
+    # RUL-73
+    assert terminal.openstack("image", "show", "ubuntu:22.04", "-f", "json").json["id"] == made["id"]

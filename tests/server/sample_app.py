@@ -38,7 +38,9 @@ from ferrotype.web.http import SENDFILE
 #: seconds after which a test fails that waits for something; long enough for a slow machine
 TIMEOUT = 60.0
 #: limits that no test reaches by accident
-LONG_TIMEOUTS = Limits(head_seconds=3600, keep_alive=3600, body_idle=3600, send_idle=3600, drain_seconds=3600)
+LONG_TIMEOUTS = Limits(
+    head_seconds=3600, keep_alive=3600, body_idle=3600, send_idle=3600, drain_idle=3600, drain_seconds=3600
+)
 
 
 def eventually(happens: Callable[[], object], say: Callable[[], str] = lambda: "") -> None:

@@ -1,6 +1,7 @@
 """Request bodies: complete or visibly truncated, and within limits."""
 
 import hashlib
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ from ferrotype.server.request_body import LARGE_BODY
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("server")) as server:
         yield server
+
+
+def memory() -> int:
+    """Return the bytes of memory that this process has, the server's thread included."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def chunk(data: bytes) -> bytes:
@@ -296,24 +302,67 @@ def test_a_short_body_that_is_refused_leaves_the_connection_usable(server: Runni
 
 
 def test_a_short_body_that_is_refused_and_never_comes_ends_the_connection(tmp_path: Path) -> None:
-    with running(tmp_path, replace(LONG_TIMEOUTS, drain_seconds=0.4)) as server, server.client() as client:
+    with running(tmp_path, replace(LONG_TIMEOUTS, drain_idle=0.4)) as server, server.client() as client:
         client.send(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\nx")
         assert client.response().status == 409
         assert client.is_closed()
 
 
-@pytest.mark.parametrize("framing", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
-def test_a_refused_long_body_is_discarded_within_limits(server: Running, framing: str) -> None:
+FRAMINGS = ["Content-Length: 1000000000", "Transfer-Encoding: chunked"]
+
+
+def refused(client: Client, framing: str) -> None:
+    """Begin a long body that is refused at once."""
+    client.send(f"PUT /refuse HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode())
+    refusal = client.response()
+    assert refusal.status == 409
+    assert refusal.headers["connection"] == "close"
+
+
+# RUL-72
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_refused_long_body_is_discarded_as_long_as_it_comes(server: Running, framing: str) -> None:
+    piece = chunk(b"x" * (1 << 20)) if "chunked" in framing else b"x" * (1 << 20)
     with server.client() as client:
+        refused(client, framing)
+        before = memory()
+        for _ in range(100):
+            client.send(piece)
+        server.has_read(client)
+        assert memory() - before < 16 << 20
+        assert server.connection(client)
+
+
+# RUL-72
+@pytest.mark.parametrize("framing", [*FRAMINGS, "Content-Length: 500000"])
+def test_a_refused_body_that_makes_no_progress_ends_the_connection(tmp_path: Path, framing: str) -> None:
+    with running(tmp_path, replace(LONG_TIMEOUTS, drain_idle=600)) as server, server.client() as client:
         client.send(f"PUT /refuse HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode())
-        refusal = client.response()
-        assert refusal.status == 409
-        assert refusal.headers["connection"] == "close"
-        sent = 0
-        with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            while sent < 500 << 20:
-                sent += client.socket.send(chunk(b"x" * 65536) if "chunked" in framing else b"x" * 65536)
-        assert sent < 32 << 20  # what was read, and what the two kernels took
+        assert client.response().status == 409
+        for _ in range(5):
+            client.send(b"1")
+            server.has_read(client)
+            server.pass_time(590)
+        assert server.connection(client)
+        server.pass_time(11)
+        assert client.is_closed()
+        assert server.is_idle()
+
+
+# RUL-72
+@pytest.mark.parametrize("framing", [*FRAMINGS, "Content-Length: 500000"])
+def test_a_refused_body_is_not_discarded_for_ever(tmp_path: Path, framing: str) -> None:
+    limits = replace(LONG_TIMEOUTS, drain_idle=500, drain_seconds=1200)
+    with running(tmp_path, limits) as server, server.client() as client:
+        client.send(f"PUT /refuse HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode())
+        assert client.response().status == 409
+        for _ in range(3):
+            client.send(b"1")
+            server.has_read(client)
+            assert server.connection(client)
+            server.pass_time(401)
+        assert client.is_closed()
+        assert server.is_idle()
 
 
 def test_a_client_can_read_the_error_in_the_middle_of_a_long_body(server: Running) -> None:

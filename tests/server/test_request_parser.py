@@ -86,6 +86,34 @@ def test_an_ambiguous_head_is_refused_however_the_bytes_are_cut(header: bytes) -
         assert caught.value.status == 400
 
 
+NOT_REQUEST_LINES = [
+    b"GET  / HTTP/1.1", b"GET /  HTTP/1.1", b"GET / HTTP/1.1 ", b" GET / HTTP/1.1", b"GET\t/ HTTP/1.1",
+    b"GET /\tHTTP/1.1", b"GET / HTTP/1.2", b"GET / HTTP/2.0", b"GET / HTTP/0.9", b"GET / HTTP/01.1",
+    b"GET / HTTP/1.10", b"GET / http/1.1", b"GET / RTSP/1.0", b"SOURCE / ICE/1.0", b"GET /", b"GET / a HTTP/1.1",
+]  # fmt: skip
+
+
+# SEC-105
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"", b"\r\n", HIDDEN, POST + b"Content-Length: 5\r\n\r\nhello", CHUNKED + b"5\r\nhello\r\n0\r\n\r\n",
+        CHUNKED + b"4\r\n\r\n\r\n\r\n0\r\nA: x\r\n\r\n", POST + UPGRADE + b"Content-Length: 3\r\n\r\nabc",
+    ],
+    ids=["first", "after a blank line", "after GET", "after a body", "after chunks", "after a trailer", "Upgrade"],
+)  # fmt: skip
+@pytest.mark.parametrize("line", NOT_REQUEST_LINES)
+def test_a_request_line_has_one_form_wherever_it_is(line: bytes, before: bytes) -> None:
+    good = parse(before) if before else Recorder()
+    for pieces in ([before + line + b"\r\nHost: a\r\n\r\n"], one_by_one(before + line + b"\r\nHost: a\r\n\r\n")):
+        recorder = Recorder()
+        parser = RequestParser(Limits(), recorder)
+        with pytest.raises(RequestError) as caught:
+            for piece in pieces:
+                parser.feed(piece)
+        assert (caught.value.status, recorder) == (400, good)
+
+
 # SEC-97
 @pytest.mark.parametrize("chunks", BAD_CHUNKS)
 def test_bad_chunks_are_refused_however_the_bytes_are_cut(chunks: bytes) -> None:

@@ -37,7 +37,7 @@ def test_the_response_is_the_whole_image(api: Client) -> None:
         path_of(made),
         [
             op("replace", "/name", "after"), op("add", "/visibility", "private"), op("replace", "/protected", True),
-            op("add", "/os_hidden", True), op("replace", "/tags", ["b", "b", ""]), op("add", "/disk_format", None),
+            op("add", "/os_hidden", True), op("replace", "/tags", ["b", "b", "c"]), op("add", "/disk_format", None),
             op("replace", "/container_format", "ovf"), op("add", "/min_disk", 5), op("replace", "/min_ram", 6.0),
             op("add", "/color", "blue"), op("remove", "/os_distro"), op("add", "/kernel_id", None),
         ],
@@ -46,7 +46,7 @@ def test_the_response_is_the_whole_image(api: Client) -> None:
     # IMG-PATCH-03, IMG-PATCH-11, IMG-PATCH-12, IMG-PATCH-13, IMG-PATCH-24, CL-06, CL-07, CL-17
     assert changed.status == 200
     expected = made | {
-        "name": "after", "visibility": "private", "protected": True, "os_hidden": True, "tags": ["b", ""],
+        "name": "after", "visibility": "private", "protected": True, "os_hidden": True, "tags": ["b", "c"],
         "disk_format": None, "container_format": "ovf", "min_disk": 5, "min_ram": 6, "color": "blue",
         "kernel_id": None, "updated_at": changed.json["updated_at"],
     }  # fmt: skip

@@ -4,8 +4,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from msgspec.structs import replace
 
 from ferrotype.config.limits import Limits
+from ferrotype.db import images as rows
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, STRANGER, Client, client
 
 
@@ -87,3 +89,35 @@ def test_who_may_tag(api: Client) -> None:
         path = f"/v2/images/{image['id']}/tags"
         assert api.put(f"{path}/b", caller=caller).status == status
         assert api.delete(f"{path}/a", caller=caller).status == status
+
+
+def test_an_empty_tag_cannot_be_added(api: Client) -> None:
+    # IMG-ENT-08, IMG-TAG-02
+    assert api.post("/v2/images", json={"tags": ["a", ""]}, caller=OWNER).status == 400
+    path = "/v2/images/" + api.image(caller=OWNER, tags=["a"])["id"]
+    for op in ("add", "replace"):
+        patch = [{"op": op, "path": "/tags", "value": ["a", ""]}]
+        assert api.patch(path, patch, caller=OWNER).status == 400
+    for segment in ("", "/", "%2F", "%2F%2F", "?x", "%3F", ";"):
+        reply = api.put(f"{path}/tags/{segment}", caller=OWNER)
+        assert reply.status in (204, 404)
+        assert "" not in tags(api, path)
+    assert api.put(f"{path}/tags/", caller=OWNER).status == 404
+    assert api.put(f"{path}/tags/%2F", caller=OWNER).status == 404
+
+
+def test_an_image_that_has_an_empty_tag_keeps_it(api: Client) -> None:
+    made = api.image(caller=OWNER, tags=["a"])
+    path = "/v2/images/" + made["id"]
+
+    async def migrated() -> None:
+        async with api.application.ctx.db.begin() as tx:
+            found = await rows.get(tx, made["id"], None)
+            assert found
+            image = found[0]
+            await rows.save(tx, image, replace(image, tags=("a", "")))
+
+    api.run(migrated())
+    # IMG-ENT-08
+    assert api.patch(path, [{"op": "replace", "path": "/tags", "value": ["b", ""]}], caller=OWNER).status == 200
+    assert tags(api, path) == ["", "b"]

@@ -74,8 +74,10 @@ class Keystone:
         raise self._unavailable("no attempt was made")
 
     def _checked(self, status: int, content: bytes) -> tuple[int, bytes]:
-        if status in (401, 403) or status >= 500:
+        if status in (401, 403):
             raise self._unavailable(f"it returned status {status}; check the service user's roles")
+        if status >= 500:
+            raise self._unavailable(f"it returned status {status}")
         if not self._available:
             log.warning("Keystone is available again")
         self._available = True

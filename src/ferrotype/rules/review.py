@@ -1,7 +1,7 @@
 """Validate image create and update requests, attribute by attribute, in the order the API defines."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -92,6 +92,7 @@ def parse_new_image(new: NewImage, caller: Caller, schemas: Schemas) -> Image:
         check_name_allowed(name)
         check_value_size(name, value)
     given = new.attributes
+    reject_empty_tag(given.get("tags", ()))
     if "locations" in given:
         raise Forbidden("Attribute 'locations' is reserved.")
     owner = (given["owner"] or None) if "owner" in given else caller.project
@@ -180,6 +181,7 @@ def apply_patch(
             if protection:
                 _check_protected(after.properties, operation, caller, protection)
             after = replace(after, properties=_patch_property(after.properties, operation, patch.only_new))
+    reject_empty_tag(set(after.tags) - set(before.tags))
     quota.tags_fit(before.tags, after.tags, limits)
     hidden = protection.hidden(caller, before.properties) if protection else ()
     quota.properties_fit(before.properties, after.properties, limits, hidden)
@@ -241,6 +243,12 @@ def _patch_property(properties: Mapping[str, Any], operation: Operation, only_ne
     if operation.op == "remove":
         return {key: value for key, value in properties.items() if key != name}
     return {**properties, name: operation.value}
+
+
+def reject_empty_tag(added: Collection[str]) -> None:
+    """Raise Invalid if one of the tags to add is empty: the API could not name it in a path to remove it."""
+    if "" in added:
+        raise Invalid("A tag must have at least 1 character.")
 
 
 # -- data ---------------------------------------------------------------------------------------

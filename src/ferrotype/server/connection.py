@@ -62,12 +62,11 @@ class Connection(asyncio.Protocol):
         self._read_paused = False
         #: nothing that follows can be understood, or means anything
         self._ignore_input = False
-        #: the last response was sent, and what the client still sends is discarded for a while
-        self._lingering = False
-        self._discarded_bytes = 0
         self._keep_alive_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
-        self._discard_timer: asyncio.TimerHandle | None = None
+        #: while the rest of a body is discarded: its limits of time, without progress and in all
+        self._drain_idle_timer: asyncio.TimerHandle | None = None
+        self._drain_timer: asyncio.TimerHandle | None = None
 
     # Begin and end
 
@@ -85,9 +84,10 @@ class Connection(asyncio.Protocol):
         for exchange in (self._running, *self._pipeline):
             if exchange is not None and not exchange.response_complete:
                 exchange.on_disconnect()
-        for timer in (self._keep_alive_timer, self._head_timer, self._discard_timer):
+        for timer in (self._keep_alive_timer, self._head_timer):
             if timer is not None:
                 timer.cancel()
+        self._end_drain()
         self.writer.on_connection_lost()
         # Reference cycles with these would have to wait for the garbage collector.
         self._pipeline.clear()
@@ -104,8 +104,8 @@ class Connection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close an idle connection now, another one after the response to the latest request."""
-        if self._lingering:
-            return  # It closes by itself; closing now could cost the client the response.
+        if self._drain_timer is not None:
+            return  # Closing now could cost the client the response.
         if self._latest is None or self._latest.response_complete:
             self._close()
         else:
@@ -133,8 +133,7 @@ class Connection(asyncio.Protocol):
         """Parse what came; refuse what cannot be parsed."""
         self._stop_keep_alive_timer()
         if self._ignore_input:
-            if self._lingering:
-                self._discard(len(data))
+            self._note_drained()
             return
         try:
             self._parser.feed(data)
@@ -174,19 +173,15 @@ class Connection(asyncio.Protocol):
         exchange = self._latest
         if exchange is not None and not exchange.response_complete:
             exchange.body.on_data(data)
-            return
-        self._discard(len(data))
-        if self._transport.is_closing():
-            raise RequestError(400, "The request body is too long to be discarded.")
+        else:
+            self._note_drained()
 
     def on_request_end(self) -> None:
         """The parser has read the end of the latest request."""
         if self._latest is not None:
             self._latest.body.on_end()
-        if self._is_idle() and self._discard_timer is not None:
-            self._discard_timer.cancel()
-            self._discard_timer = None
-            self._discarded_bytes = 0
+        if self._is_idle() and self._drain_timer is not None:
+            self._end_drain()
             self._wait_for_request()
 
     def on_body_bypassed(self) -> None:
@@ -228,11 +223,22 @@ class Connection(asyncio.Protocol):
         if self._is_idle():  # Otherwise the connection is in use, whatever the client sends meanwhile.
             self._refuse(RequestError(408, "The request head took too long."))
 
-    def _discard(self, size: int) -> None:
-        """Count bytes that are not used; close when they are too many."""
-        self._discarded_bytes += size
-        if self._discarded_bytes > self.limits.drain_bytes:
-            self._close()
+    def _drain(self) -> None:
+        """Discard what comes of the body, and close when nothing comes any more or it takes too long (RUL-72)."""
+        self._drain_timer = self._loop.call_later(self.limits.drain_seconds, self._close)
+        self._drain_idle_timer = self._loop.call_later(self.limits.drain_idle, self._close)
+
+    def _note_drained(self) -> None:
+        """Some bytes were discarded."""
+        if self._drain_idle_timer is not None:
+            self._drain_idle_timer.cancel()
+            self._drain_idle_timer = self._loop.call_later(self.limits.drain_idle, self._close)
+
+    def _end_drain(self) -> None:
+        for timer in (self._drain_idle_timer, self._drain_timer):
+            if timer is not None:
+                timer.cancel()
+        self._drain_idle_timer = self._drain_timer = None
 
     # Responding
 
@@ -269,7 +275,7 @@ class Connection(asyncio.Protocol):
             if exchange.lingers:
                 self._linger()
             elif not exchange.body.complete:
-                self._discard_timer = self._loop.call_later(self.limits.drain_seconds, self._close)
+                self._drain()
             else:
                 self._wait_for_request()
                 self._start_head_timer()
@@ -280,10 +286,10 @@ class Connection(asyncio.Protocol):
         RFC 9112 section 9.6.
         """
         self._stop_keep_alive_timer()
-        self._ignore_input = self._lingering = True
+        self._ignore_input = True
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._discard_timer = self._loop.call_later(self.limits.drain_seconds, self._close)
+        self._drain()
 
     def _refuse(self, error: RequestError) -> None:
         """Answer the latest request with an error when its turn comes, then close. Nothing more is parsed."""

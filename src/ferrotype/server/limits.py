@@ -20,8 +20,10 @@ class Limits:
     body_idle: float = 60.0
     #: without the client acknowledging a byte of a response that waits to be sent
     send_idle: float = 60.0
-    #: how much of an unread body is discarded after the response, so that the client can read the response
+    #: an unread body is discarded after the response, so that the client can read the response: without progress, and
+    #: in all. The connection closes then, unless no more than this was missing
+    drain_idle: float = 2.0
+    drain_seconds: float = 30.0
     drain_bytes: int = 1 << 20
-    drain_seconds: float = 2.0
     #: pipelined requests that wait while an earlier one is answered
     pipelined: int = 256

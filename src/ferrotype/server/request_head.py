@@ -14,6 +14,8 @@ HOST_CHARACTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 #: digits of a Content-Length, leading zeros included
 MAX_LENGTH_DIGITS = 64
 NOT_ASCII = re.compile(rb"[\x80-\xff]")
+ABSOLUTE_TARGET = re.compile(rb"(https?)://([^/?#@]*)([/?#].*)?", re.IGNORECASE | re.DOTALL)
+DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -58,8 +60,6 @@ def read_head(
     The parser has refused bare line feeds, folded lines, whitespace before a colon and control characters. RFC 9112,
     sections 3.2 and 6.
     """
-    if version not in ("1.1", "1.0"):
-        raise RequestError(400, "Only HTTP/1.0 and HTTP/1.1 are supported.")
     if method == "CONNECT":
         raise RequestError(400, "This server is not a proxy.")
     if len(headers) > limits.head_lines:
@@ -89,6 +89,8 @@ def read_head(
     if chunked and length is not None:
         raise RequestError(400, "Content-Length and Transfer-Encoding exclude each other.")
     size = None if chunked else length or 0
+    if not url.startswith(b"/"):
+        check_authority(url, host)
     path, raw_path, query = split_target(url)
     expects_continue = expects_continue and size != 0
     return RequestHead(
@@ -107,16 +109,27 @@ def split_target(url: bytes) -> tuple[str, bytes, bytes]:
     return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
 
 
-def percent_encode_target(data: bytes, line_begun: bool) -> tuple[bytes, bool]:
-    """Return ``data`` with the UTF-8 of its request line percent-encoded, and whether that line ends in ``data``.
+def check_authority(url: bytes, host: bytes | None) -> None:
+    """Raise RequestError unless an absolute target names the same server as Host (RFC 9112 section 3.2.2)."""
+    target = ABSOLUTE_TARGET.fullmatch(url)
+    if target is None:
+        raise RequestError(400, "The request target is not valid.")
+    port = DEFAULT_PORTS[target[1].lower()]
+    if host is not None and target[2].lower().removesuffix(port) != host.lower().removesuffix(port):
+        raise RequestError(400, "The Host header and the request target must name the same server.")
+
+
+def request_line(data: bytes, line_begun: bool) -> tuple[bytes, bytes, bool]:
+    """Return ``data`` with the UTF-8 of its request line percent-encoded, that line, and whether it ends in ``data``.
 
     HTTP libraries encode the target, people who type a URL do not. ``line_begun``: the line began in earlier data;
     otherwise blank lines may come before it.
     """
     start = 0 if line_begun else len(data) - len(data.lstrip(b"\r\n"))
-    end = data.find(b"\n", start)
-    line = data[start:end] if end >= 0 else data[start:]
+    end = data.find(b"\n", start) + 1
+    line = data[start:end] if end else data[start:]
     if not line.isascii():
         encoded = NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line)
         data = data[:start] + encoded + data[start + len(line) :]
-    return data, end >= 0
+        line = encoded
+    return data, line, end > 0

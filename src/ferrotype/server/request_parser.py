@@ -6,11 +6,24 @@ from typing import Protocol
 import httptools
 
 from ferrotype.server.limits import Limits
-from ferrotype.server.request_head import Headers, RequestError, RequestHead, percent_encode_target, read_head
+from ferrotype.server.request_head import (
+    Headers,
+    RequestError,
+    RequestHead,
+    read_head,
+    request_line,
+)
 
 UNKNOWN_METHOD = re.compile(rb"[A-Za-z][A-Za-z-]{0,31} /")
 ALLOW = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 NOT_HTTP = "This is not an HTTP/1.1 request"
+REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.[01]\r\n")
+NOT_REQUEST_LINE = "The request line must be a method, a target and HTTP/1.1 or HTTP/1.0, with one space between."
+#: ends a head, and a chunked body with its trailers
+END = b"\r\n\r\n"
+CR_LF = b"\r\n"
+#: it, or its end that was left for the next data
+REST_OF_END = re.compile(rb"[\r\n]{1,4}")
 
 
 class RequestHandler(Protocol):
@@ -42,8 +55,12 @@ class RequestParser:
         self._in_head = True
         #: True from the first byte of a head to its end
         self._head_begun = False
-        #: True unless the next bytes are certain to belong to the request line
+        #: True from the end of a request line to the end of its head
         self._line_ended = False
+        #: the request line so far, when it comes in pieces
+        self._line = b""
+        #: bytes of the body that are still to come; None when it is chunked
+        self._body_missing: int | None = 0
         #: no request may follow the current one
         self._is_last = False
         #: the last request was read to its end; further bytes mean nothing
@@ -61,26 +78,54 @@ class RequestParser:
         return self._in_head and (self._head_begun or self._partial_head_bytes > 0)
 
     def feed(self, data: bytes) -> None:
-        """Parse the next bytes; call the handler for what is complete."""
-        if self._finished:
-            return
+        """Parse the next bytes; call the handler for what is complete. What follows the last request is ignored."""
+        start, size = 0, len(data)
+        while start < size and not self._finished:
+            stop = self._boundary(data, start)
+            self._feed_piece(data[start:stop])
+            start = stop
+
+    def _boundary(self, data: bytes, start: int) -> int:
+        """Return how far to parse: not beyond the end of a request, so that the line of the next one is seen whole.
+
+        The parser itself takes any number of spaces in that line, and does not tell where it is.
+        """
+        if not self._in_head and self._body_missing is not None:
+            return min(start + self._body_missing, len(data))
+        if not start and data[0] in CR_LF and (rest := REST_OF_END.match(data)):
+            return rest.end()
+        end = data.find(END, start)
+        return len(data) if end < 0 else end + len(END)
+
+    def _feed_piece(self, data: bytes) -> None:
         in_head, heads, body_bytes = self._in_head, self._heads, self._body_bytes
         if in_head and not self._line_ended:
-            data, self._line_ended = percent_encode_target(data, self._head_begun)
+            if not self._head_begun and REQUEST_LINE.match(data):
+                self._line_ended = True
+            else:
+                data = self._read_line(data)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
-            if self._finished:  # The error is about bytes after the last request.
-                return
             at_the_start = in_head and self._heads == heads and not self._partial_head_bytes
             raise error_for(error, data if at_the_start else b"") from None
         if self._heads != heads:
-            self._line_ended, self._overhead_bytes = self._head_begun, 0
+            self._line_ended, self._overhead_bytes = False, 0
         elif in_head:
             self._count_partial_head(len(data))
         else:
-            self._line_ended = self._head_begun
             self._count_overhead(len(data), self._body_bytes != body_bytes)
+
+    def _read_line(self, data: bytes) -> bytes:
+        """Check a line that comes in pieces, or is not usual; return ``data`` with its target percent-encoded."""
+        data, line, self._line_ended = request_line(data, self._head_begun)
+        if self._line_ended:
+            if not REQUEST_LINE.fullmatch(self._line + line):
+                raise RequestError(400, NOT_REQUEST_LINE)
+            self._line = b""
+        else:
+            self._line += line
+        return data
 
     def resume_after_body(self) -> None:
         """Go on behind a body whose end was read past this parser."""
@@ -126,8 +171,6 @@ class RequestParser:
     # Callbacks of httptools. What they raise ends the parsing.
 
     def on_message_begin(self) -> None:
-        if self._finished:
-            raise RequestError(400, "No request may follow one that closes the connection.")
         self.method = "GET"
         self._url = b""
         self._headers = []
@@ -157,11 +200,14 @@ class RequestParser:
         self._in_head = self._head_begun = False
         self._partial_head_bytes = 0
         self._heads += 1
+        self._body_missing = head.length
         self._is_last = not head.keep_alive
         self._handler.on_request(head)
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
+        if self._body_missing is not None:
+            self._body_missing -= len(body)
         self._handler.on_body(body)
 
     def on_message_complete(self) -> None:

@@ -100,16 +100,10 @@ def _filter(key: str, value: str) -> Filter:
 
 
 def _with_list(key: str, value: str) -> Filter:
-    operator, colon, rest = value.partition(":")
-    if not colon:
-        return Filter(key, "eq", value)
-    if operator == "eq":
-        return Filter(key, "eq", rest)
-    if operator == "in":
-        return Filter(key, "in", _list(key, rest))
-    raise Invalid(
-        f"'{key}' supports the operators eq and in, not '{operator[:32]}'; write eq:... for a value with a colon."
-    )
+    """Return the filter; before a colon only an operator is one, so ``ubuntu:22.04`` is a name (RUL-73)."""
+    if value.startswith("in:"):
+        return Filter(key, "in", _list(key, value.removeprefix("in:")))
+    return Filter(key, "eq", value.removeprefix("eq:"))
 
 
 def _list(key: str, text: str) -> tuple[str, ...]:
@@ -149,15 +143,13 @@ def _quoted(key: str, text: str, start: int) -> tuple[str, int]:
     raise Invalid(f"In the list of '{key}' a quote is not closed.")
 
 
-_TIME_OPERATOR = re.compile(r"([A-Za-z_]+):(.*)", re.DOTALL)
+_TIME_OPERATOR = re.compile(r"(eq|neq|gt|gte|lt|lte):(.*)", re.DOTALL)
 
 
 def _time(key: str, value: str) -> Filter:
     """Return a filter that compares in whole seconds, the precision of the API (IMG-LIST-33)."""
     match = _TIME_OPERATOR.fullmatch(value)
     operator, text = match.groups() if match else ("eq", value)
-    if operator not in ("eq", "neq", "gt", "gte", "lt", "lte"):
-        raise Invalid(f"'{key}' supports the operators eq, neq, gt, gte, lt and lte, not '{operator[:32]}'.")
     begin = times.parse(text, key)
     end = begin + times.SECOND
     match operator:

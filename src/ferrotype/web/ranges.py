@@ -2,10 +2,11 @@
 
 import re
 
-from ferrotype.model.errors import BadRange, Invalid
+from ferrotype.model.errors import BadRange
 from ferrotype.model.image import Image
 from ferrotype.web.http import Request
 
+_OTHER_UNIT = re.compile(r"\s*(?!bytes\s*=)[^\s=]+\s*=.*", re.ASCII | re.IGNORECASE)
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII | re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\*|\d+)\s*", re.ASCII | re.IGNORECASE)
 
@@ -13,11 +14,12 @@ _CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\*|\d+)\s*", re.ASCII | re
 def part(request: Request, size: int, etag: str | None) -> tuple[int, int] | None:
     """Return (offset, count) of the requested range; None for all of the data.
 
-    Raises BadRange for a range that is malformed or outside the data, Invalid for several ranges.
+    Several ranges, and ranges of another unit than bytes, are answered with all of the data (RUL-74). Raises BadRange
+    for a range that is malformed or outside the data.
     """
     wanted = request.headers.get("range")
     if wanted is not None:
-        if not _if_range_holds(request, etag):
+        if not _if_range_holds(request, etag) or "," in wanted or _OTHER_UNIT.fullmatch(wanted):
             return None
         return _range(wanted, size)
     legacy = request.headers.get("content-range")
@@ -36,8 +38,6 @@ def _if_range_holds(request: Request, etag: str | None) -> bool:
 
 
 def _range(text: str, size: int) -> tuple[int, int]:
-    if "," in text:
-        raise Invalid("'Range' must name one range; several are not supported.")
     match = _RANGE.fullmatch(text)
     if not match or match.groups() == ("", ""):
         raise BadRange("'Range' must have the form bytes=0-99, bytes=100- or bytes=-100.", size)
@@ -48,9 +48,9 @@ def _range(text: str, size: int) -> tuple[int, int]:
 
 
 def _suffix(count: int, size: int) -> tuple[int, int]:
-    if size == 0:
-        raise BadRange("The range lies outside the data, which has 0 bytes.", size)
-    count = size if count == 0 or count > size else count
+    count = min(count, size)
+    if not count:
+        raise BadRange(f"The range has no bytes; the data has {size}.", size)
     return size - count, count
 
 
