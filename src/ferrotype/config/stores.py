@@ -1,5 +1,6 @@
 """Which stores there are. A type of store is a row in ``TYPES``, with its options and its record in a module."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -211,6 +212,20 @@ def _entry(values: Values, id_: str, type_: str) -> StoreConfig:
     return StoreConfig(id_, type_, description, values.get(id_, "weight") or 0, options)
 
 
+def staging(values: Values) -> dict[str, Path]:
+    """Return the directories of staging and tasks that the configuration names, by what names them."""
+    found: dict[str, Path] = {}
+    if values.get("DEFAULT", "enabled_backends"):
+        for section in ("os_glance_staging_store", "os_glance_tasks_store"):
+            if (line := values.line(section, "filesystem_store_datadir")) and line.value:
+                found[f"[{section}]"] = Path(values.get(section, line.name))
+    else:
+        uri = urlsplit(values.get("DEFAULT", "node_staging_uri") or "")
+        if uri.scheme == "file":
+            found["[DEFAULT] node_staging_uri"] = Path(unquote(uri.path))
+    return found
+
+
 def _check_disjoint(values: Values, stores: Stores) -> None:
     """Report a store directory that is, contains or lies inside another directory of the configuration."""
     places: list[tuple[str, Path]] = []
@@ -219,15 +234,10 @@ def _check_disjoint(values: Values, stores: Stores) -> None:
         if isinstance(entry.options, FileStore):
             places += [(title, path) for path, _ in entry.options.directories]
     owned = len(places)
-    staging = urlsplit(values.get("DEFAULT", "node_staging_uri") or "")
-    if not stores.multi and staging.scheme == "file":
-        places.append(("[DEFAULT] node_staging_uri", Path(unquote(staging.path))))
-    for section in ("os_glance_staging_store", "os_glance_tasks_store"):
-        if stores.multi and (line := values.line(section, "filesystem_store_datadir")) and line.value:
-            places.append((f"[{section}]", Path(values.get(section, line.name))))
+    places += staging(values).items()
     if cache := values.get("DEFAULT", "image_cache_dir"):
         places.append(("[DEFAULT] image_cache_dir", Path(cache)))
-    real = [path.resolve() for _, path in places]
+    real = [Path(os.path.realpath(path)) for _, path in places]  # Path.resolve raises for a loop of links.
     for second in range(len(places)):
         for first in range(min(second, owned)):
             if real[first] == real[second]:
