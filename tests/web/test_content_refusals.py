@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
-from ferrotype.config.model import Formats
 from uploads import qcow2, upload
 
+from ferrotype.config.formats import Formats
 from ferrotype.testing.client import client
 
 #: A boot sector with a protective partition and another one, as vendors' hybrid images have it.
