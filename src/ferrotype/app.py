@@ -18,6 +18,8 @@ from ferrotype.db.engine import Database, DatabaseUnavailable
 from ferrotype.identity import none
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.offload import ThreadPools
+from ferrotype.rules.permit import Authoriser
+from ferrotype.rules.protection import Protection
 from ferrotype.rules.schemas import Schemas
 from ferrotype.rules.view import View
 from ferrotype.service.context import ServiceContext, UnifiedLimits
@@ -104,7 +106,7 @@ async def build(config: Config, identify: Identify | None = None, snapshot: Snap
     """
     closing = ExitStack()
     policies = Policies(config.policy, config.protection, snapshot)
-    protection = policies.protection
+    authoriser, protection = policies.authoriser, policies.protection
     files = _account_files(config, snapshot)
     pools = ThreadPools()
     db = await connect(config.database)
@@ -115,9 +117,9 @@ async def build(config: Config, identify: Identify | None = None, snapshot: Snap
         stores=stores,
         pools=pools,
         lease=Lease(db),
-        authoriser=policies.authoriser,
+        authoriser=authoriser,
         schemas=Schemas(config.formats, config.api),
-        view=_view(config, stores, policies),
+        view=_view(config, stores, authoriser, protection),
         protection=protection,
         unified_limits=_unified_limits(config, closing),
     )
@@ -129,18 +131,18 @@ async def build(config: Config, identify: Identify | None = None, snapshot: Snap
 
 def _reconfigured(ctx: ServiceContext, config: Config, policies: Policies) -> ServiceContext:
     """Return the context with another configuration and policy, and everything derived from them."""
-    protection = policies.protection
+    authoriser, protection = policies.authoriser, policies.protection
     return replace(
         ctx,
         config=config,
-        authoriser=policies.authoriser,
+        authoriser=authoriser,
         schemas=Schemas(config.formats, config.api),
-        view=_view(config, ctx.stores, policies),
+        view=_view(config, ctx.stores, authoriser, protection),
         protection=protection,
     )
 
 
-def _view(config: Config, stores: Stores, policies: Policies) -> View:
+def _view(config: Config, stores: Stores, authoriser: Authoriser, protection: Protection | None) -> View:
     api = config.api
     return View(
         show_direct_url=api.show_direct_url,
@@ -148,8 +150,8 @@ def _view(config: Config, stores: Stores, policies: Policies) -> View:
         multi_store=config.stores.multi,
         weight=stores.weight,
         schema_properties=api.schema_properties,
-        protection=policies.protection,
-        may_see_locations=policies.authoriser.may_see_locations,
+        protection=protection,
+        may_see_locations=authoriser.may_see_locations,
     )
 
 

@@ -101,9 +101,9 @@ def longer(path: Path) -> None:
 
 DAMAGES = {
     "removed": (Path.unlink, "does not exist"),
-    "truncated": (lambda path: os.truncate(path, 3), "has 3 bytes where 8 were stored"),
-    "emptied": (lambda path: os.truncate(path, 0), "has 0 bytes where 8 were stored"),
-    "longer": (longer, "has 9 bytes where 8 were stored"),
+    "truncated": (lambda path: os.truncate(path, 3), "has 3 bytes, but 8 were stored"),
+    "emptied": (lambda path: os.truncate(path, 0), "has 0 bytes, but 8 were stored"),
+    "longer": (longer, "has 9 bytes, but 8 were stored"),
     "a link": (link, "Too many levels of symbolic links"),
     "a pipe": (fifo, "is not a regular file"),
     "a directory": (folder, "is not a regular file"),

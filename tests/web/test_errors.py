@@ -108,7 +108,10 @@ ERRORS = {
     403: (lambda api, accept: api.post("/v2/images", json={}, caller=READER, headers=accept), "not allowed"),
     404: (lambda api, accept: api.get(f"/v2/images/{NO_IMAGE}", headers=accept), NO_IMAGE),
     405: (lambda api, accept: api.put("/v2/images", headers=accept), "methods GET, HEAD, POST"),
-    409: (lambda api, accept: api.post("/v2/images", json={"id": api.image()["id"]}, headers=accept), "is taken"),
+    409: (
+        lambda api, accept: api.post("/v2/images", json={"id": api.image()["id"]}, headers=accept),
+        "already exists",
+    ),
     410: (lambda api, accept: _upload(api, accept, 1, **{"x-image-meta-store": "shut"}), "store"),
     412: (lambda api, accept: _file(api, accept, **{"if-match": '"x"'}), "If-Match"),
     413: (lambda api, accept: _upload(api, accept, 1001), "1000"),

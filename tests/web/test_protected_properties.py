@@ -126,7 +126,7 @@ def test_the_quota_of_properties_does_not_tell_how_many_are_hidden(tmp_path):
     protection = PropertyProtectionConfig(tmp_path / "protect.conf")
     with client(tmp_path, protection=protection, limits=Limits(image_property_quota=4)) as api:
         made = api.image(caller=ADMIN, owner="p1", secret_a="1", secret_b="2", secret_c="3", open_a="o")
-        for name, caller, told in (("open_x", OWNER, "at most 4 properties."), ("open_x", ADMIN, "this would be 5")):
+        for name, caller, text in (("open_x", OWNER, "at most 4 properties."), ("open_x", ADMIN, "would make it 5")):
             refused = api.patch(made["self"], step("add", name), caller=caller)
-            assert refused.status == 413 and told in refused.text  # SEC-89
+            assert refused.status == 413 and text in refused.text  # SEC-89
         assert "5" not in api.patch(made["self"], step("add", "open_x"), caller=OWNER).text.replace("415", "")

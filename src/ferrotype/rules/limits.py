@@ -21,9 +21,9 @@ def tags_fit(before: Collection[str], after: Collection[str], limits: Limits) ->
 def properties_fit(
     before: Mapping[str, Any], after: Mapping[str, Any], limits: Limits, hidden: Collection[str] = ()
 ) -> None:
-    """Raise OverLimit when a new name makes the properties too many; changing and removing is always fine.
+    """Raise OverLimit if new properties exceed the limit; changing and removing them is always allowed.
 
-    The text gives no number where it would tell how many properties are ``hidden`` from the caller (SEC-89).
+    The error has no count if that would reveal the number of properties ``hidden`` from the caller (SEC-89).
     """
     limit = limits.image_property_quota
     if hidden and after.keys() - before.keys() and 0 <= limit < len(after):
