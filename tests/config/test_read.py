@@ -107,6 +107,7 @@ def test_a_configuration_with_two_file_stores_starts(tmp_path):
     # STOR-01, STOR-02, STOR-03, CFG-18, CFG-42..44, CFA-60..65
     assert found.stores.multi and found.stores.default == "fast"
     assert (fast.id, fast.type, fast.description, fast.weight) == ("fast", "file", "Flash", -5)
+    # DISC-71
     assert fast.options == FileStore(((tmp_path / "images/fast", 0),), chunk_size=1 << 20, file_perm=0o400)
     # STOR-101, STOR-102: the empty single directory leaves the list
     directories = ((tmp_path / "images/a", 10), (tmp_path / "images/b", 0))

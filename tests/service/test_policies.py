@@ -6,7 +6,9 @@ import os
 import pytest
 
 from ferrotype.config.policy import Policy, PropertyProtectionConfig
+from ferrotype.db.pages import MAX_STATEMENTS
 from ferrotype.model.image import Image
+from ferrotype.rules.permit import Authoriser
 from ferrotype.service.policies import Policies
 from ferrotype.service.watched_files import GRACE, BrokenFiles
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, client, person
@@ -120,11 +122,34 @@ def test_list_applies_a_custom_get_image_rule_and_fills_its_pages(tmp_path):
         found, query = [], "/v2/images?limit=4&sort=name:asc"
         while query:
             page = api.get(query, caller=OWNER).json
-            assert len(page["images"]) == 4 or "next" not in page  # RUL-40: next exactly when the page is full
             found += [image["id"] for image in page["images"]]
             query = page.get("next")
+            # RUL-40
+            assert (query is not None) == (len(page["images"]) == 4)
+            assert query is None or query.endswith(f"marker={found[-1]}")
         assert found == wanted  # IMG-LIST-09
         assert len(api.get("/v2/images?limit=100", caller=ADMIN).json["images"]) == 30
+
+
+# RUL-40
+@pytest.mark.parametrize(
+    ("rule", "checked"), [(None, 0), ("role:admin", MAX_STATEMENTS), ("role:admin or 'no':%(shown)s", 1)]
+)
+def test_a_page_checks_images_only_for_a_custom_rule_and_not_without_end(tmp_path, monkeypatch, rule, checked):
+    (tmp_path / "policy.yaml").write_text("{}" if rule is None else f'get_image: "{rule}"\n')
+    with client(tmp_path, policy=Policy(file=tmp_path / "policy.yaml")) as api:
+        for _ in range(MAX_STATEMENTS + 5):
+            api.image(caller=OWNER, shown="no")
+        allows, asked = Authoriser.allows, []
+
+        def counting(self, caller, action, *context):
+            if action == "get_image":
+                asked.append(action)
+            return allows(self, caller, action, *context)
+
+        monkeypatch.setattr(Authoriser, "allows", counting)
+        page = api.get("/v2/images?limit=1", caller=OWNER).json
+        assert (len(page["images"]), len(asked)) == (rule != "role:admin", checked)
 
 
 def in_directory(tmp_path, text='delete_image: "!"\n'):

@@ -66,7 +66,7 @@ def test_an_internal_error_reveals_nothing(tmp_path, caplog):
         stored.unlink()
         with caplog.at_level(logging.ERROR):
             answer = api.get(f"/v2/images/{image['id']}/file", caller=OWNER)
-        assert answer.status == 503  # SEC-117
+        assert answer.status == 503
         response_text = answer.text + str(answer.headers)
         assert not any(
             secret in response_text for secret in (str(tmp_path), stored.name, "Errno", "sqlite", "Traceback")

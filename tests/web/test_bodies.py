@@ -110,7 +110,7 @@ def test_the_size_of_a_document_is_limited(api):
 def test_expect_100_continue_is_optional(tmp_path):
     with served(tmp_path) as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
-        for _ in range(2):  # BOD-12: the connection is still good afterwards
+        for _ in range(2):  # the connection is still good afterwards
             connection.request("POST", "/v2/images", body=b'{"name": "x"}', headers={"Expect": "100-continue"})
             answer = connection.getresponse()
             assert (answer.status, b'"x"' in answer.read()) == (201, True)

@@ -62,7 +62,7 @@ def test_operators_see_types_properties_and_weights_too(api, directory):
     assert list(stores[1]) == ["id", "read-only", "type", "properties", "weight"]
     assert [store["weight"] for store in stores] == [-3, 7, 0, 0]  # DISC-52, DISC-151
     assert {store["type"] for store in stores} == {"file"}  # DISC-51
-    assert stores[0]["properties"] == {  # DISC-53, DISC-70, DISC-71, DISC-72, DISC-60, DISC-147
+    assert stores[0]["properties"] == {  # DISC-53, DISC-70, DISC-72, DISC-60, DISC-147
         "data_dir": str(directory / "zeta"),
         "chunk_size": 4096,
         "thin_provisioning": False,
