@@ -10,7 +10,7 @@ from pathlib import Path
 from ferrotype.config import Config
 from ferrotype.config.file_store import FileStore
 
-#: What somebody who may write to a path can do, by what the path is.
+#: What others who may write to a path can do, by what the path is.
 _CONFIGURATION = "change what the service does"
 _DATA = "replace or delete the data of images"
 _RECORDS = "change every record of the service"
@@ -41,7 +41,7 @@ def warnings(config: Config, files: Sequence[Path], dirs: Sequence[Path], stagin
 def _named(
     config: Config, files: Sequence[Path], dirs: Sequence[Path], staging: Iterable[Path]
 ) -> Iterator[tuple[Path, str]]:
-    """Yield the paths that the service depends on, and what somebody who may write to them can do."""
+    """Yield the paths that the service depends on, and what others who may write to them can do."""
     for path in (*files, *dirs):
         yield path, _CONFIGURATION
     for directory in dict.fromkeys([*(file.parent for file in files), *dirs]):
