@@ -132,3 +132,24 @@ def test_another_keystone_needs_a_restart(tmp_path) -> None:
     kept, needs_restart = reloadable_changes(before, after)
     assert kept.keystone == before.keystone
     assert any("[keystone_authtoken]" in sentence for sentence in needs_restart)
+
+
+@pytest.mark.parametrize("spelling", ["None", "none", "NONE"])
+def test_the_default_strategy_of_memcached_needs_no_key_in_any_case(tmp_path, spelling) -> None:
+    text = f"{PASSWORD_LOGIN}memcached_servers = a\nmemcache_security_strategy = {spelling}\n"
+    found = config(tmp_path, authtoken=text).keystone
+    assert found and found.memcached and found.memcached.secret == "hunter2"  # CFA-206
+
+
+def test_seconds_may_be_fractions_where_glance_takes_them(tmp_path) -> None:
+    limit = f"{PASSWORD_LOGIN}endpoint_id = e\ntimeout = 2.5\n"
+    found = config(tmp_path, limit=limit, default="use_keystone_limits = true").unified_limits
+    assert found and found.login.timeout == 2.5  # CFA-206
+
+
+def test_zero_and_negative_numbers_mean_what_they_do_for_the_middleware(tmp_path) -> None:
+    text = "memcached_servers = a\nmemcache_pool_maxsize = 0\nmemcache_pool_dead_retry = -1\n"
+    text += f"{PASSWORD_LOGIN}http_request_max_retries = -1\n"
+    found = config(tmp_path, authtoken=text).keystone
+    assert found and found.memcached and found.login.retries == 0  # CFA-206
+    assert (found.memcached.connections, found.memcached.dead_retry) == (10_000, 0)

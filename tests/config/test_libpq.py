@@ -297,10 +297,13 @@ def test_a_service_gives_what_the_url_does_not(tmp_path: Path, monkeypatch) -> N
     assert "service 'c'" in problem(tmp_path, f"postgresql:///?service=c&servicefile={file}")
 
 
-def test_a_host_that_answers_nothing_does_not_use_up_the_time_of_the_next(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_a_host_that_answers_nothing_does_not_use_up_the_time_of_the_next(
+    server: Server, tmp_path: Path, first: bool
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        hosts = f"127.0.0.1:{port},127.0.0.1:{server.port}"
+        hosts = ",".join(f"127.0.0.1:{each}" for each in ((port, server.port) if first else (server.port, port)))
         config = configured(tmp_path, f"postgresql://ferrotype@{hosts}/postgres?connect_timeout=1&sslmode=disable")
         begun = time.monotonic()
         assert asked(config, "SELECT inet_server_port()") == server.port  # CFA-203

@@ -68,7 +68,7 @@ def only_problem(directory: Path, option: Option, value: str) -> str:
 @pytest.mark.parametrize("option", SUPPORTED_OPTIONS, ids=lambda option: option.title)
 def test_a_dollar_sign_that_refers_to_nothing_is_one_problem(tmp_path: Path, option: Option) -> None:
     problem = only_problem(tmp_path, option, "x$nothing-such")  # CFA-205
-    assert "refers with $ to an option that does not exist; write $$ for a dollar sign." in problem
+    assert "refers with $ to an option that does not exist, or to itself; write $$ for a dollar sign." in problem
     assert "nothing-such" not in problem
 
 
@@ -81,6 +81,8 @@ def wrong(option: Option) -> dict[str, str]:
         whole = "a number" if isinstance(type_, types.Float) else "a whole number"
         limits = f"must be {whole} from {type_.min} to {type_.max}"
         values = dict.fromkeys([f"{type_.min - 1}", f"{type_.max + 1}", "many", "1" + 40 * "0"], limits)
+        if isinstance(type_, types.Float):
+            values["nan"] = limits
         return values if option.default is None or option.section == STORE else {**values, "": limits}
     if isinstance(type_, types.HostAddress):
         return {"a b": "an IP address or a host name"}
@@ -151,6 +153,11 @@ def test_a_path_that_cannot_be_reached_is_one_problem(tmp_path: Path, text: str)
     name = 256 * "n"  # The file system refuses it; a directory that may not be searched gives the same kind of error.
     problems, _ = found(tmp_path, "[DEFAULT]\nbind_host = ::1\n" + text.format(f"{tmp_path}/{name}"))
     assert len(problems) == 1 and name[:20] in problems[0], problems  # CFA-205
+
+
+def test_a_reference_to_itself_is_one_problem(tmp_path: Path) -> None:
+    problems, _ = found(tmp_path, "[cors]\nmax_age = ${cors.max_age}\n[DEFAULT]\ndebug = $debug\n")
+    assert len(problems) == 2 and all("or to itself" in each for each in problems)  # CFA-205
 
 
 def test_a_nul_character_in_a_file_is_one_problem(tmp_path: Path) -> None:

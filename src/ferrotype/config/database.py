@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 from ferrotype.config import postgresql
-from ferrotype.config.options import TEXT, Option, at_least
+from ferrotype.config.options import MAX_CONNECTIONS, TEXT, Option, at_least
 from ferrotype.config.postgresql import CONNECT_TIMEOUT, Host
 from ferrotype.config.values import Values
 
@@ -39,7 +39,7 @@ OPTIONS = (
            sample_default="SQLite in the data directory"),
     Option("database", "connection_parameters", TEXT, None,
            "parameters to append to `connection`, such as `sslmode=require&connect_timeout=5`", dest="database.url"),
-    Option("database", "max_pool_size", at_least(1, 10_000), Database.pool_size,
+    Option("database", "max_pool_size", at_least(1, MAX_CONNECTIONS), Database.pool_size,
            "connections of each worker to PostgreSQL, at least 3: one for its lease, a third of the rest for reading"
            " only", dest="database.pool_size"),
 )  # fmt: skip

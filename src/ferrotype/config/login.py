@@ -108,7 +108,7 @@ def read_login(
         region=values.get(section, "region_name") or None,
         verify=not values.get(section, "insecure"),
         timeout=float(timeout or Login.timeout),
-        retries=retries or 0,
+        retries=max(0, retries or 0),
         **files,
     )
 

@@ -27,9 +27,16 @@ BRACKETED = types.List(item_type=types.String(quotes=True), bounds=True)
 PORTS = types.List(item_type=types.Integer(min=0, max=65535), bounds=True)
 #: The largest integer that the databases and JSON clients represent.
 BIGINT = 2**63 - 1
-COUNT = types.Integer(min=-BIGINT - 1, max=BIGINT)
+COUNT = types.Integer(min=-BIGINT - 1, max=BIGINT)  # Negative numbers have meanings of their own.
 #: The longest duration that every timer of the operating system represents in milliseconds.
 MAX_SECONDS = 1_000_000
+#: The most connections in a pool of a worker.
+MAX_CONNECTIONS = 10_000
+
+
+def at_most(maximum: int) -> types.Integer:
+    """Return the type of whole numbers up to ``maximum``, negative ones too: Glance takes them for 0."""
+    return types.Integer(min=-BIGINT - 1, max=maximum)
 
 
 def at_least(minimum: int, maximum: int = BIGINT) -> types.Integer:

@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import types
 
 from ferrotype.config.login import Login, login_options, read_login
-from ferrotype.config.options import BOOL, MAX_SECONDS, NAMES, TEXT, Option, at_least
+from ferrotype.config.options import BOOL, MAX_SECONDS, NAMES, TEXT, Option, at_most
 from ferrotype.config.values import Values
 
 SECTION = "oslo_limit"
@@ -44,7 +44,7 @@ OPTIONS = (
            "interfaces of Keystone's endpoint, in the order of preference", dest="unified_limits.login.interfaces"),
     Option(SECTION, "timeout", types.Float(min=0.001, max=MAX_SECONDS), None, "seconds to wait for Keystone",
            dest="unified_limits.login.timeout", sample_default="10"),
-    Option(SECTION, "connect_retries", at_least(0, MAX_SECONDS), Login.retries,
+    Option(SECTION, "connect_retries", at_most(MAX_SECONDS), Login.retries,
            "retries of a failed connection within that time", dest="unified_limits.login.retries"),
 )  # fmt: skip
 

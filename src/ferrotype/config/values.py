@@ -47,11 +47,12 @@ class Values:
             section, name = next(former, (section, name))
         try:
             value = self.conf[name] if section == "DEFAULT" else self.conf[section][name]
-            # oslo.config takes an empty number for None.
-            if value is None and option and option.default is not None and option.section != STORE:
-                raise ValueError("is empty")
+            # oslo.config takes nan for a number within all limits, and an empty number for None.
+            empty = value is None and option and option.default is not None and option.section != STORE
+            if value != value or empty:
+                raise ValueError("not a number")
             return value
-        except (cfg.Error, ValueError) as error:
+        except (cfg.Error, ValueError, RecursionError) as error:
             self._invalid(section, name, error)
         return option.default if option else None
 
@@ -120,8 +121,8 @@ class Values:
         self._reported.add((section, name))
         line = self.line(section, name)
         unknown = re.search(r"no such option (\S+)", str(error), re.IGNORECASE)
-        if line and "$" in line.value and unknown:
-            text = "refers with $ to an option that does not exist; write $$ for a dollar sign"
+        if line and "$" in line.value and (unknown or isinstance(error, RecursionError)):
+            text = "refers with $ to an option that does not exist, or to itself; write $$ for a dollar sign"
             self.problem(section, name, text, show=False)
             return
         option, _ = self.table.declared(section, name, self.store_ids)
