@@ -189,7 +189,8 @@ def test_openstacksdk_reports_the_status_of_other_responses(api):
 
 def test_details_of_a_failure_are_logged_and_not_sent(api, caplog):
     reply = _broken(api, {"accept": "application/json"})
-    assert reply.status == 500 and stdlib_json.loads(reply.body)["title"] == "Internal Server Error"  # ERR-12, SEC-117
+    # ERR-12, SEC-117
+    assert reply.status == 500 and stdlib_json.loads(reply.body)["title"] == "Internal Server Error"
     assert "RuntimeError: a secret of the back end" in caplog.text
     assert "Traceback" not in reply.text and "RuntimeError" not in reply.text
 
