@@ -212,7 +212,7 @@ REFUSALS = {
     400: (["create", *QEMU, "raw", "--min-disk", "99999999999", "x"], "'min_disk' must be from 0 to 2147483647"),
     403: (["set", "--property", "stores=mine", "{id}"], "Forbidden"),
     404: (["show", "no-such-image"], "No Image found for no-such-image"),
-    409: (["create", *QEMU, "raw", "--id", "{id}", "x"], "409 Conflict: Image id {id} is taken"),
+    409: (["create", *QEMU, "raw", "--id", "{id}", "x"], "409 Conflict: An image with ID {id} already exists"),
     413: (["create", *QEMU, "raw", "--file", "{big}", "too big"], "Request Entity Too Large"),
     415: (["create", *QEMU, "qcow2", "--file", "{text}", "no disk"], "Unsupported Media Type"),
 }
