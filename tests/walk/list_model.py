@@ -46,15 +46,13 @@ class Query:
         return [way or "desc" for _, way in self.sort] if any(way for _, way in self.sort) else []
 
     def is_wrong(self) -> bool:
-        values = [value for name, value in self.filters if name in ("name", "status", "id")]
         return (
             self.visibility not in (None, "all", *VISIBILITIES)
             or self.member_status not in (None, "all", *MEMBER_STATUSES)
             or (self.os_hidden or "true").lower() not in ("true", "false")
             or any(key not in SORT_KEYS for key, _ in self.sort)
             or (self.limit or 0) < 0
-            or any(":" in value and value.partition(":")[0] not in ("eq", "in") for value in values)
-        )  # IMG-LIST-03, IMG-LIST-04, IMG-LIST-05, IMG-LIST-20, IMG-LIST-11, IMG-LIST-30
+        )  # IMG-LIST-03, IMG-LIST-04, IMG-LIST-05, IMG-LIST-20, IMG-LIST-11
 
     def order(self) -> list[tuple[str, bool]]:
         """Return (key, descending), total."""
@@ -119,9 +117,9 @@ def holds(image: Record, name: str, value: str) -> bool:
     if name == "tag":
         return value.strip() in image.tags
     if name in ("name", "status", "id", "disk_format", "container_format"):
-        operator, colon, rest = value.partition(":")
-        wanted = rest.split(",") if operator == "in" and colon else [rest if colon else value]
-        return getattr(image, name) in wanted and (operator != "in" or rest != "")
+        if value.startswith("in:"):
+            return value != "in:" and getattr(image, name) in value.removeprefix("in:").split(",")
+        return getattr(image, name) == value.removeprefix("eq:")  # IMG-LIST-30, RUL-73
     if name.endswith(("_min", "_max")):
         has = getattr(image, name[:-4])
         return has is not None and (has >= int(value) if name.endswith("_min") else has <= int(value))

@@ -19,7 +19,7 @@ ASIDE = st.sampled_from(
     ["locations", "fast", "cheap", "nowhere", "usage", "usage", "usage", "stores", "stores/detail", "import"]
 )
 TAGS = st.sampled_from(["t1", "t2", "t3", "ä b", "x" * 255, "t4", "x" * 256])
-NAMES = st.sampled_from(["n1", "n2", "N1", "é", "", None, "x" * 255])
+NAMES = st.sampled_from(["n1", "n2", "N1", "a:b", "é", "", None, "x" * 255])
 VISIBILITIES = st.sampled_from(["private", "shared", "shared", "community", "public"])
 FORMATS = st.sampled_from(["raw", "raw", "qcow2", "ami", None])
 CONTAINERS = st.sampled_from(["bare", "bare", "ovf", None])
