@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Forbidden, Invalid, NotFound, StoreError, Unauthenticated
-from ferrotype.offload import shielded
 from ferrotype.service.context import ServiceContext
 from ferrotype.web import cors, health, routes, versions
 from ferrotype.web.errors import HTTPError, response_to
@@ -168,7 +167,7 @@ class Web:
             raise ResponseAborted from error
         finally:
             if isinstance(response, DataResponse):
-                await shielded(response.source.close())
+                await response.close()
 
 
 def _not_found(method: str) -> Exception:
