@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 #: Seconds that a single answer may take.
-PATIENCE = 60.0
+TIMEOUT = 60.0
 #: Failures after which a step is given up.
 MOST_FAILURES = 100
 #: Bytes that a file is sent and received by.
@@ -97,7 +97,7 @@ class Target:
         finally:
             connection.close()
         if answer.status not in call.expected:
-            raise Refused(_told(call, answer))
+            raise Refused(_describe(call, answer))
         return answer
 
     def send_file(self, path: str, size: int, piece: bytes) -> float:
@@ -115,7 +115,7 @@ class Target:
         finally:
             connection.close()
         if response.status != 204:
-            raise Refused(_told(Call("PUT", path), Answer(response.status, body)))
+            raise Refused(_describe(Call("PUT", path), Answer(response.status, body)))
         return took
 
     def receive_file(self, path: str, size: int) -> float:
@@ -138,8 +138,8 @@ class Target:
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.tls:
-            return http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE)
-        return http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+            return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT)
+        return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
 
 
 async def hammer(target: Target, calls: Iterator[Call], connections: int, seconds: float) -> Tally:
@@ -153,7 +153,7 @@ async def hammer(target: Target, calls: Iterator[Call], connections: int, second
             for call in calls:
                 sent = time.perf_counter()
                 try:
-                    answer = await asyncio.wait_for(wire.exchange(call), PATIENCE)
+                    answer = await asyncio.wait_for(wire.exchange(call), TIMEOUT)
                 except (OSError, EOFError, ValueError, TimeoutError) as error:
                     tally.fail(call, f"{type(error).__name__}: {error}")
                     wire.close()
@@ -163,7 +163,7 @@ async def hammer(target: Target, calls: Iterator[Call], connections: int, second
                         if answer.status == 201:
                             tally.made.append(json.loads(answer.body)["id"])
                     else:
-                        tally.fail(call, _told(call, answer))
+                        tally.fail(call, _describe(call, answer))
                 if tally.failed > MOST_FAILURES:
                     raise Refused(f"too many failures; the first was {tally.failure}")
                 if time.perf_counter() >= end:
@@ -240,6 +240,6 @@ async def _chunked(reader: asyncio.StreamReader) -> bytes:
     return b"".join(parts)
 
 
-def _told(call: Call, answer: Answer) -> str:
+def _describe(call: Call, answer: Answer) -> str:
     text = " ".join(answer.body[:300].decode("utf-8", "replace").split())
     return f"{call.method} {call.path}: {answer.status} {text}"

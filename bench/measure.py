@@ -154,18 +154,18 @@ def measure(subjects: list[Subject], plan: Plan) -> dict[str, dict[str, Sample]]
                     _say(f"round {turn + 1} of {plan.rounds}: {name}, {each.name}")
                     measure_small(each, STEPS[name], samples[each.name][name], plan.connections, seconds)
             for each in order:
-                _tidy(each)
+                _delete_images(each)
             for each in order if files else ():
                 _say(f"round {turn + 1} of {plan.rounds}: files, {each.name}")
                 measure_files(each, samples[each.name], plan.size * MIB, seconds)
     finally:
         for each in subjects:
-            _tidy(each)
+            _delete_images(each)
     return samples
 
 
-def _tidy(subject: Subject) -> None:
-    """Delete what was made, as far as the service lets us, and say so where it does not."""
+def _delete_images(subject: Subject) -> None:
+    """Delete the created images; print a warning for those that cannot be deleted."""
     left = [*subject.made, *subject.filled]
     calls = (Call("DELETE", f"/v2/images/{image_id}", expected=(204, 404)) for image_id in left)
     try:

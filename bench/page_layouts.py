@@ -552,10 +552,10 @@ async def measure_writing(db: Database, count: int, args: argparse.Namespace) ->
     """Measure storing a new image, and changing one property of an old one. B and C store alike."""
     chance = random.Random(count)  # noqa: S311
     victims = [make_image(chance.randrange(count)).id for _ in range(args.writes * (args.rounds + 1))]
-    fresh = [make_image(count + n) for n in range(args.writes * (args.rounds + 1))]
+    new_images = [make_image(count + n) for n in range(args.writes * (args.rounds + 1))]
 
     def created(layout: str) -> Call:
-        return lambda n: create(db, layout, fresh[n])
+        return lambda n: create(db, layout, new_images[n])
 
     def changed(layout: str) -> Call:
         return lambda n: change(db, layout, victims[n], "description", f"changed the {n}-th time")

@@ -1,4 +1,4 @@
-"""What judging costs: a page of 1,000 images under the usual rules and under one that judges every image.
+"""The cost of policy checks: a page of 1,000 images with the default rules and with one that checks every image.
 
     python bench/policy_pages.py
 
@@ -18,7 +18,7 @@ from ferrotype.rules.policy import compiled
 from ferrotype.testing.client import ADMIN, OWNER, Client, client
 
 RULES = {
-    "usual": "",
+    "default": "",
     "twisted": "get_image: \"(role:reader and ('linux':%(os_type)s or not 'never':%(name)s)) or role:admin\"\n",
 }
 

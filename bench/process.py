@@ -1,4 +1,4 @@
-"""What processes use, out of /proc: CPU of a tree of them, its memory at its highest, and how busy all others are."""
+"""Resource use of processes, from /proc: CPU and peak memory of a process tree, and CPU of the whole host."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def forget_peak(root: int | None) -> None:
         try:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
         except OSError:
-            continue  # Somebody else's process, or one that has just ended.
+            continue  # Another user's process, or one that has just ended.
 
 
 def peak_mib(root: int | None) -> float | None:

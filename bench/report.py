@@ -1,4 +1,4 @@
-"""Figures for people: a table for each service, and ratios between two."""
+"""Print results: a table for each service, and ratios between two."""
 
 import statistics
 from collections.abc import Iterator, Mapping
@@ -53,23 +53,23 @@ def comparison(now: Figures, before: Figures) -> str:
 
 
 def _verdict(now: Figures, before: Figures, both: list[str]) -> Iterator[str]:
-    """Judge by CPU where it is known, for it depends least on what else the machine does; else by the median."""
+    """Compare CPU if known, because it depends least on other load; otherwise the median."""
     better, worse = [], []
     others = [figures[name].get("others") or 0.0 for figures in (now, before) for name in both]
     noise = NOISE
     if others and statistics.median(others) > BUSY:
         noise = BUSY_NOISE
-        yield f"This machine was busy with other things: a change of less than {noise:.0%} says nothing."
+        yield f"This machine was busy with other things: a change of less than {noise:.0%} is not significant."
     for name in both:
         keys = [key for key in ("cpu_s_per_gib", "cpu_ms", "p50_ms") if _ratio(now[name], before[name], key)]
         if not keys:
             continue
         ratio = _ratio(now[name], before[name], keys[0]) or 1.0
-        said = f"{name} ({COLUMNS[keys[0]][0]} x {ratio:.2f})"
+        text = f"{name} ({COLUMNS[keys[0]][0]} x {ratio:.2f})"
         if ratio > 1 + noise:
-            worse.append(said)
+            worse.append(text)
         elif ratio < 1 / (1 + noise):
-            better.append(said)
+            better.append(text)
     yield f"slower: {', '.join(worse) or 'nothing'}"
     yield f"faster: {', '.join(better) or 'nothing'}"
 

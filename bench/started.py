@@ -1,5 +1,5 @@
 # ruff: noqa: S603  (it runs git and this interpreter, with words of its own)
-"""A service to measure: of this checkout or of another revision, in a folder that is gone afterwards."""
+"""Start a service to measure, of this checkout or another revision, in a temporary directory."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class CannotStart(Exception):
-    """The service to measure could not be brought up."""
+    """The service to measure could not be started."""
 
 
 @dataclass(frozen=True)

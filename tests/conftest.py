@@ -83,7 +83,7 @@ def shared_directory(shared_database_url: str, tmp_path_factory: pytest.TempPath
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     """A service on each kind of database that shows locations, charges for storage and does nothing by itself."""
     sections = {"api": Api(show_locations=True), "limits": Limits(user_storage_quota=1 << 30)}
-    with client(tmp_path, upkeep=False, database_url=database_url, **sections) as api:
+    with client(tmp_path, background=False, database_url=database_url, **sections) as api:
         yield api
 
 

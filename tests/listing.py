@@ -1,4 +1,4 @@
-"""What a list must contain, said once more in plain Python: the model that SQL is compared with."""
+"""A model of lists in plain Python, with which the results of SQL are compared."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ Shares = Mapping[str, Mapping[str, str]]
 
 def belongs(caller: Caller, image: Image, members: Mapping[str, str], query: ImageQuery) -> bool:
     """Tell whether an image is in the list before filters are applied: IMG-LIST-02 to 05 and 07."""
-    mine = caller.project is not None and image.owner == caller.project
+    own = caller.project is not None and image.owner == caller.project
     if image.status in ("deleted", "pending_delete", "killed") or image.os_hidden is not query.hidden:
         return False
-    if query.visibility is None and image.visibility == "community" and not mine:
+    if query.visibility is None and image.visibility == "community" and not own:
         return False
     if query.visibility not in (None, "all", image.visibility):
         return False
-    if caller.is_admin or mine or image.visibility in ("public", "community"):
+    if caller.is_admin or own or image.visibility in ("public", "community"):
         return True
     share = members.get(caller.project) if caller.project else None
     return image.visibility == "shared" and share is not None and query.member_status in ("all", share)
@@ -81,7 +81,7 @@ def names(reply: Any) -> list[str]:
     return [image["name"] for image in reply.json["images"]]
 
 
-def somebody() -> Caller:
+def new_caller() -> Caller:
     """Return a caller with a project of its own."""
     return person(f"p-{uuid.uuid4().hex[:12]}", "member", "reader")
 

@@ -1,4 +1,4 @@
-"""Who may do what: every route, asked by every kind of caller, for every visibility and status of an image.
+"""The access matrix: every route, requested by every kind of caller, for every visibility and status of an image.
 
 The answers are one line for each (route, visibility, status) and one column for each caller, so that a change
 of the rules is a readable change of ``tests/golden/access.txt``. How a caller asks is given: in process, or over

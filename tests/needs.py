@@ -22,20 +22,24 @@ PACKAGES = {
     "curl": "curl",
     "genisoimage": "genisoimage",
     "haproxy": "haproxy",
+    "htpasswd": "apache2-utils",
     "keystone": "keystone, by scripts/prepare servers",
+    "logrotate": "logrotate",
     "memcached": "memcached",
     "mkfs.exfat": "exfatprogs",
     "mkfs.ext4": "e2fsprogs",
     "mkfs.ntfs": "ntfs-3g",
     "mkfs.vfat": "dosfstools",
     "mkudffs": "udftools",
-    "nginx": "nginx-core",
+    "nginx": "nginx-light",
     "node": "nodejs",
+    "openssl": "openssl",
     "postgresql": "postgresql",
     "qemu-img": "qemu-utils",
     "sfdisk": "fdisk",
     "sgdisk": "gdisk",
     "strace": "strace",
+    "systemd-analyze": "systemd",
     "xorriso": "xorriso",
 }
 MISSING = re.compile(r"needs (\S+), which is missing here")
@@ -51,7 +55,7 @@ def need(program: str) -> Path:
     elif program == "keystone":
         found = keystone.find()
     else:
-        # Tools that make file systems are not on the PATH of everybody.
+        # Tools that make file systems may be outside the PATH.
         on_path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         found = Path(on_path) if on_path else None
     if found is None:

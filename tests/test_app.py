@@ -11,21 +11,24 @@ from ferrotype.identity.tokens import hashed
 from ferrotype.testing.client import client, config, serving
 
 
-def test_revoked_token_is_rejected_while_policy_files_are_unreadable(tmp_path):
-    users, tokens, policies = tmp_path / "users", tmp_path / "tokens", tmp_path / "policy.d"
+def test_revoked_token_is_rejected_while_policy_files_are_unreadable(tmp_path, monkeypatch):
+    monkeypatch.setattr("ferrotype.service.watched_files.GRACE", 0.0)
+    users, roles, tokens, policies = (tmp_path / name for name in ("users", "roles", "tokens", "policy.d"))
     policies.mkdir()
     users.write_text("")
+    roles.write_text("")
     tokens.write_text(f"robot:{hashed('secret')}:demo:member\n")
     alone = replace(config(tmp_path), policy=Policy(dirs=(policies,)), auth=Auth("http_basic"))
-    alone = replace(alone, accounts=Accounts(users, tokens))
-    with serving(alone, as_configured=True, upkeep=False) as api:
+    alone = replace(alone, accounts=Accounts(users, roles, tokens))
+    with serving(alone, as_configured=True, background=False) as api:
         token = {"x-auth-token": "secret"}
         for name in (".#1.yaml", "1.yaml"):
             (policies / name).symlink_to("root@host.123:456")
             api.run(api.application._refresh_files())
             assert api.get("/v2/images", headers=token).status == 200
-        tokens.write_text("")
-        api.run(api.application._refresh_files())
+        tokens.write_text("# none any more\n")
+        for _ in range(2):
+            api.run(api.application._refresh_files())
         assert api.get("/v2/images", headers=token).status == 401  # SEC-74
 
 

@@ -23,7 +23,7 @@ from ferrotype.testing.client import OCTETS, Client, Reply
 STORES = ("fast", "cheap", "os_glance_default")
 
 
-class Held:
+class PausedBody:
     """A body that pauses after its first chunk until ``go`` is set."""
 
     def __init__(self, first: bytes = b"first ", *rest: bytes):
@@ -44,8 +44,8 @@ class Held:
 
 
 @contextmanager
-def uploading(api: Client, image: Mapping[str, Any], held: Held, **options: Any) -> Iterator[Future[Reply]]:
-    """Upload ``held`` to an image in the background; it is let go when the block ends, if not before."""
+def uploading(api: Client, image: Mapping[str, Any], held: PausedBody, **options: Any) -> Iterator[Future[Reply]]:
+    """Upload ``held`` to an image in the background; it continues when the block ends, if not before."""
     headers = {"content-type": OCTETS} | options.pop("headers", {})
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(api.put, f"{image['self']}/file", body=held.pieces(), headers=headers, **options)
@@ -59,12 +59,12 @@ def uploading(api: Client, image: Mapping[str, Any], held: Held, **options: Any)
 def upload(
     api: Client, image: Mapping[str, Any], body: Any, headers: Mapping[str, str] = {}, **options: Any
 ) -> Reply:
-    """Upload a body at once."""
+    """Upload a complete body."""
     return api.put(f"{image['self']}/file", body=body, headers={"content-type": OCTETS, **headers}, **options)
 
 
 def files(directory: Path) -> set[str]:
-    """Return the names of everything in the stores, unfinished files included, but not their marks."""
+    """Return the names of everything in the stores, unfinished files included, without the ID files."""
     return {path.name for store in STORES for path in (directory / store).glob("*")} - {ID_FILE}
 
 
@@ -73,8 +73,8 @@ def ledger(api: Client) -> list[Blob]:
     return api.run(blobs.all_blobs(api.application.ctx.db))
 
 
-def tell(api: Client, statement: str) -> int:
-    """Run a statement on the database past the service and return the number of changed rows."""
+def execute(api: Client, statement: str) -> int:
+    """Run a statement directly on the database and return the number of changed rows."""
 
     async def change() -> int:
         async with api.application.ctx.db.begin() as tx:
@@ -88,7 +88,7 @@ def ask(api: Client, statement: str) -> Any:
     return api.run(api.application.ctx.db.row(Statement(text(statement))))[0]
 
 
-def settled(api: Client, directory: Path) -> None:
+def assert_consistent(api: Client, directory: Path) -> None:
     """Assert that ledger, stores and usage counters agree and that no object waits for deletion."""
     rows = ledger(api)
     assert {row.state for row in rows} <= {"live"}
@@ -107,7 +107,7 @@ def copy(api: Client, image: Any, store: str = "cheap") -> Path:
     first = file_of(image)
     second = first.parent.parent / store / first.name.replace(first.name[-8:], f"{first.name[-8:][::-1]}")
     shutil.copy(first, second)
-    tell(
+    execute(
         api,
         "INSERT INTO blobs (id, store, name, image_id, project, purpose, state, charged, size, created_at, attempts)"
         f" VALUES ('copy-{image['id'][:8]}', '{store}', '{second.name}', '{image['id']}', NULL, 'data', 'live',"
@@ -117,7 +117,7 @@ def copy(api: Client, image: Any, store: str = "cheap") -> Path:
         f'[{{"url":"file://{first}","metadata":{{"store":"{first.parent.name}"}},"blob":"{blob_of(api, image)}"}},'
         f'{{"url":"file://{second}","metadata":{{"store":"{store}"}},"blob":"copy-{image["id"][:8]}"}}]'
     )
-    tell(api, f"UPDATE images SET locations = '{both}' WHERE id = '{image['id']}'".replace(":", "\\:"))
+    execute(api, f"UPDATE images SET locations = '{both}' WHERE id = '{image['id']}'".replace(":", "\\:"))
     return second
 
 
@@ -126,7 +126,7 @@ def blob_of(api: Client, image: Any) -> str:
     return next(row.id for row in ledger(api) if row.image_id == image["id"] and not row.id.startswith("copy"))
 
 
-def tidy(api: Client) -> None:
+def run_cleanup(api: Client) -> None:
     """Run one round of background cleanup now."""
     api.run(cleanup.run_cleanup(api.application.ctx))
 
@@ -138,7 +138,7 @@ def queued_again(api: Client, directory: Path, image: Mapping[str, Any]) -> None
     known = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value", "stores", "locations", "direct_url")
     assert not any(now.get(name) for name in known)
     assert api.get(f"{image['self']}/file").status == 204
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
 def qcow2(backing: bool = False, incompatible: int = 0, size: int = 1 << 20) -> bytes:

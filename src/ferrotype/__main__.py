@@ -8,11 +8,11 @@ import sys
 def main() -> None:
     """Run the command line.
 
-    Ctrl-C ends the command without a word as long as it is only imported, and ``serve`` until it listens: nothing
-    has begun that would have to be taken back. A SIGHUP waits meanwhile for the supervisor, who is who it is for.
+    Exit quietly on Ctrl-C while modules are being imported and, for ``serve``, until the socket is bound: there is
+    nothing to clean up yet. SIGHUP is blocked until the supervisor is ready to handle it.
     """
     serving = sys.argv[1:2] == ["serve"]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started us ignores it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # otherwise the parent process ignores it
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if serving:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _keep_standard_streams() -> None:
-    """Open those that are closed: else a file or a socket gets its number, and what somebody says there."""
+    """Reopen closed standard streams on /dev/null; a file or socket could otherwise get fd 0-2 and stray output."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         continue
     os.close(fd)

@@ -16,7 +16,6 @@ from ferrotype.db import logins
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, DatabaseUnavailable
 from ferrotype.identity import none
-from ferrotype.identity.accounts import Accounts
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.offload import ThreadPools
 from ferrotype.rules.permit import Authoriser
@@ -26,11 +25,13 @@ from ferrotype.rules.view import View
 from ferrotype.service.context import ServiceContext, UnifiedLimits
 from ferrotype.service.lease import Lease
 from ferrotype.service.policies import Policies
+from ferrotype.service.watched_files import Snapshot
 from ferrotype.stores.store import Stores, open_stores
 from ferrotype.web.application import Identify, Web
 from ferrotype.web.http import Receive, Scope, Send
 
 if TYPE_CHECKING:
+    from ferrotype.service.account_files import AccountFiles
     from ferrotype.service.login import Login
     from ferrotype.web.identity import IdentityAPI
 
@@ -43,8 +44,8 @@ _IDENTITIES: Mapping[str, Identify] = {"none": none.identify}
 class Application:
     """A service in one process: ``start`` opens it, ``stop`` closes it, the server calls it in between.
 
-    ``ctx`` is the context in force. A reload and a change of the policy files build another one completely and
-    replace it with one assignment, so every request sees one configuration and one policy.
+    ``ctx`` is the context in force. A reload and a change of policy or property protection build another one
+    completely and replace it with one assignment, so every request sees one configuration and one policy.
     """
 
     def __init__(self, ctx: ServiceContext, policies: Policies, web: Web, login: "Login | None", closing: ExitStack):
@@ -72,7 +73,7 @@ class Application:
         try:
             await self.ctx.lease.end()
         except DatabaseUnavailable as error:
-            log.warning("the lease of this worker could not be released and will expire: %s", error)
+            log.warning("lease could not be released; it will expire: %s", error)
         await self.close()
 
     async def close(self) -> None:
@@ -83,30 +84,30 @@ class Application:
 
     def reload(self, config: Config) -> None:
         """Apply a configuration that differs from the running one in reloadable options only."""
-        logs.follow(config.logging)
+        logs.apply(config.logging)
         self._policies.configure(config.policy)
-        self.ctx = _reconfigured(self.ctx, config, self._policies.authoriser)
+        self.ctx = _reconfigured(self.ctx, config, self._policies)
 
     async def _refresh_files(self) -> None:
-        """Apply changes of the policy and account files."""
+        """Apply changes of the policy, property protection and account files."""
         try:
-            authoriser = self._policies.refresh()
-            if authoriser is not self.ctx.authoriser:
-                self.ctx = _reconfigured(self.ctx, self.ctx.config, authoriser)
-        finally:  # Broken policies must not keep a token valid that was removed from its file (SEC-74).
+            if self._policies.refresh():
+                self.ctx = _reconfigured(self.ctx, self.ctx.config, self._policies)
+        finally:  # An error in the policies must not keep a token valid that was removed from its file (SEC-74).
             if self._login:
-                self._login.accounts.refresh()
+                self._login.files.refresh()
 
 
-async def build(config: Config, identify: Identify | None = None) -> Application:
+async def build(config: Config, identify: Identify | None = None, snapshot: Snapshot | None = None) -> Application:
     """Return the application of a configuration. Call it in the process that will run it.
 
-    ``identify`` replaces the configured authentication.
+    ``identify`` replaces the configured authentication. ``snapshot`` holds the contents of watched files that other
+    processes of the service have in force.
     """
     closing = ExitStack()
-    policies = Policies(config.policy)
-    protection = _bound(policies.protection(config.protection), policies.authoriser)
-    accounts = Accounts(config.accounts.users, config.accounts.tokens) if config.accounts else None
+    policies = Policies(config.policy, config.protection, snapshot)
+    authoriser, protection = policies.authoriser, policies.protection
+    files = _account_files(config, snapshot)
     pools = ThreadPools()
     db = await connect(config.database)
     stores = open_stores(config.stores, pools)
@@ -116,36 +117,32 @@ async def build(config: Config, identify: Identify | None = None) -> Application
         stores=stores,
         pools=pools,
         lease=Lease(db),
-        authoriser=policies.authoriser,
+        authoriser=authoriser,
         schemas=Schemas(config.formats, config.api),
-        view=_view(config, stores, protection),
+        view=_view(config, stores, authoriser, protection),
         protection=protection,
         unified_limits=_unified_limits(config, closing),
     )
-    login = await _login(accounts, config, db, pools) if accounts else None
+    login = await _login(files, config, db, pools) if files else None
     identify = identify or (login.identify if login else _identity(config, closing))
     identity_api = _identity_api(login) if login and config.accounts and config.accounts.identity_api else None
     return Application(ctx, policies, Web(identify, identity_api), login, closing)
 
 
-def _reconfigured(ctx: ServiceContext, config: Config, authoriser: Authoriser) -> ServiceContext:
+def _reconfigured(ctx: ServiceContext, config: Config, policies: Policies) -> ServiceContext:
     """Return the context with another configuration and policy, and everything derived from them."""
-    protection = _bound(ctx.protection, authoriser)
+    authoriser, protection = policies.authoriser, policies.protection
     return replace(
         ctx,
         config=config,
         authoriser=authoriser,
         schemas=Schemas(config.formats, config.api),
-        view=_view(config, ctx.stores, protection),
+        view=_view(config, ctx.stores, authoriser, protection),
         protection=protection,
     )
 
 
-def _bound(protection: Protection | None, authoriser: Authoriser) -> Protection | None:
-    return protection.bound_to(authoriser.allows) if protection else None
-
-
-def _view(config: Config, stores: Stores, protection: Protection | None) -> View:
+def _view(config: Config, stores: Stores, authoriser: Authoriser, protection: Protection | None) -> View:
     api = config.api
     return View(
         show_direct_url=api.show_direct_url,
@@ -154,6 +151,7 @@ def _view(config: Config, stores: Stores, protection: Protection | None) -> View
         weight=stores.weight,
         schema_properties=api.schema_properties,
         protection=protection,
+        may_see_locations=authoriser.may_see_locations,
     )
 
 
@@ -161,30 +159,38 @@ def _identity(config: Config, closing: ExitStack) -> Identify:
     """Return the configured authentication; ``closing`` closes what it opens."""
     if config.keystone is None:
         return _IDENTITIES[config.auth.strategy]
-    from ferrotype.identity.keystone import Tokens  # Imports keystoneauth1 only if Keystone is used.
+    from ferrotype.identity.keystone import KeystoneAuth  # Imports keystoneauth1 only if Keystone is used.
 
-    tokens = Tokens(config.keystone)
-    closing.callback(tokens.close)
-    return tokens.identify
+    auth = KeystoneAuth(config.keystone)
+    closing.callback(auth.close)
+    return auth.identify
 
 
 def _unified_limits(config: Config, closing: ExitStack) -> UnifiedLimits | None:
     if config.unified_limits is None:
         return None
-    from ferrotype.identity.limits import Registered
+    from ferrotype.identity.limits import KeystoneLimits
 
-    limits = Registered(config.unified_limits)
+    limits = KeystoneLimits(config.unified_limits)
     closing.callback(limits.close)
     return limits
 
 
-async def _login(accounts: Accounts, config: Config, db: Database, pools: ThreadPools) -> "Login":
+def _account_files(config: Config, snapshot: Snapshot | None = None) -> "AccountFiles | None":
+    if config.accounts is None:
+        return None
+    from ferrotype.service.account_files import AccountFiles
+
+    return AccountFiles(config.accounts, snapshot)
+
+
+async def _login(files: "AccountFiles", config: Config, db: Database, pools: ThreadPools) -> "Login":
     from ferrotype.identity.basic import Passwords  # Imports bcrypt only if there are passwords.
     from ferrotype.identity.tokens import Signer
     from ferrotype.service.login import Login
 
     signer = Signer(await logins.secret(db, "tokens"))
-    return Login(accounts, Passwords(pools, config.server.workers), signer, db)
+    return Login(files, Passwords(pools, config.server.workers), signer, db)
 
 
 def _identity_api(login: "Login") -> "IdentityAPI":
@@ -202,8 +208,8 @@ def startup_errors(config: Config) -> list[str]:
     with ExitStack() as closing:
         for attempt in (
             lambda: logs.check(config.logging),
-            lambda: Policies(config.policy).protection(config.protection),
-            lambda: config.accounts and Accounts(config.accounts.users, config.accounts.tokens),
+            lambda: Policies(config.policy, config.protection),
+            lambda: _account_files(config),
             lambda: config.keystone and _identity(config, closing),
             lambda: _unified_limits(config, closing),
         ):
@@ -217,10 +223,10 @@ def startup_errors(config: Config) -> list[str]:
 def reloadable_changes(running: Config, read: Config) -> tuple[Config, tuple[str, ...]]:
     """Return the running configuration with the reloadable changes of ``read``, and a sentence for each other change.
 
-    Raises BrokenPolicy if its policies cannot be read: then nothing is reloaded.
+    Raises BrokenFiles if its policies cannot be read: then nothing is reloaded.
     """
     after, needs_restart = reload.reloadable_changes(running, read)
-    Policies(after.policy).protection(after.protection)
+    Policies(after.policy, after.protection)
     return after, needs_restart
 
 
@@ -234,7 +240,7 @@ async def check(config: Config, repair: bool, remove_unknown: bool = False) -> l
 
 
 async def seed(config: Config, count: int) -> str:
-    """Create ``count`` images to measure with; return how long it took."""
+    """Create ``count`` images for benchmarks; return how long it took."""
     db = await connect(config.database)
     try:
         return await seeding.seed(db, count)

@@ -1,4 +1,4 @@
-"""Where the log goes, and in what form: a line for each message, and never an error for whoever wrote it."""
+"""Logging setup: one line per message; a failing log file never breaks the caller."""
 
 import errno
 import logging
@@ -10,8 +10,8 @@ from typing import Any
 from ferrotype.config.logs import Logging
 from ferrotype.model.errors import FerrotypeError
 
-#: Longest text of a log line.
-_LONGEST = 8192
+#: Most characters of a log message; the rest is cut off.
+_MAX_LENGTH = 8192
 
 
 class LogUnusable(FerrotypeError):
@@ -19,27 +19,27 @@ class LogUnusable(FerrotypeError):
 
 
 def start(config: Logging) -> None:
-    """Begin to log as configured; raise LogUnusable where that cannot be done."""
+    """Start logging as configured. Raises LogUnusable if the log file cannot be opened."""
     try:
         handler = LogFile(config.file) if config.file else logging.StreamHandler()
     except OSError as error:
         raise _unusable(config.file, error) from error
     handler.setFormatter(OneLine("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=config.level, handlers=[handler])
-    # What no line of the log shows need not be found out for each: where the call stands, the thread, the task.
+    # Do not look up caller, thread and process for each record: no log line shows them.
     logging._srcfile = None  # documented in Python's logging HOWTO
     logging.logThreads = logging.logMultiprocessing = False
-    # While the database is away it logs a traceback again and again; whoever needs the database says so in a line.
+    # During an outage of the database asyncpg logs a traceback per attempt; the failed request is logged anyway.
     logging.getLogger("asyncpg.pool").addFilter(lambda record: not record.exc_info)
 
 
-def follow(config: Logging) -> None:
-    """Go on as another configuration says that differs only in what may change meanwhile."""
+def apply(config: Logging) -> None:
+    """Apply the reloadable options: the log level."""
     logging.getLogger().setLevel(config.level)
 
 
 def check(config: Logging) -> None:
-    """Raise LogUnusable where ``start`` would, and create nothing."""
+    """Raise LogUnusable if ``start`` would. Creates nothing."""
     if config.file is None:
         return
     folder = config.file.parent
@@ -57,15 +57,14 @@ def check(config: Logging) -> None:
 
 
 def _unusable(file: Path | None, error: OSError) -> LogUnusable:
-    text = f"The log cannot be written to {file}: {error.strerror}."
-    return LogUnusable(f"{text} Make its folder, or correct log_file, log_dir or the permissions.")
+    text = f"The log file {file} cannot be written: {error.strerror}."
+    return LogUnusable(f"{text} Create its directory, or correct log_file, log_dir or the permissions.")
 
 
 class LogFile(logging.Handler):
-    """Lines in a file, which is made anew when somebody has moved it away.
+    """A log file that is reopened when it was moved or deleted (log rotation).
 
-    While the file cannot be written its lines go to standard error, the first of them with the reason before it;
-    every line tries the file again.
+    While it cannot be written, lines go to standard error, preceded once by the reason. Every line retries the file.
     """
 
     def __init__(self, path: Path):
@@ -76,10 +75,10 @@ class LogFile(logging.Handler):
         self._open()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, wherever that can be done."""
+        """Write a line to the file, or to standard error if that fails."""
         try:
             line = self.format(record)
-        except Exception:  # A message that does not fit its arguments: logging says so and goes on.
+        except Exception:  # The message does not match its arguments: logging reports that.
             self.handleError(record)
             return
         try:
@@ -88,15 +87,15 @@ class LogFile(logging.Handler):
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                text = "%s cannot be written: %s; until it can, lines go to standard error"
+                text = "log file cannot be written; using standard error until it can: file=%s: %s"
                 reason = error.strerror or error
-                said = logging.LogRecord("ferrotype.logs", logging.ERROR, "", 0, text, (self._path, reason), None)
-                _to_standard_error(self.format(said))
+                record = logging.LogRecord("ferrotype.logs", logging.ERROR, "", 0, text, (self._path, reason), None)
+                _to_standard_error(self.format(record))
             _to_standard_error(line)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._let_go()
+        """Close the file."""
+        self._close_file()
         super().close()
 
     def _open(self) -> None:
@@ -104,7 +103,7 @@ class LogFile(logging.Handler):
 
     def _write(self, line: str) -> None:
         if self._fd is not None and self._was_moved(self._fd):
-            self._let_go()
+            self._close_file()
         if self._fd is None:
             self._open()
         rest = f"{line}\n".encode(errors="backslashreplace")
@@ -113,13 +112,13 @@ class LogFile(logging.Handler):
 
     def _was_moved(self, fd: int) -> bool:
         try:
-            there = self._path.stat()
-        except OSError:  # Opening it says what is wrong.
+            current = self._path.stat()
+        except OSError:  # Opening it reports the reason.
             return True
-        ours = os.fstat(fd)
-        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+        opened = os.fstat(fd)
+        return (current.st_dev, current.st_ino) != (opened.st_dev, opened.st_ino)
 
-    def _let_go(self) -> None:
+    def _close_file(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -130,15 +129,15 @@ def _to_standard_error(text: str) -> None:
         return
     try:
         print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError):  # Nobody is left who could be told.
+    except (OSError, ValueError):  # There is no other place to log to.
         return
 
 
 class OneLine(logging.Formatter):
-    """Keeps a message on its line whatever callers put into it, and a traceback's lines apart from messages."""
+    """Escapes control characters, so that a message is one line (log injection), and indents tracebacks."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = _printable(record.message[:_LONGEST])
+        record.message = _printable(record.message[:_MAX_LENGTH])
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:

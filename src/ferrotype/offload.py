@@ -26,7 +26,7 @@ async def shielded(work: Awaitable[T]) -> T:
         while not task.done():
             try:
                 await asyncio.wait([task])
-            except asyncio.CancelledError:  # Cancelled once more: the work goes on all the same.
+            except asyncio.CancelledError:  # Cancelled again: keep waiting.
                 continue
         raise
 

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ask, blob_of, file_of, ledger, settled, tell, tidy, upload, uploading
+from uploads import (
+    PausedBody,
+    ask,
+    assert_consistent,
+    blob_of,
+    execute,
+    file_of,
+    ledger,
+    run_cleanup,
+    upload,
+    uploading,
+)
 
 from ferrotype.admin.consistency import differences
 from ferrotype.testing.client import OWNER, Client
@@ -23,16 +34,16 @@ def found(api: Client, repair: bool = False, remove_unknown: bool = False) -> li
 def test_consistent_deployment_has_no_differences(api: Client, tmp_path: Path) -> None:
     api.image(b"data", caller=OWNER)
     api.image(b"")
-    with uploading(api, api.image(caller=OWNER), Held(b"one", b" two")):
+    with uploading(api, api.image(caller=OWNER), PausedBody(b"one", b" two")):
         assert found(api) == []  # what is being written is no difference
     assert found(api, repair=True) == []
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_unknown_objects_are_removed_only_with_names_of_ours(api: Client, tmp_path: Path) -> None:
     keep, gone = api.image(b"data"), api.image(b"data")
     assert api.delete(gone["self"]).status == 204
-    tidy(api)
+    run_cleanup(api)
     late, lost = f"{keep['id']}-0123abcd", f"{gone['id']}-0123abcd"
     strangers = ("lost+found", "README", "6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "notes.part")
     for name in strangers:
@@ -57,11 +68,11 @@ def test_objects_of_another_database_are_removed_only_on_request(api: Client, tm
     later = file_of(api.image(b"uploaded since the backup"))
     objects = sorted(file_of(image).name for image in images)
     for table in ("image_tags", "image_properties", "image_members", "blobs", "images", "usage"):
-        tell(api, f"DELETE FROM {table}")
+        execute(api, f"DELETE FROM {table}")
     few = api.image(b"all that the other database knows")
     reported = api.run(differences(api.application.ctx, True))
     assert {each.subject for each in reported if each.kind == "unknown-object"} == {*objects, later.name}
-    assert all("it is kept" in each.sentence() and "--remove-unknown" in each.sentence() for each in reported)
+    assert all("; kept," in each.sentence() and "--remove-unknown" in each.sentence() for each in reported)
     assert all((tmp_path / "fast" / name).exists() for name in objects)
     done = found(api, repair=True, remove_unknown=True)
     assert sorted(done) == [("unknown-object", name, True) for name in sorted([*objects, later.name])]
@@ -78,7 +89,7 @@ def test_possible_only_copy_of_a_known_image_is_never_removed(api: Client, tmp_p
         file_of(image).write_bytes(b"dat")
     elif loss == "kept deleted":  # and restored with a later backup
         file_of(image).unlink()
-        tell(api, f"UPDATE images SET deleted_at = 1, status = 'pending_delete' WHERE id = '{image['id']}'")
+        execute(api, f"UPDATE images SET deleted_at = 1, status = 'pending_delete' WHERE id = '{image['id']}'")
     only = tmp_path / "cheap" / f"{image['id']}-0123abcd"
     only.write_bytes(b"data")
     assert ("unknown-object", only.name, False) in found(api, repair=True)
@@ -91,7 +102,7 @@ def test_unknown_object_that_cannot_be_removed_is_reported(api: Client, tmp_path
     (tmp_path / "fast" / OBJECT).mkdir()
     (difference,) = api.run(differences(api.application.ctx, True, True))
     assert not difference.repaired
-    assert "cannot be removed" in difference.sentence()
+    assert "removing it failed" in difference.sentence()
     assert difference.to_dict()["kind"] == "unknown-object"
 
 
@@ -108,7 +119,7 @@ def test_missing_and_damaged_objects_are_reported_and_left(api: Client) -> None:
 
 def test_damage_flag_is_cleared_when_the_object_is_intact_again(api: Client) -> None:
     image = api.image(b"one")
-    tell(api, f"UPDATE blobs SET damaged_at = 1 WHERE id = '{blob_of(api, image)}'")
+    execute(api, f"UPDATE blobs SET damaged_at = 1 WHERE id = '{blob_of(api, image)}'")
     assert found(api) == [("marked-damaged", file_of(image).name, False)]
     assert found(api, repair=True) == [("marked-damaged", file_of(image).name, True)]
     assert found(api) == []
@@ -116,27 +127,27 @@ def test_damage_flag_is_cleared_when_the_object_is_intact_again(api: Client) -> 
 
 def test_object_without_an_image_is_marked_for_deletion(api: Client, tmp_path: Path) -> None:
     image = api.image(b"data", caller=OWNER)
-    tell(api, f"UPDATE images SET locations = '[]' WHERE id = '{image['id']}'")
+    execute(api, f"UPDATE images SET locations = '[]' WHERE id = '{image['id']}'")
     name = file_of(image).name
     assert found(api) == [("unused-object", name, False)]
     assert found(api, repair=True) == [("unused-object", name, True)]
-    tidy(api)
-    settled(api, tmp_path)
+    run_cleanup(api)
+    assert_consistent(api, tmp_path)
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0
 
 
 def test_objects_in_an_unknown_store_are_reported(api: Client) -> None:
     image = api.image(b"data")
-    tell(api, "UPDATE blobs SET store = 'far'")
-    tell(api, f"UPDATE blobs SET name = 'other' WHERE image_id = '{image['id']}'")
+    execute(api, "UPDATE blobs SET store = 'far'")
+    execute(api, f"UPDATE blobs SET name = 'other' WHERE image_id = '{image['id']}'")
     kinds = {kind for kind, _, _ in found(api)}
     assert kinds == {"no-such-store", "unknown-object"}
 
 
 def test_wrong_usage_counter_is_corrected(api: Client) -> None:
     api.image(b"data", caller=OWNER)
-    tell(api, "UPDATE usage SET stored = 99 WHERE project = 'p1'")
-    tell(api, "INSERT INTO usage (project, stored) VALUES ('nobody', 7)")
+    execute(api, "UPDATE usage SET stored = 99 WHERE project = 'p1'")
+    execute(api, "INSERT INTO usage (project, stored) VALUES ('nobody', 7)")
     both = {"project p1", "project nobody"}
     assert {(kind, subject) for kind, subject, _ in found(api)} == {("wrong-count", each) for each in both}
     assert all(done for _, _, done in found(api, repair=True))
@@ -158,7 +169,7 @@ def test_offline_directory_is_reported_once_without_missing_objects(
     for repair in (False, True):
         (only,) = api.run(differences(api.application.ctx, repair, remove_unknown=repair))
         assert (only.kind, only.subject, only.repaired) == ("unreadable-store", "fast", False)
-        assert "it is offline" in only.detail and "mount its file system" in only.detail
+        assert "it is offline" in only.detail and "is its file system mounted" in only.detail
     if instead != "nothing":
         shutil.rmtree(tmp_path / "fast")
     (tmp_path / "away").rename(tmp_path / "fast")
@@ -193,5 +204,5 @@ def test_service_under_load_has_no_differences(api: Client, tmp_path: Path) -> N
         for each in work:
             each.result()
     assert seen == []
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
     assert len(ledger(api)) == 20

@@ -11,7 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ask, copy, file_of, files, ledger, queued_again, settled, tell, tidy, upload, uploading
+from uploads import (
+    PausedBody,
+    ask,
+    assert_consistent,
+    copy,
+    execute,
+    file_of,
+    files,
+    ledger,
+    queued_again,
+    run_cleanup,
+    upload,
+    uploading,
+)
 
 from ferrotype.background import cleanup
 from ferrotype.model.errors import Busy
@@ -27,18 +40,18 @@ FAR = 10**17
 def of_a_dead_worker(api: Client, directory: Path, process: str = "gone 0 1") -> Any:
     """Return an image whose upload was broken off by the end of its process, with half a file."""
     image = api.image(caller=OWNER)
-    tell(api, f"UPDATE images SET status = 'saving' WHERE id = '{image['id']}'")
+    execute(api, f"UPDATE images SET status = 'saving' WHERE id = '{image['id']}'")
     name = f"{image['id']}-0123abcd"
-    tell(
+    execute(
         api,
         "INSERT INTO blobs"
         " (id, store, name, image_id, project, purpose, state, charged, writer, created_at, attempts)"
         f" VALUES ('{image['id']}', 'fast', '{name}', '{image['id']}', 'p1', 'data', 'writing', 500, 'dead', 0, 0)",
     )
-    tell(api, "DELETE FROM workers WHERE id = 'dead'")
-    tell(api, f"INSERT INTO workers (id, process, started_at, lease_until) VALUES ('dead', '{process}', 0, {FAR})")
-    tell(api, "INSERT INTO usage (project, stored) VALUES ('p1', 0) ON CONFLICT DO NOTHING")
-    tell(api, "UPDATE usage SET stored = stored + 500 WHERE project = 'p1'")
+    execute(api, "DELETE FROM workers WHERE id = 'dead'")
+    execute(api, f"INSERT INTO workers (id, process, started_at, lease_until) VALUES ('dead', '{process}', 0, {FAR})")
+    execute(api, "INSERT INTO usage (project, stored) VALUES ('p1', 0) ON CONFLICT DO NOTHING")
+    execute(api, "UPDATE usage SET stored = stored + 500 WHERE project = 'p1'")
     (directory / "fast" / f".{name}.part").write_bytes(b"half of it")
     return image
 
@@ -46,10 +59,10 @@ def of_a_dead_worker(api: Client, directory: Path, process: str = "gone 0 1") ->
 def test_cleanup_leaves_uploads_of_live_workers_alone(api: Client, tmp_path: Path) -> None:
     elsewhere = of_a_dead_worker(api, tmp_path, "another-machine 1 1")
     here = api.image(caller=OWNER)
-    with uploading(api, here, Held(b"one", b" two"), caller=OWNER) as answer:
+    with uploading(api, here, PausedBody(b"one", b" two"), caller=OWNER) as answer:
         before = ledger(api)
         for _ in range(3):
-            tidy(api)
+            run_cleanup(api)
         assert ledger(api) == before
         assert [api.get(each["self"]).json["status"] for each in (here, elsewhere)] == ["saving", "saving"]
     assert answer.result().status == 204
@@ -57,21 +70,21 @@ def test_cleanup_leaves_uploads_of_live_workers_alone(api: Client, tmp_path: Pat
 
 def test_expired_lease_requeues_the_image_and_deletes_its_data_one_lease_later(api: Client, tmp_path: Path) -> None:
     image = of_a_dead_worker(api, tmp_path)
-    tell(api, f"UPDATE workers SET lease_until = {time.time_ns() // 1000} WHERE id = 'dead'")
-    tidy(api)
+    execute(api, f"UPDATE workers SET lease_until = {time.time_ns() // 1000} WHERE id = 'dead'")
+    run_cleanup(api)
     assert api.get(image["self"]).json["status"] == "queued"
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0
     assert len(files(tmp_path)) == 1  # its process might still write for a moment
     assert upload(api, image, b"again", caller=OWNER).status == 204
-    tell(api, "UPDATE workers SET lease_until = 1 WHERE id = 'dead'")
-    tidy(api)
+    execute(api, "UPDATE workers SET lease_until = 1 WHERE id = 'dead'")
+    run_cleanup(api)
     assert api.get(f"{image['self']}/file", caller=OWNER).body == b"again"
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
     images = [of_a_dead_worker(api, tmp_path) for _ in range(5)]
-    tell(api, "UPDATE workers SET lease_until = 1 WHERE id = 'dead'")
+    execute(api, "UPDATE workers SET lease_until = 1 WHERE id = 'dead'")
 
     async def together() -> None:
         ctx = api.application.ctx
@@ -87,10 +100,10 @@ def test_uploads_of_a_dead_process_are_reclaimed_at_once(api: Client, tmp_path: 
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         alive = identity(process.pid)
         image = of_a_dead_worker(api, tmp_path, alive)
-        tidy(api)
+        run_cleanup(api)
         assert api.get(image["self"]).json["status"] == "saving"
         process.kill()
-    tidy(api)
+    run_cleanup(api)
     queued_again(api, tmp_path, image)  # SEC-91
 
 
@@ -110,8 +123,8 @@ def test_failed_rollback_is_retried(api: Client, tmp_path: Path) -> None:
     """As after a database outage: the rows are ours, and no upload of this worker is in progress."""
     image = of_a_dead_worker(api, tmp_path)
     worker = api.application.ctx.lease.worker
-    tell(api, f"UPDATE blobs SET writer = '{worker}' WHERE writer = 'dead'")
-    tidy(api)
+    execute(api, f"UPDATE blobs SET writer = '{worker}' WHERE writer = 'dead'")
+    run_cleanup(api)
     queued_again(api, tmp_path, image)
 
 
@@ -124,26 +137,26 @@ def test_failed_object_deletion_is_retried_with_backoff(
     path.mkdir()
     assert api.delete(image["self"], caller=OWNER).status == 204
     for _ in range(14):
-        tell(api, "UPDATE blobs SET remove_at = 0")
-        tidy(api)
-        tidy(api)  # not due: nothing happens
+        execute(api, "UPDATE blobs SET remove_at = 0")
+        run_cleanup(api)
+        run_cleanup(api)  # not due: nothing happens
     assert int(ask(api, "SELECT attempts FROM blobs")) >= 15
     said = [record.args for record in caplog.records if "will retry in" in record.getMessage()]
     pauses = [args[0] for args in said if isinstance(args, tuple)]
     assert list(dict.fromkeys(pauses)) == [2**number for number in range(12)] + [3600]
     path.rmdir()
-    tell(api, "UPDATE blobs SET remove_at = 0")
-    tidy(api)
-    settled(api, tmp_path)
+    execute(api, "UPDATE blobs SET remove_at = 0")
+    run_cleanup(api)
+    assert_consistent(api, tmp_path)
 
 
 def test_objects_in_stores_of_other_nodes_are_left_alone(api: Client, tmp_path: Path) -> None:
     image = api.image(b"data", caller=OWNER)
     copy(api, image)
-    tell(api, "UPDATE blobs SET store = 'far' WHERE store = 'fast'")
+    execute(api, "UPDATE blobs SET store = 'far' WHERE store = 'fast'")
     assert api.delete(image["self"], caller=OWNER).status == 204
-    tell(api, "UPDATE blobs SET remove_at = 0")
-    tidy(api)
+    execute(api, "UPDATE blobs SET remove_at = 0")
+    run_cleanup(api)
     assert [(row.store, row.state) for row in ledger(api)] == [("far", "deleting")]
     assert int(ask(api, "SELECT attempts FROM blobs")) == 0
 
@@ -158,7 +171,7 @@ def test_number_of_transfers_per_node_is_bounded(tmp_path: Path) -> None:
         assert api.get(image["self"]).json["status"] == "queued"
         lease.writing -= others
         assert upload(api, image, b"x").status == 204
-        settled(api, tmp_path)
+        assert_consistent(api, tmp_path)
 
 
 def test_uploads_neither_start_nor_finish_without_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +194,7 @@ def test_uploads_neither_start_nor_finish_without_a_lease(tmp_path: Path, monkey
 def test_concurrent_requests_renew_an_expired_lease_once(api: Client) -> None:
     lease = api.application.ctx.lease
     old = lease.worker
-    tell(api, "UPDATE workers SET lease_until = 1")
+    execute(api, "UPDATE workers SET lease_until = 1")
 
     async def together() -> list[Any]:
         work = [lease.ensure_held(old) for _ in range(5)] + [lease.renew() for _ in range(5)]
@@ -252,8 +265,8 @@ def test_concurrent_uploads_deletes_and_cleanup_leave_a_consistent_state(api: Cl
     with ThreadPoolExecutor(6) as pool:
         work = [pool.submit(one, number) for number in range(30)]
         while not all(each.done() for each in work):
-            tidy(api)
+            run_cleanup(api)
         for each in work:
             each.result()
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
     assert len(ledger(api)) == 15

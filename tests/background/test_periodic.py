@@ -13,7 +13,7 @@ from ferrotype.testing.client import client
 
 
 def test_a_failure_is_logged_and_the_work_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
-    failures: list[Exception] = [Busy("the database is away"), RuntimeError("a bug")]
+    failures: list[Exception] = [Busy("the database is offline"), RuntimeError("a bug")]
     done = asyncio.Event()
 
     async def run() -> None:
@@ -30,14 +30,14 @@ def test_a_failure_is_logged_and_the_work_is_repeated(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.ERROR, "ferrotype.background"):
         asyncio.run(until_done())
     assert caplog.messages == [
-        "Background cleanup failed; will retry: the database is away",
-        "Background cleanup failed; will retry",
+        "background work failed; will retry: work=cleanup: the database is offline",
+        "background work failed; will retry: work=cleanup",
     ]
     assert "RuntimeError: a bug" in caplog.text
 
 
 def test_each_run_takes_the_context_in_force(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         asked = []
 
         def current() -> object:

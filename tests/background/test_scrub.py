@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import ask, copy, file_of, settled, tell, tidy
+from uploads import ask, assert_consistent, copy, execute, file_of, run_cleanup
 
 from ferrotype.background.scrub import scrub_deleted
 from ferrotype.config.api import Api
@@ -22,7 +22,7 @@ HOUR = 3600
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     kept = Api(delayed_delete=True, scrub_time=HOUR, show_locations=True)
     limits = Limits(user_storage_quota=1000)
-    with client(tmp_path, upkeep=False, database_url=database_url, api=kept, limits=limits) as api:
+    with client(tmp_path, background=False, database_url=database_url, api=kept, limits=limits) as api:
         yield api
 
 
@@ -30,7 +30,7 @@ def deleted(api: Client, seconds_ago: int = 0) -> Any:
     """Return an image as it was before it was deleted ``seconds_ago``."""
     image = api.image(bytes(900), caller=OWNER, tags=["t"], a="x")
     assert api.delete(image["self"], caller=OWNER).status == 204
-    tell(api, f"UPDATE images SET deleted_at = deleted_at - {seconds_ago * 1_000_000} WHERE id = '{image['id']}'")
+    execute(api, f"UPDATE images SET deleted_at = deleted_at - {seconds_ago * 1_000_000} WHERE id = '{image['id']}'")
     return image
 
 
@@ -41,7 +41,7 @@ def status(api: Client, image: Any) -> Any:
 def sweep(api: Client) -> None:
     """Sweep, and remove the bytes that are due."""
     api.run(scrub_deleted(api.application.ctx))
-    tidy(api)
+    run_cleanup(api)
 
 
 def test_scrub_deletes_data_after_scrub_time(api: Client, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_scrub_deletes_data_after_scrub_time(api: Client, tmp_path: Path) -> Non
     assert ask(api, f"SELECT locations FROM images WHERE id = '{old['id']}'") == "[]"
     assert api.post("/v2/images", json={"id": old["id"]}).status == 409
     assert api.get(f"/v2/images?marker={old['id']}", caller=OWNER).status == 200
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_scrub_of_many_images_leaves_no_objects_and_no_usage(api: Client, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_scrub_of_many_images_leaves_no_objects_and_no_usage(api: Client, tmp_pa
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0  # SCRUB-12
     sweep(api)
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
@@ -75,18 +75,18 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
 
     api.run(together())
     assert {status(api, each) for each in images} == {"deleted"}
-    tidy(api)
-    settled(api, tmp_path)
+    run_cleanup(api)
+    assert_consistent(api, tmp_path)
 
 
 def test_scrub_deletes_every_copy(api: Client, tmp_path: Path) -> None:
     image = api.image(b"data", caller=OWNER)
     copies = [file_of(image), copy(api, image)]
     assert api.delete(image["self"], caller=OWNER).status == 204
-    tell(api, "UPDATE images SET deleted_at = 0")
+    execute(api, "UPDATE images SET deleted_at = 0")
     sweep(api)
     assert [each.exists() for each in copies] == [False, False]
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_shorter_scrub_time_applies_to_images_already_pending_delete(api: Client, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_shorter_scrub_time_applies_to_images_already_pending_delete(api: Client
     api.application.reload(replace(running, api=replace(running.api, scrub_time=0, delayed_delete=False)))
     sweep(api)
     assert status(api, image) == "deleted"
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_scrub_finds_the_oldest_images_first_in_pages(api: Client) -> None:

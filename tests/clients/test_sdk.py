@@ -183,7 +183,7 @@ def test_client_errors_are_exceptions_with_the_reason(sdk: Connection, plain: Pl
         sdk.image.delete_image(taken)
     with pytest.raises(exceptions.NotFoundException, match="No image found with ID"):
         sdk.image.get_image("no-such-image")
-    with pytest.raises(exceptions.ConflictException, match="is taken"):
+    with pytest.raises(exceptions.ConflictException, match="already exists"):
         sdk.image.create_image("x", data=b"x", id=taken, allow_duplicates=True, **RAW)
     refused = recorder.taken()
     assert {400, 403, 404, 409} <= {each.status for each in refused}

@@ -20,20 +20,22 @@ def config(tmp_path: Path, text: str, **overrides: Any) -> Config:
     return read([file], [], overrides)
 
 
-def test_users_are_where_oslo_middleware_looks_for_them_and_may_log_in(tmp_path):
+def test_the_user_file_is_the_one_of_oslo_middleware(tmp_path):
     found = config(tmp_path, BASIC)
     assert found.auth.strategy == "http_basic"
-    assert found.accounts == Accounts(Path("/etc/htpasswd"), None, identity_api=True)
+    assert found.accounts == Accounts(Path("/etc/htpasswd"), Path("/etc/ferrotype/roles"), None, identity_api=True)
 
 
 def test_the_files_and_the_identity_api_are_configurable(tmp_path):
     text = BASIC + "[oslo_middleware]\nhttp_basic_auth_user_file = /srv/users\n"
-    found = config(tmp_path, text + "[identity]\ntokens_file = /srv/tokens\nenabled = false\n")
-    assert found.accounts == Accounts(Path("/srv/users"), Path("/srv/tokens"), identity_api=False)
+    identity = "[identity]\nroles_file = /srv/roles\ntokens_file = /srv/tokens\nenabled = false\n"
+    found = config(tmp_path, text + identity)
+    files = Path("/srv/users"), Path("/srv/roles"), Path("/srv/tokens")
+    assert found.accounts == Accounts(*files, identity_api=False)
     assert not [warning for warning in found.warnings if "unknown" in warning]
 
 
-def test_it_listens_everywhere_and_says_that_passwords_need_tls(tmp_path):
+def test_it_listens_on_all_addresses_and_warns_without_tls(tmp_path):
     found = config(tmp_path, BASIC)
     assert found.server.bind_host == "0.0.0.0"
     assert [each for each in found.warnings if "unencrypted to 0.0.0.0" in each and "public_endpoint" in each]
@@ -44,7 +46,7 @@ def test_it_listens_everywhere_and_says_that_passwords_need_tls(tmp_path):
 @pytest.mark.parametrize(
     "more", ["bind_host = 127.0.0.1", "bind_host = ::1", "public_endpoint = https://i.example.org"]
 )
-def test_on_loopback_or_behind_tls_there_is_nothing_to_say(tmp_path, more):
+def test_on_loopback_or_behind_tls_there_is_no_warning(tmp_path, more):
     assert not [each for each in config(tmp_path, BASIC + more).warnings if "unencrypted" in each]
 
 
@@ -58,7 +60,7 @@ def test_without_passwords_there_are_no_accounts_and_no_identity_api(tmp_path):
     assert [warning for warning in warnings if "tokens_file has no effect" in warning]
 
 
-def test_other_files_take_a_restart(tmp_path):
+def test_other_account_files_need_a_restart(tmp_path):
     old, new = config(tmp_path, BASIC), config(tmp_path, BASIC + "[identity]\nenabled = false\n")
     after, needs_restart = reloadable_changes(old, new)
     assert after.accounts == old.accounts

@@ -55,13 +55,13 @@ def test_a_cache_that_is_configured_is_not_advertised_before_there_is_one(tmp_pa
         ("default_store = nothing\n", "is not a type of store"),
     ],
 )
-def test_the_store_that_takes_data_must_be_one_that_can(tmp_path, text, says):
+def test_the_default_store_must_accept_data(tmp_path, text, says):
     with pytest.raises(ConfigError) as caught:  # CFG-41
         config(tmp_path, text)
     assert any(says in problem for problem in caught.value.problems)
 
 
-def test_without_many_stores_data_go_to_the_default_store(tmp_path):
+def test_with_one_store_data_goes_to_it(tmp_path):
     with serving(config(tmp_path, "stores = file, http\ndefault_store = file\n")) as api:  # CFG-41
         image = api.image(b"data")
         assert [file.read_bytes() for file in (tmp_path / "images").rglob(f"{image['id']}*")] == [b"data"]

@@ -11,32 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configurations import BASES, store_type
 from oslo_config import types as oslo_types
 
-from ferrotype.config import Config, stores
+from ferrotype.config import Config
 from ferrotype.config.options import STORE, Option
 from ferrotype.config.read import examine
 from ferrotype.config.table import TABLE
 
 PRODUCT = Path(sys.modules["ferrotype"].__path__[0])
-LOGIN = "auth_type = password\nauth_url = http://k\nusername = u\npassword = p\n"
 LOCAL = (
     "[DEFAULT]\nproperty_protection_file = p\n[database]\nconnection = sqlite:////srv/t.sqlite\n"
     "[backend_defaults]\nweight = 1\n"
 )
-#: What the configuration must have for an option of these records to have an effect.
-BASES = {
-    "accounts": "[DEFAULT]\nauth_strategy = http_basic\n",
-    "keystone": f"[DEFAULT]\nauth_strategy = keystone\n[keystone_authtoken]\nmemcached_servers = m\n{LOGIN}",
-    "unified_limits": f"[DEFAULT]\nuse_keystone_limits = true\n[oslo_limit]\n{LOGIN}",
-    "stores": "[DEFAULT]\nenabled_backends = a:file,b:file\n[glance_store]\ndefault_backend = a\n",
-}
 #: Values that are not the default, where any text or number will not do.
 VALUES = {
     "bind_host": "::1", "auth_strategy": "http_basic", "flavor": "keystone", "connection": "sqlite:////srv/other",
     "hashing_algorithm": "sha256", "endpoint_interface": "internal", "user_storage_quota": "6GB",
     "filesystem_store_file_perm": "640", "enabled_backends": "a:file", "default_backend": "b",
-    "property_protection_rule_format": "policies", "enabled": "false",
+    "connection_parameters": "sslmode=require", "property_protection_rule_format": "policies", "enabled": "false",
     "trusted_proxies": "10.1.0.0/24",
 }  # fmt: skip
 
@@ -46,12 +39,7 @@ def changed_value(option: Option) -> str:
         return VALUES[option.name]
     if isinstance(option.type, oslo_types.Boolean):
         return str(not option.default)
-    return "77" if isinstance(option.type, oslo_types.Integer) else "other"
-
-
-def store_type(option: Option) -> str:
-    """Return the type of store that has the option; file for those of every type."""
-    return next((name for name, type_ in stores.TYPES.items() if option in type_.options), "file")
+    return "77" if isinstance(option.type, oslo_types.Number) else "other"
 
 
 def at(config: Config, place: str) -> Any:

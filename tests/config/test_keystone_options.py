@@ -53,7 +53,7 @@ def test_a_password_is_enough_and_the_rest_has_the_defaults_of_the_middleware(tm
     assert (found.keystone.token_cache_time, found.keystone.memcached) == (300, None)
 
 
-def test_what_is_written_counts(tmp_path) -> None:
+def test_configured_values_are_used(tmp_path) -> None:
     (tmp_path / "ca.pem").write_text("")
     text = PASSWORD_LOGIN + (
         f"www_authenticate_uri = https://public\ncafile = {tmp_path}/ca.pem\nregion_name = R2\ninterface = admin\n"
@@ -71,7 +71,7 @@ def test_what_is_written_counts(tmp_path) -> None:
     assert config(tmp_path, text).auth.www_authenticate_uri == "https://public"
 
 
-def test_a_login_may_stand_in_another_section_or_in_the_environment(tmp_path, monkeypatch) -> None:
+def test_a_log_in_may_be_in_another_section_or_the_environment(tmp_path, monkeypatch) -> None:
     elsewhere = (
         "auth_section = Ours\nmemcached_servers = a:1\n[ours]\nauth_type = v3applicationcredential\n"
         "auth_url = http://k\napplication_credential_id = i\napplication_credential_secret = s\nodd-option = 1\n"
@@ -120,15 +120,36 @@ def test_limits_may_be_found_by_the_name_of_the_service(tmp_path) -> None:
 
 
 # SEC-115
-def test_secrets_do_not_show_in_what_is_printed_of_a_configuration(tmp_path) -> None:
+def test_secrets_are_masked_in_the_printed_configuration(tmp_path) -> None:
     text = PASSWORD_LOGIN + "memcached_servers = a\nmemcache_secret_key = s3cr3t\n"
     found = config(tmp_path, text, default="use_keystone_limits = true", limit=PASSWORD_LOGIN + "endpoint_id = 1")
     assert "hunter2" not in repr(found) and "s3cr3t" not in repr(found)
 
 
-def test_another_keystone_waits_for_a_restart(tmp_path) -> None:
+def test_another_keystone_needs_a_restart(tmp_path) -> None:
     before: Any = config(tmp_path)
     after = config(tmp_path, PASSWORD_LOGIN + "region_name = elsewhere\n")
     kept, needs_restart = reloadable_changes(before, after)
     assert kept.keystone == before.keystone
     assert any("[keystone_authtoken]" in sentence for sentence in needs_restart)
+
+
+@pytest.mark.parametrize("spelling", ["None", "none", "NONE"])
+def test_the_default_strategy_of_memcached_needs_no_key_in_any_case(tmp_path, spelling) -> None:
+    text = f"{PASSWORD_LOGIN}memcached_servers = a\nmemcache_security_strategy = {spelling}\n"
+    found = config(tmp_path, authtoken=text).keystone
+    assert found and found.memcached and found.memcached.secret == "hunter2"  # CFA-206
+
+
+def test_seconds_may_be_fractions_where_glance_takes_them(tmp_path) -> None:
+    limit = f"{PASSWORD_LOGIN}endpoint_id = e\ntimeout = 2.5\n"
+    found = config(tmp_path, limit=limit, default="use_keystone_limits = true").unified_limits
+    assert found and found.login.timeout == 2.5  # CFA-206
+
+
+def test_zero_and_negative_numbers_mean_what_they_do_for_the_middleware(tmp_path) -> None:
+    text = "memcached_servers = a\nmemcache_pool_maxsize = 0\nmemcache_pool_dead_retry = -1\n"
+    text += f"{PASSWORD_LOGIN}http_request_max_retries = -1\n"
+    found = config(tmp_path, authtoken=text).keystone
+    assert found and found.memcached and found.login.retries == 0  # CFA-206
+    assert (found.memcached.connections, found.memcached.dead_retry) == (10_000, 0)

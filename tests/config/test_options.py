@@ -95,6 +95,7 @@ SECRETS = [
     "cinder_store_password",
     "vmware_server_password",
     "connection",
+    "connection_parameters",
     "slave_connection",
     "password",
     "memcache_secret_key",
@@ -142,5 +143,5 @@ def test_sections_are_spelled_as_oslo_config_compares_them():
 
 @pytest.mark.parametrize("table", [supported_options, ignored_options])
 def test_the_documentation_contains_the_tables(table):
-    document = (HERE.parents[1] / "docs" / "configuration.md").read_text()
+    document = (HERE.parents[1] / "docs" / "reference" / "configuration.md").read_text()
     assert table() in document

@@ -29,7 +29,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("part", "name"), PLACES, ids=[".".join(place) for place in PLACES])
-def test_no_change_is_forgotten(part, name):
+def test_every_change_is_reloaded_or_reported(part, name):
     new = replace(WHOLE, **{part: replace(getattr(WHOLE, part), **{name: object()})})
     after, needs_restart = reloadable_changes(WHOLE, new)
     if needs_restart:
@@ -39,7 +39,7 @@ def test_no_change_is_forgotten(part, name):
 
 
 @pytest.mark.parametrize("part", ["accounts", "keystone", "unified_limits"])
-def test_a_part_that_comes_or_goes_needs_a_restart(part):
+def test_an_added_or_removed_section_needs_a_restart(part):
     without = replace(WHOLE, **{part: None})
     for old, new in ((WHOLE, without), (without, WHOLE)):
         after, needs_restart = reloadable_changes(old, new)

@@ -79,7 +79,7 @@ def kill_during_uploads(
         victims = {worker_of(run, upload) for upload in uploads}
         for pid in victims - {None} or {run.service.workers()[0]}:
             os.kill(pid, signal.SIGKILL)
-        run.service.wait_until_it_answers()
+        run.service.wait_until_ready()
     run.at_rest(BOUND)
     for upload in uploads:
         upload.join(60)
@@ -130,7 +130,7 @@ def test_sigkill_during_deletes_leaves_each_image_complete_or_deleted(
                 run.service.start()
             else:
                 os.kill(run.service.workers()[0], signal.SIGKILL)
-                run.service.wait_until_it_answers()
+                run.service.wait_until_ready()
             run.at_rest(BOUND)
             gone = 0
             for each in deleting:
@@ -236,4 +236,4 @@ def dying_at(run: Running, call: str, act: Callable[[], None]) -> None:
         tracer.wait()
         assert tracer.stderr is not None
         tracer.stderr.close()
-    run.service.wait_until_it_answers()
+    run.service.wait_until_ready()

@@ -10,7 +10,7 @@ from needs import need
 
 from ferrotype.testing.postgres import postgres
 
-AWAY = "cannot be written: No such file or directory; until it can, lines go to standard error"
+UNWRITABLE = "log file cannot be written; using standard error until it can: file="
 
 
 def said(run: Running, text: str) -> None:
@@ -28,24 +28,24 @@ def test_unwritable_log_directory_is_reported_on_stderr_and_requests_continue(tm
         logs.rename(tmp_path / "gone")
         for _ in range(2):
             run.service.process.send_signal(signal.SIGHUP)
-            said(run, f" {run.service.pid} INFO ferrotype.server the configuration was reloaded")
+            said(run, f" {run.service.pid} INFO ferrotype.server configuration reloaded")
             assert run.show(image)["status"] == "queued"
             said(run, f"GET /v2/images/{image}")
         os.kill(first, signal.SIGKILL)
         said(run, f"worker {first} ended by SIGKILL")
         eventually(lambda: first not in run.service.workers() and run.service.workers() != [])
-        run.service.wait_until_it_answers()
+        run.service.wait_until_ready()
         assert run.show(image)["status"] == "queued"
         for pid in (run.service.pid, first):
-            said(run, f" {pid} ERROR ferrotype.logs {file} {AWAY}")
+            said(run, f" {pid} ERROR ferrotype.logs {UNWRITABLE}{file}: No such file or directory")
 
         logs.mkdir()
         assert run.create()
         run.service.process.send_signal(signal.SIGHUP)
-        eventually(lambda: file.exists() and "the configuration was reloaded" in file.read_text())
+        eventually(lambda: file.exists() and "configuration reloaded" in file.read_text())
         eventually(lambda: "POST /v2/images" in file.read_text())
         # Once by each process, and not again by one that was started while it was known.
-        assert run.service.log.read_text().count(AWAY) == 2
+        assert run.service.log.read_text().count(UNWRITABLE) == 2
 
         logs.rename(tmp_path / "gone again")
         assert run.service.stop() == 0
@@ -62,7 +62,7 @@ def test_postgresql_outage_is_logged_without_tracebacks(tmp_path: Path) -> None:
         eventually(lambda: run.ask("GET", "/v2/images")[0] == 503)
         assert run.service.stop() == 0
         logged = run.service.log.read_text()
-        assert "the lease of this worker could not be released and will expire: PostgreSQL: " in logged
+        assert "lease could not be released; it will expire: PostgreSQL: " in logged
         assert "Traceback" not in logged and "asyncpg.pool" not in logged
 
 
@@ -74,4 +74,4 @@ def test_rotated_log_file_is_recreated(tmp_path: Path) -> None:
         eventually(lambda: file.exists() and "POST /v2/images" in file.read_text())
         assert run.show(image)["status"] == "queued"
         assert "POST" not in (tmp_path / "ferrotype.log.1").read_text()
-    assert run.service.log.read_text().count("\n") == 1, "all but the greeting goes to the file"
+    assert run.service.log.read_text().count("\n") == 1, "all but the banner goes to the file"

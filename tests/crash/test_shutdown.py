@@ -135,7 +135,7 @@ def test_sighup_applies_a_changed_limit_and_ignores_an_invalid_file(tmp_path: Pa
         assert (tagged(2), tagged(3)) == (200, 413)
         write_options(run.options, url, run.folder, "image_tag_quota = many")
         run.service.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "was not reloaded" in run.service.log.read_text())
+        eventually(lambda: "configuration not reloaded" in run.service.log.read_text())
         assert (tagged(2), tagged(3)) == (200, 413)
         write_options(run.options, url, run.folder, "image_tag_quota = 3")
         run.service.process.send_signal(signal.SIGHUP)
@@ -157,7 +157,7 @@ def test_banner_without_options_shows_the_url_and_three_commands(tmp_path: Path)
     with served(tmp_path) as service:
         lines = service.log.read_text().splitlines()
         home = tmp_path / "ferrotype"
-        assert f"listens on {service.url}; images lie in {home}/images, records in {home}/" in lines[0]
+        assert f"listens on {service.url}; image data: {home}/images; database: {home}/" in lines[0]
         start = lines.index("Try:")
         assert start == 1
         commands = [line.split()[0] for line in lines[2:5]]

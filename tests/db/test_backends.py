@@ -161,7 +161,7 @@ def test_strings_are_compared_byte_by_byte(db: Any) -> None:
     assert run(work()) == words
 
 
-def test_of_two_processes_that_create_the_schema_the_slower_one_finds_it(database_url: str) -> None:
+def test_of_two_processes_only_one_creates_the_schema(database_url: str) -> None:
     config = configured(database_url)
     assert "empty" in schema.sync(config)
     backend = BACKENDS[config.kind]()

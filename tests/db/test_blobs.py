@@ -53,11 +53,11 @@ def run(database_url: str) -> Callable[[Callable[[Database], Awaitable[None]]], 
 
 
 def blob(number: int = 0, **changes: Any) -> Blob:
-    usual = Blob(
+    defaults = Blob(
         id=f"b{number}", store="s", name=f"{IMAGE}-{number:08}", image_id=IMAGE, project="p", purpose="data",
         state="writing", charged=10, writer="w",
     )  # fmt: skip
-    return replace(usual, **changes)
+    return replace(defaults, **changes)
 
 
 def quota(most: int = -1) -> Quota:
@@ -131,7 +131,7 @@ def test_a_quota_is_filled_to_the_byte_and_a_refusal_changes_nothing(run: Any) -
     run(work)
 
 
-def test_two_transactions_at_once_never_pass_together(run: Any) -> None:
+def test_concurrent_transactions_never_exceed_the_quota(run: Any) -> None:
     async def work(db: Database) -> None:
         outcomes = await asyncio.gather(
             *(write(db, blob(number, charged=30), 100) for number in range(8)), return_exceptions=True
@@ -160,7 +160,7 @@ def test_a_name_is_used_once_in_a_store(run: Any) -> None:
         assert not is_object_name(foreign)
 
 
-def test_who_is_not_the_writer_changes_nothing(run: Any) -> None:
+def test_only_the_writer_can_change_a_row(run: Any) -> None:
     async def work(db: Database) -> None:
         ours = await write(db, blob())
         for stranger in (replace(ours, writer="other"), replace(ours, id="b7"), replace(ours, writer="")):
@@ -171,7 +171,7 @@ def test_who_is_not_the_writer_changes_nothing(run: Any) -> None:
                 assert not await blobs.reclaim(tx, stranger)
         async with db.begin() as tx:
             assert await blobs.mark_live(tx, ours, STORED, ours.project)
-        async with nothing_changes(db), db.begin() as tx:  # it is live now, and nobody's
+        async with nothing_changes(db), db.begin() as tx:  # it is live now and has no writer
             assert not await blobs.mark_live(tx, ours, STORED, ours.project)
             assert not await blobs.abandon(tx, ours)
             assert not await blobs.reclaim(tx, ours)
@@ -180,7 +180,7 @@ def test_who_is_not_the_writer_changes_nothing(run: Any) -> None:
     run(work)
 
 
-def test_giving_up_gives_back_and_makes_the_bytes_due(run: Any) -> None:
+def test_abandoning_releases_the_charge_and_schedules_deletion(run: Any) -> None:
     async def work(db: Database) -> None:
         ours = await write(db, blob())
         async with db.begin() as tx:
@@ -200,7 +200,7 @@ def test_giving_up_gives_back_and_makes_the_bytes_due(run: Any) -> None:
     run(work)
 
 
-def test_a_silent_writers_object_is_removed_one_lease_after_its_lease(run: Any) -> None:
+def test_a_lapsed_writers_object_is_removed_one_lease_later(run: Any) -> None:
     async def work(db: Database) -> None:
         ours = await write(db, blob())
         assert await blobs.orphaned(db) == []
@@ -228,7 +228,7 @@ def test_a_silent_writers_object_is_removed_one_lease_after_its_lease(run: Any) 
     run(work)
 
 
-def test_a_writer_that_nobody_knows_is_silent(run: Any) -> None:
+def test_an_unknown_writer_counts_as_dead(run: Any) -> None:
     async def work(db: Database) -> None:
         await write(db, blob(writer="never-was"))
         (found,) = await blobs.orphaned(db)
@@ -239,7 +239,7 @@ def test_a_writer_that_nobody_knows_is_silent(run: Any) -> None:
     run(work)
 
 
-def test_deleting_an_image_dooms_all_and_frees_what_is_not_being_written(run: Any) -> None:
+def test_deleting_an_image_marks_all_its_objects(run: Any) -> None:
     async def work(db: Database) -> None:
         live = [await write(db, blob(number, state="live", writer=None, charged=7)) for number in range(3)]
         writing = await write(db, blob(3, charged=5))
@@ -264,20 +264,20 @@ def test_deleting_an_image_dooms_all_and_frees_what_is_not_being_written(run: An
     run(work)
 
 
-def test_only_named_copies_of_the_image_are_doomed(run: Any) -> None:
+def test_only_named_copies_are_marked_for_deletion(run: Any) -> None:
     async def work(db: Database) -> None:
         for number in range(3):
             await write(db, blob(number, state="live", writer=None, charged=7))
         await write(db, blob(3, image_id="another", state="live", writer=None, charged=1))
         async with db.begin() as tx:
-            doomed = await blobs.mark_for_deletion(tx, {"b0", "b1", "b3", "b9"}, IMAGE)
-        assert {each.id for each in doomed} == {"b0", "b1"}
+            marked = await blobs.mark_for_deletion(tx, {"b0", "b1", "b3", "b9"}, IMAGE)
+        assert {each.id for each in marked} == {"b0", "b1"}
         assert await charged(db) == 8
 
     run(work)
 
 
-def test_what_is_kept_for_a_while_does_not_count(run: Any) -> None:
+def test_data_kept_after_deletion_is_not_charged(run: Any) -> None:
     async def work(db: Database) -> None:
         await write(db, blob(0, state="live", writer=None, charged=7))
         for _ in range(2):
@@ -318,7 +318,7 @@ def test_a_counter_that_is_corrected_while_it_changes_is_right(run: Any) -> None
     run(work)
 
 
-def test_damage_is_marked_once_and_can_be_taken_back(run: Any) -> None:
+def test_a_damage_mark_is_set_once_and_can_be_removed(run: Any) -> None:
     async def work(db: Database) -> None:
         await write(db, blob(0, state="live", writer=None))
         for _ in range(2):
@@ -348,7 +348,7 @@ def test_a_lapsed_lease_is_not_prolonged(run: Any) -> None:
     run(work)
 
 
-def test_workers_are_forgotten_when_no_object_names_them(run: Any) -> None:
+def test_workers_without_objects_are_deleted(run: Any) -> None:
     async def work(db: Database) -> None:
         await write(db, blob())
         await tell(db, "UPDATE workers SET lease_until = 1")

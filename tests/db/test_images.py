@@ -68,7 +68,7 @@ def get(do: Do) -> Image:
     return image
 
 
-def test_an_image_comes_back_as_it_was_written(db: Base) -> None:
+def test_an_image_is_read_back_as_it_was_written(db: Base) -> None:
     do, _, _ = db
     made = do(lambda tx: rows.insert_image(tx, IMAGE))
     assert made == replace(IMAGE, created_at=made.created_at, updated_at=made.created_at)
@@ -78,7 +78,7 @@ def test_an_image_comes_back_as_it_was_written(db: Base) -> None:
     assert found(do) == [{"a", "five", "yes"}, {"t", "\u00e9"}]
 
 
-def test_a_save_writes_what_differs_and_leaves_the_rest_to_others(db: Base) -> None:
+def test_a_save_writes_changed_columns_only(db: Base) -> None:
     do, _, _ = db
     made = do(lambda tx: rows.insert_image(tx, IMAGE))
     do(lambda tx: rows.save(tx, made, replace(made, name="other", properties={"b": "y"}, tags=("u",))))
@@ -96,7 +96,7 @@ def test_a_save_writes_what_differs_and_leaves_the_rest_to_others(db: Base) -> N
     assert found(do) == [{"b"}, {"u"}]
 
 
-def test_a_save_that_changes_nothing_is_a_new_time(db: Base) -> None:
+def test_a_save_without_changes_updates_the_time(db: Base) -> None:
     do, _, _ = db
     made = do(lambda tx: rows.insert_image(tx, IMAGE))
     # IMG-ENT-30
@@ -113,7 +113,7 @@ def test_a_save_expects_the_status_that_it_read(db: Base) -> None:
     assert get(do) == saving
 
 
-def test_what_fails_half_way_leaves_nothing(db: Base) -> None:
+def test_a_failed_transaction_leaves_nothing(db: Base) -> None:
     do, _, _ = db
 
     async def fail(tx: Transaction) -> None:
@@ -128,7 +128,7 @@ def test_what_fails_half_way_leaves_nothing(db: Base) -> None:
     do(lambda tx: rows.insert_image(tx, IMAGE))
 
 
-def test_an_id_is_taken_by_the_living_and_the_dead(db: Base) -> None:
+def test_an_id_is_never_reused(db: Base) -> None:
     do, _, _ = db
     made = do(lambda tx: rows.insert_image(tx, IMAGE))
     with pytest.raises(Conflict):
@@ -151,7 +151,7 @@ def test_a_deleted_image_still_serves_as_a_marker(db: Base) -> None:
     assert (tombstone.owner, tombstone.created_at, tombstone.updated_at) == ("p1", made.created_at, made.updated_at)
 
 
-def test_an_image_that_waits_for_deletion_keeps_what_it_was(db: Base) -> None:
+def test_an_image_in_pending_delete_keeps_its_attributes(db: Base) -> None:
     do, _, _ = db
     place = (Location("file:///x", {"store": "fast"}, "blob"),)
     made = do(lambda tx: rows.insert_image(tx, replace(IMAGE, status="active", locations=place)))
@@ -180,7 +180,7 @@ def test_a_share_is_listed_only_while_the_image_is_shared_and_shown(db: Base) ->
         assert dict(do(lambda tx: tx.rows(_LISTED))) == {"p9": listed, "p8": None}, change
 
 
-def test_a_member_of_a_hidden_image_is_not_listed_when_it_comes(db: Base) -> None:
+def test_a_new_member_of_a_hidden_image_is_not_listed(db: Base) -> None:
     do, _, _ = db
     image = do(lambda tx: rows.insert_image(tx, replace(IMAGE, os_hidden=True)))
     do(lambda tx: members.add(tx, image, "p9"))
@@ -189,7 +189,7 @@ def test_a_member_of_a_hidden_image_is_not_listed_when_it_comes(db: Base) -> Non
     assert do(lambda tx: rows.get(tx, ID, "p8"))[1] is False
 
 
-def test_a_member_remembers_when_it_first_came(db: Base) -> None:
+def test_a_member_added_again_keeps_its_creation_time(db: Base) -> None:
     do, _, _ = db
     image = do(lambda tx: rows.insert_image(tx, IMAGE))
     first = do(lambda tx: members.add(tx, image, "p9"))
@@ -203,7 +203,7 @@ def test_a_member_remembers_when_it_first_came(db: Base) -> None:
     assert (again.status, again.created_at) == ("pending", first.created_at) and again.updated_at > first.updated_at
 
 
-def test_who_waits_for_a_locked_image_sees_what_became_of_it(db: Base) -> None:
+def test_a_waiter_for_a_locked_image_sees_the_committed_row(db: Base) -> None:
     do, database, run = db
     made = do(lambda tx: rows.insert_image(tx, IMAGE))
 
@@ -214,7 +214,7 @@ def test_who_waits_for_a_locked_image_sees_what_became_of_it(db: Base) -> None:
     async def both(tx: Transaction) -> Any:
         await rows.get(tx, ID, None, lock=True)
         waiting = asyncio.ensure_future(locked())
-        await _until_somebody_waits(database)
+        await _until_a_lock_is_waited_for(database)
         assert not waiting.done()
         await rows.save(tx, made, replace(made, name="newer", properties={}))
         return waiting
@@ -224,7 +224,7 @@ def test_who_waits_for_a_locked_image_sees_what_became_of_it(db: Base) -> None:
     assert (image.name, image.properties) == ("newer", {})
 
 
-async def _until_somebody_waits(database: Database) -> None:
+async def _until_a_lock_is_waited_for(database: Database) -> None:
     """Return when a transaction waits for what another one holds."""
     if database.kind == "postgresql":
         end = time.monotonic() + 60

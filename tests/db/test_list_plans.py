@@ -41,7 +41,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 # SEC-93
-def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_they_show(postgres_server) -> None:
+def test_default_lists_use_indexes_and_read_no_other_rows(postgres_server) -> None:
     config = DatabaseConfig(url=postgres_server.create_database(), kind="postgresql")
     schema.sync(config)
 
@@ -85,7 +85,7 @@ def test_postgresql_reads_the_default_lists_through_indexes_and_no_more_than_the
 
 
 # IMG-LIST-41
-def test_texts_are_in_byte_order_whatever_language_the_database_was_made_for(postgres_server) -> None:
+def test_strings_are_in_byte_order_in_any_locale(postgres_server) -> None:
     words = ["", "%", "B", "Z", "a", "b", "\u00e9", "\uff5e", "\U0001f600"]
     config = DatabaseConfig(url=postgres_server.url("english"), kind="postgresql")
 

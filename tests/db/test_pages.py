@@ -181,7 +181,7 @@ TRY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 @pytest.mark.slow
 @TRY
 @given(album=albums, asked=st.lists(st.tuples(callers, queries), min_size=3, max_size=8), data=st.data())
-def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
+def test_keyset_pagination_yields_each_image_once_in_order(
     shelf: Shelf, album: list[Image], asked: list[tuple[Caller, ImageQuery]], data: st.DataObject
 ) -> None:
     shares = {image.id: data.draw(shares_of) for image in album}
@@ -196,7 +196,7 @@ def test_walking_pages_yields_what_belongs_to_the_list_once_and_in_order(
 @pytest.mark.slow
 @TRY
 @given(album=albums, caller=callers, data=st.data())
-def test_the_default_list_is_what_can_be_shown_without_what_only_an_id_leads_to(
+def test_the_default_list_has_visible_images_except_unlisted_ones(
     shelf: Shelf, album: list[Image], caller: Caller, data: st.DataObject
 ) -> None:
     shares = {image.id: data.draw(shares_of) for image in album}
@@ -204,10 +204,10 @@ def test_the_default_list_is_what_can_be_shown_without_what_only_an_id_leads_to(
     found = {image.id for image in shelf.page(caller, ImageQuery(limit=100))}
     for image in album:
         share = shares[image.id].get(caller.project or "")
-        mine = caller.project is not None and image.owner == caller.project
+        own = caller.project is not None and image.owner == caller.project
         alive = image.status not in (*DIES, "killed") and not image.os_hidden
-        foreign_community = image.visibility == "community" and not mine
-        not_accepted = image.visibility == "shared" and not mine and share != "accepted"
+        foreign_community = image.visibility == "community" and not own
+        not_accepted = image.visibility == "shared" and not own and share != "accepted"
         ownerless = image.visibility == "private" and image.owner is None
         left_out = foreign_community or (not caller.is_admin and (not_accepted or ownerless))
         shown = is_visible(caller, image, share is not None)
@@ -262,7 +262,7 @@ def test_a_walk_yields_each_image_once_forwards_and_backwards(shelf: Shelf, key:
 
 
 # IMG-LIST-25
-def test_what_is_unknown_comes_first_when_ascending(shelf: Shelf) -> None:
+def test_nulls_come_first_when_ascending(shelf: Shelf) -> None:
     album, shares = library()
     shelf.put(album, shares)
     for key in ("name", "disk_format", "container_format", "size"):
@@ -275,7 +275,7 @@ def test_what_is_unknown_comes_first_when_ascending(shelf: Shelf) -> None:
 # -- cost --------------------------------------------------------------------------------------------
 
 
-def test_a_page_costs_one_statement_whatever_its_length(shelf: Shelf) -> None:
+def test_a_page_is_one_statement_of_any_length(shelf: Shelf) -> None:
     tagged = {"tags": ("t",), "properties": {"os": "x"}}
     album = [Image(id=f"{n:04}", owner="p1", created_at=n, **tagged) for n in range(120)]
     shelf.put(album, {})
@@ -289,7 +289,7 @@ def test_a_page_costs_one_statement_whatever_its_length(shelf: Shelf) -> None:
 
 
 # SEC-93
-def test_made_up_property_names_and_the_order_of_filters_make_no_new_statement(shelf: Shelf) -> None:
+def test_property_names_and_filter_order_share_one_statement(shelf: Shelf) -> None:
     counting = Counting(shelf.db)
 
     def ask(*filters: Filter) -> None:
@@ -303,7 +303,7 @@ def test_made_up_property_names_and_the_order_of_filters_make_no_new_statement(s
 
 
 # SEC-93
-def test_how_many_tags_and_properties_are_asked_for_makes_no_new_statement(shelf: Shelf) -> None:
+def test_the_number_of_tags_and_properties_shares_one_statement(shelf: Shelf) -> None:
     counting = Counting(shelf.db)
     for count in (10, 11, 40):
         filters = [Filter("tag", "tag", f"t{n}") for n in range(count)]
@@ -313,7 +313,7 @@ def test_how_many_tags_and_properties_are_asked_for_makes_no_new_statement(shelf
 
 
 # SEC-93
-def test_a_list_in_many_directions_compares_each_key_twice_at_most(shelf: Shelf) -> None:
+def test_mixed_directions_compare_each_key_twice_at_most(shelf: Shelf) -> None:
     counting = Counting(shelf.db)
     sort = tuple((key, index % 2 == 0) for index, key in enumerate(SORT_KEYS))
     shelf.run(pages.page(counting, scope(CALLER, "all"), ImageQuery(sort=sort), Image(id="a", created_at=1)))
@@ -323,7 +323,7 @@ def test_a_list_in_many_directions_compares_each_key_twice_at_most(shelf: Shelf)
 
 
 # SEC-93
-def test_a_new_kind_of_list_is_not_worked_out_on_the_loop(shelf: Shelf) -> None:
+def test_a_new_statement_is_compiled_off_the_event_loop(shelf: Shelf) -> None:
     class Turning:
         """A database without images that notes how often the loop had turned when it was asked."""
 
@@ -353,7 +353,7 @@ def test_a_new_kind_of_list_is_not_worked_out_on_the_loop(shelf: Shelf) -> None:
     assert known == 1
 
 
-def test_a_list_that_nobody_waits_for_any_more_leaves_its_statement_to_the_next(shelf: Shelf) -> None:
+def test_a_cancelled_list_leaves_its_statement_in_the_cache(shelf: Shelf) -> None:
     query = ImageQuery(sort=(("updated_at", False), ("size", True), ("created_at", True), ("id", False)))
 
     async def ask() -> None:
@@ -400,7 +400,7 @@ def test_many_tags_and_properties_must_all_be_there(shelf: Shelf) -> None:
     assert len(shelf.walk(CALLER, ImageQuery(filters=tuple(filters[:7])))) == 2 + 1 + len(words)
 
 
-def test_values_whose_hashes_collide_are_told_apart_and_the_page_is_filled(shelf: Shelf) -> None:
+def test_hash_collisions_are_filtered_and_the_page_is_filled(shelf: Shelf) -> None:
     album = [Image(id=f"{n:02}", owner="p1", created_at=n, properties={"os": f"v{n % 3}"}) for n in range(12)]
     shelf.put(album, {})
     alike = Statement(update(image_properties).values(value_hash=rows.value_hash("v1")))

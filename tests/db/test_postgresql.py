@@ -1,4 +1,4 @@
-"""PostgreSQL while others hold what we need, and while it is not the database that it was."""
+"""PostgreSQL under lock contention, with an exhausted pool, and read-only, renamed or full."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import text
-from uploads import Held, uploading
+from uploads import PausedBody, uploading
 
 from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db.backends.connect import connect
@@ -27,7 +27,7 @@ def configured(url: str, **changes: Any) -> DatabaseConfig:
 
 @asynccontextmanager
 async def opened(url: str, **changes: Any) -> AsyncIterator[Database]:
-    """The database as the service has it open, and a minute for all that is done with it."""
+    """The database as the service opens it; everything in the block must end within a minute."""
     db = await connect(configured(url, **changes))
     try:
         async with asyncio.timeout(60):
@@ -37,19 +37,19 @@ async def opened(url: str, **changes: Any) -> AsyncIterator[Database]:
 
 
 async def asked(url: str, *statements: str) -> Any:
-    """Tell the server something as somebody else, and return what it says to the last of it."""
+    """Run statements over another connection and return the value of the last one."""
     connection = await asyncpg.connect(url)
     try:
         for statement in statements:
-            said = await connection.fetchval(statement)
+            value = await connection.fetchval(statement)
     finally:
         await connection.close()
-    return said
+    return value
 
 
 @contextmanager
 def locked(url: str, statement: str) -> Iterator[None]:
-    """Somebody else's transaction that does this and then nothing any more, until the block ends."""
+    """Another connection's transaction that stays open after this statement until the block ends."""
     begun, end = threading.Event(), threading.Event()
 
     async def hold() -> None:
@@ -99,7 +99,7 @@ def test_reads_and_the_lease_do_not_wait_for_transactions_that_wait(postgresql_u
     asyncio.run(work())
 
 
-def test_whoever_gets_no_connection_in_time_is_told_so(postgresql_url: str) -> None:
+def test_an_exhausted_pool_is_an_error_after_the_timeout(postgresql_url: str) -> None:
     async def work() -> None:
         async with opened(postgresql_url, pool_size=1, busy_timeout=0.1) as db:
             async with db.begin():
@@ -112,7 +112,7 @@ def test_whoever_gets_no_connection_in_time_is_told_so(postgresql_url: str) -> N
     asyncio.run(work())
 
 
-def test_a_connection_that_somebody_stopped_waiting_for_is_not_lost(postgresql_url: str) -> None:
+def test_a_cancelled_wait_leaks_no_connection(postgresql_url: str) -> None:
     async def work() -> None:
         async with opened(postgresql_url, pool_size=1) as db:
             for _ in range(5):
@@ -131,14 +131,17 @@ def test_a_connection_that_somebody_stopped_waiting_for_is_not_lost(postgresql_u
     asyncio.run(work())
 
 
-def test_a_row_that_is_never_let_go_ends_one_request_and_no_other(postgresql_url: str, tmp_path: Path) -> None:
+def test_a_row_locked_forever_fails_one_request_only(postgresql_url: str, tmp_path: Path) -> None:
     database = configured(postgresql_url, pool_size=4, busy_timeout=1.0)
     with client(tmp_path, database=database) as api:
         stuck, other, third = (api.image(caller=OWNER) for _ in range(3))
         lease = api.application.ctx.lease
         worker = lease.worker
         change = [{"op": "replace", "path": "/name", "value": "x"}]
-        with ThreadPoolExecutor(5) as pool, uploading(api, other, Held(b"one", b" two"), caller=OWNER) as answer:
+        with (
+            ThreadPoolExecutor(5) as pool,
+            uploading(api, other, PausedBody(b"one", b" two"), caller=OWNER) as answer,
+        ):
             with locked(postgresql_url, f"SELECT 1 FROM images WHERE id = '{stuck['id']}' FOR UPDATE"):
                 patches = [pool.submit(api.patch, stuck["self"], change, caller=OWNER) for _ in range(5)]
                 assert api.get("/v2/images", caller=OWNER).status == 200
@@ -153,7 +156,7 @@ def test_a_row_that_is_never_let_go_ends_one_request_and_no_other(postgresql_url
         assert api.patch(stuck["self"], change, caller=OWNER).status == 200
 
 
-def test_waiting_for_a_lock_has_an_end_and_a_name_of_its_own(postgresql_url: str) -> None:
+def test_a_lock_timeout_has_an_error_of_its_own(postgresql_url: str) -> None:
     async def work() -> None:
         await asked(postgresql_url, "CREATE TABLE t (n int)", "INSERT INTO t VALUES (1)")
         lock = Statement(text("SELECT n FROM t FOR UPDATE"))
@@ -170,7 +173,7 @@ def test_waiting_for_a_lock_has_an_end_and_a_name_of_its_own(postgresql_url: str
     asyncio.run(work())
 
 
-def test_a_transaction_that_the_server_ended_is_no_fault_of_ours(postgresql_url: str) -> None:
+def test_a_transaction_ended_by_the_server_is_unavailable(postgresql_url: str) -> None:
     """As when a process was frozen in the middle of it."""
 
     async def work() -> None:
@@ -191,7 +194,7 @@ def test_a_transaction_that_the_server_ended_is_no_fault_of_ours(postgresql_url:
 
 
 @pytest.mark.parametrize(
-    ("away", "back"),
+    ("outage", "recovery"),
     [
         (("ALTER DATABASE {0} SET default_transaction_read_only = on",), ("ALTER DATABASE {0} RESET ALL",)),
         (
@@ -201,10 +204,10 @@ def test_a_transaction_that_the_server_ended_is_no_fault_of_ours(postgresql_url:
         (("ALTER DATABASE {0} CONNECTION LIMIT 0",), ("ALTER DATABASE {0} CONNECTION LIMIT -1",)),
         (("ALTER ROLE {0} NOLOGIN",), ("ALTER ROLE {0} LOGIN",)),
     ],
-    ids=["read only", "renamed", "full", "nobody may log in"],
+    ids=["read only", "renamed", "full", "no log-ins"],
 )
-def test_a_database_that_takes_no_changes_is_no_fault_of_ours(
-    postgres_server: Any, tmp_path: Path, away: tuple[str, ...], back: tuple[str, ...]
+def test_a_read_only_database_is_unavailable(
+    postgres_server: Any, tmp_path: Path, outage: tuple[str, ...], recovery: tuple[str, ...]
 ) -> None:
     url = postgres_server.create_database()
     name = url.rpartition("/")[2]
@@ -225,11 +228,11 @@ def test_a_database_that_takes_no_changes_is_no_fault_of_ours(
         def change() -> Reply:
             return api.patch(image["self"], [{"op": "replace", "path": "/name", "value": "x"}], caller=OWNER)
 
-        asyncio.run(switch(*away))
+        asyncio.run(switch(*outage))
         refused = [change() for _ in range(12)]  # more than there are connections that may have been cut
         assert {each.status for each in refused} == {503}
         assert all(each.headers["retry-after"] for each in refused)
-        asyncio.run(switch(*back))
+        asyncio.run(switch(*recovery))
         for _ in range(12):
             if (changed := change()).status == 200:
                 break

@@ -65,7 +65,7 @@ def test_migrations_make_the_same_schema_as_the_tables(database_url: str, tmp_pa
     assert schema.version(migrated) == schema.HEAD
 
 
-def test_a_database_that_is_up_to_date_is_left_alone(database_url: str) -> None:
+def test_a_current_schema_is_not_changed(database_url: str) -> None:
     config = configured(database_url)
     assert schema.version(config) is None
     schema.sync(config)
@@ -73,7 +73,7 @@ def test_a_database_that_is_up_to_date_is_left_alone(database_url: str) -> None:
     assert schema.version(config) == schema.HEAD
 
 
-def test_a_postgresql_of_another_version_stops_the_start_with_what_to_do(postgres_server) -> None:
+def test_another_schema_version_stops_the_start_with_a_remedy(postgres_server) -> None:
     config = configured(postgres_server.create_database())
     with pytest.raises(schema.WrongSchema, match="ferrotype db sync"):
         schema.check(config)
@@ -81,7 +81,7 @@ def test_a_postgresql_of_another_version_stops_the_start_with_what_to_do(postgre
     schema.check(config)
 
 
-def test_a_database_that_cannot_be_reached_is_named(tmp_path) -> None:
+def test_an_unreachable_database_is_named(tmp_path) -> None:
     config = Database(url="postgresql://nobody@127.0.0.1:1/none", kind="postgresql")
     with pytest.raises(engine.DatabaseUnavailable, match="PostgreSQL"):
         schema.version(config)
@@ -105,7 +105,7 @@ def tell(config: Database, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("of_another", ["0099", "2024_1_expand01"])  # of a newer version, of another program
-def test_a_schema_that_this_version_does_not_know_is_named_and_left_alone(database_url: str, of_another: str) -> None:
+def test_an_unknown_schema_is_named_and_not_changed(database_url: str, of_another: str) -> None:
     config = configured(database_url)
     schema.sync(config)
     tell(config, f"UPDATE alembic_version SET version_num = '{of_another}'")
@@ -115,12 +115,12 @@ def test_a_schema_that_this_version_does_not_know_is_named_and_left_alone(databa
     assert schema.version(config) == of_another
 
 
-def test_the_revisions_that_are_known_are_those_that_are_there() -> None:
+def test_known_revisions_are_the_existing_ones() -> None:
     folder = Path(migrate.__file__).parent / "migrations" / "versions"
     assert list(schema.REVISIONS) == sorted(path.name[1:5] for path in folder.glob("v*.py"))
 
 
-def test_where_no_sqlite_database_can_be_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_an_impossible_sqlite_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no database, and longer than the head of one " * 9)
     for path in (tmp_path / "file" / "t.sqlite", tmp_path / "file", tmp_path, Path("/proc/none/t.sqlite")):
         config = Database(url=f"sqlite:///{path}", kind="sqlite", path=path)
@@ -129,7 +129,7 @@ def test_where_no_sqlite_database_can_be_is_said_in_a_sentence(tmp_path: Path) -
                 begin(config)
 
 
-def test_what_postgresql_refuses_after_the_connection_is_said_in_a_sentence(postgres_server) -> None:
+def test_an_error_after_connecting_to_postgresql_is_reported(postgres_server) -> None:
     config = configured(postgres_server.create_database())
     schema.sync(config)
     tell(config, "ALTER TABLE alembic_version RENAME COLUMN version_num TO number")
@@ -137,7 +137,7 @@ def test_what_postgresql_refuses_after_the_connection_is_said_in_a_sentence(post
         schema.version(config)
 
 
-def test_whoever_changes_the_schema_may_wait_as_long_as_the_server_lets_him(postgres_server) -> None:
+def test_schema_changes_use_the_servers_timeouts(postgres_server) -> None:
     config = configured(postgres_server.create_database())
     schema.sync(config)
 

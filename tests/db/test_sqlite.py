@@ -18,10 +18,10 @@ def two(tmp_path: Path, patience: float) -> tuple[SQLite, SQLite]:
 
 
 @pytest.mark.slow
-def test_a_writer_goes_on_soon_after_the_other_has_ended(tmp_path: Path) -> None:
+def test_a_writer_continues_soon_after_the_lock_is_released(tmp_path: Path) -> None:
     async def work() -> tuple[float, float]:
         first, second = two(tmp_path, 300.0)
-        delays, usual = [], []
+        delays, baseline = [], []
 
         async def wait() -> None:
             async with second.begin():
@@ -35,19 +35,19 @@ def test_a_writer_goes_on_soon_after_the_other_has_ended(tmp_path: Path) -> None
             await waiting
             began = time.monotonic()
             await asyncio.to_thread(time.sleep, 0.001)
-            usual.append(time.monotonic() - began)
+            baseline.append(time.monotonic() - began)
         await first.close()
         await second.close()
-        return statistics.median(delays), statistics.median(usual)
+        return statistics.median(delays), statistics.median(baseline)
 
     # It is no later than any thread of a machine as busy as this one may be that looks every millisecond.
     found: list[tuple[float, float]] = []
-    while not any(late < 0.01 + 5 * usual for late, usual in found):
+    while not any(late < 0.01 + 5 * baseline for late, baseline in found):
         assert len(found) < 3, found
         found.append(asyncio.run(work()))
 
 
-def test_a_writer_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
+def test_a_writer_waits_no_longer_than_the_lock_timeout(tmp_path: Path) -> None:
     async def work() -> float:
         first, second = two(tmp_path, 0.3)
         async with first.begin():
@@ -65,7 +65,7 @@ def test_a_writer_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
     assert 0.3 <= asyncio.run(work()) < 20
 
 
-def test_waiting_has_an_end_behind_a_transaction_of_the_same_process(tmp_path: Path) -> None:
+def test_the_lock_timeout_also_holds_within_a_process(tmp_path: Path) -> None:
     async def work() -> None:
         _, db = two(tmp_path, 0.1)
         async with asyncio.timeout(30):
@@ -80,7 +80,7 @@ def test_waiting_has_an_end_behind_a_transaction_of_the_same_process(tmp_path: P
 
 
 @pytest.mark.slow
-def test_each_of_many_writers_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+def test_many_writers_each_have_the_full_timeout(tmp_path: Path) -> None:
     """Eight, one after the other, would wait twice as long as the one that may wait four times as long.
 
     A machine that stood still until all of them had waited long enough is asked again.
@@ -107,7 +107,7 @@ def test_each_of_many_writers_waits_no_longer_than_it_may(tmp_path: Path) -> Non
         found.append(asyncio.run(work()))
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+def test_an_invalid_database_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.sqlite").write_text("no database, and longer than the head of one " * 9)
     with pytest.raises(DatabaseUnavailable, match=r"not a database.*t\.sqlite"):
         two(tmp_path, 1.0)

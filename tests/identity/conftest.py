@@ -1,9 +1,9 @@
-"""One Keystone and its people for all tests of a process that do not disturb it."""
+"""One Keystone and its users for all tests of a process that do not stop or pause it."""
 
 from collections.abc import Iterator
 
 import pytest
-from cloud import People
+from keystone_service import Users
 from needs import need
 
 from ferrotype.testing.keystone import Keystone, keystone
@@ -18,6 +18,6 @@ def identity() -> Iterator[Keystone]:
 
 
 @pytest.fixture(scope="session")
-def people(identity: Keystone) -> People:
-    """Who is in it."""
-    return People(identity)
+def users(identity: Keystone) -> Users:
+    """The users of that Keystone."""
+    return Users(identity)

@@ -4,7 +4,7 @@ import http.client
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloud import Keystone, People, service
+from keystone_service import Keystone, Users, service
 from matrix import CALLERS, Matrix
 
 from ferrotype.testing.process import Served
@@ -15,24 +15,24 @@ ROLES = {
     "stranger": ("member",), "accepted": ("member",), "pending": ("member",), "rejected": ("member",),
     "service": ("service",), "unscoped": ("member",),
 }  # fmt: skip
-#: The golden file's caller without a project has roles; by Keystone's word there are none without a scope.
+#: The golden file's caller without a project has roles; with Keystone there are none without a scope.
 OTHERWISE = CALLERS.index("unscoped")
 
 
 class Callers:
-    """Asks over one connection, as whoever is named."""
+    """Sends requests over one connection, with the token of the named caller."""
 
-    def __init__(self, identity: Keystone, people: People, served: Served):
+    def __init__(self, identity: Keystone, users: Users, served: Served):
         self._connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
         self.projects: dict[str, str] = {}
-        self._tokens: dict[str, str] = {"system": people.boss.token(system=True)}
+        self._tokens: dict[str, str] = {"system": users.admin.token(system=True)}
         for name, roles in ROLES.items():
             project = (
                 self.projects["owner"] if name in ("reader", "otherrole") else identity.project(f"matrix-{name}")
             )
-            person = identity.person(f"matrix-{name}", project, *roles)
+            user = identity.user(f"matrix-{name}", project, *roles)
             self.projects[name] = project
-            self._tokens[name] = person.token(**({"unscoped": True} if name == "unscoped" else {}))
+            self._tokens[name] = user.token(**({"unscoped": True} if name == "unscoped" else {}))
 
     def ask(
         self, caller: str, method: str, path: str, headers: Mapping[str, str], body: bytes | None
@@ -44,16 +44,16 @@ class Callers:
 
 
 def cells(line: str) -> tuple[str, list[str]]:
-    """Return what a line of the matrix is about, and its answers without those that differ by their nature."""
+    """Return the request of a line and its answers, without the column that must differ."""
     words = line.split()
     answers = words[-len(CALLERS) :]
     return " ".join(words[: -len(CALLERS)]), answers[:OTHERWISE] + answers[OTHERWISE + 1 :]
 
 
 # SEC-64, POL-10 to POL-14
-def test_the_matrix_is_the_same_with_tokens(identity: Keystone, people: People, tmp_path: Path) -> None:
+def test_the_matrix_is_the_same_with_tokens(identity: Keystone, users: Users, tmp_path: Path) -> None:
     with service(identity, tmp_path, default="allow_anonymous_access = true") as served:
-        callers = Callers(identity, people, served)
+        callers = Callers(identity, users, served)
         found = Matrix(callers.ask, lambda name: callers.projects.get(name, "")).lines()
     agreed = GOLDEN.read_text().splitlines()
     assert [cells(line) for line in found[1:]] == [cells(line) for line in agreed[1:]]

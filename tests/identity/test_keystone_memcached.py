@@ -1,4 +1,4 @@
-"""Processes share what Keystone said through memcached, which need not be trusted."""
+"""Processes share token validations through memcached, which need not be trusted."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import PASSWORD, Keystone, People, configured
+from keystone_service import PASSWORD, Keystone, Users, configured
 from needs import need
 from pymemcache.client.base import Client
 
-from ferrotype.identity.facts import Facts, key_of
-from ferrotype.identity.keystone import Tokens
-from ferrotype.identity.memcached import Shared
+from ferrotype.identity.keystone import KeystoneAuth
+from ferrotype.identity.memcached import MemcachedTokenCache
+from ferrotype.identity.token_info import TokenInfo, cache_key
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Unauthenticated
 from ferrotype.testing.process import free_port
@@ -44,75 +44,79 @@ def memcached() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 
 @pytest.fixture
-def worker(identity: Keystone, people: People, tmp_path: Path, memcached: Any) -> Callable[..., Tokens]:
-    """What decides about tokens in one more process."""
+def worker(identity: Keystone, users: Users, tmp_path: Path, memcached: Any) -> Callable[..., KeystoneAuth]:
+    """Make the KeystoneAuth of one more process."""
 
-    def made(more: str = "", patience: int = 60) -> Tokens:
-        servers = f"memcached_servers = 127.0.0.1:{memcached[0]}\nmemcache_pool_socket_timeout = {patience}\n{more}"
-        return Tokens(configured(identity, tmp_path, authtoken=servers).keystone)
+    def made(more: str = "", timeout: int = 60) -> KeystoneAuth:
+        servers = f"memcached_servers = 127.0.0.1:{memcached[0]}\nmemcache_pool_socket_timeout = {timeout}\n{more}"
+        return KeystoneAuth(configured(identity, tmp_path, authtoken=servers).keystone)
 
     return made
 
 
-def who(tokens: Tokens, token: str) -> Caller:
-    return asyncio.run(tokens.identify({"x-auth-token": token}))
+def who(auth: KeystoneAuth, token: str) -> Caller:
+    return asyncio.run(auth.identify({"x-auth-token": token}))
 
 
-def shared(tokens: Tokens) -> Shared:
-    assert tokens._shared is not None
-    return tokens._shared
+def cache_of(auth: KeystoneAuth) -> MemcachedTokenCache:
+    assert auth._memcached is not None
+    return auth._memcached
 
 
-def test_what_one_process_learned_the_others_know(worker, people, identity, memcached) -> None:
-    token = people.owner.token()
+def test_processes_share_validations(worker, users, identity, memcached) -> None:
+    token = users.owner.token()
     first = who(worker(), token)
     before = identity.requests()
     assert who(worker(), token) == first
     assert identity.requests() == before
     # SEC-115: neither the token nor what it means can be read there.
-    name = shared(worker())._name(key_of(token))
+    name = cache_of(worker())._name(cache_key(token))
     entry = Client(("127.0.0.1", memcached[0])).get(name)
     assert entry
-    for told in (token, people.owner.id, people.p1, "member", PASSWORD):
-        assert told.encode() not in entry and told not in name
+    for secret in (token, users.owner.id, users.p1, "member", PASSWORD):
+        assert secret.encode() not in entry and secret not in name
 
 
 # SEC-75
-def test_poisoned_entries_make_nobody_anybody(worker, people, identity, memcached, tmp_path) -> None:
+def test_forged_entries_are_ignored(worker, users, identity, memcached, tmp_path) -> None:
     poison = Client(("127.0.0.1", memcached[0]))
-    owner, boss = people.owner.token(), people.boss.token()
-    reading = shared(worker())
-    who(worker(), boss)
-    of_boss = poison.get(reading._name(key_of(boss)))
+    owner, admin = users.owner.token(), users.admin.token()
+    reading = cache_of(worker())
+    who(worker(), admin)
+    admin_entry = poison.get(reading._name(cache_key(admin)))
     now = time.time()
-    forger = shared(worker("memcache_secret_key = guessed"))
-    forger.put(key_of("made-up"), Facts(Caller("u", "p", frozenset({"admin"})), now + 999, now))
-    forged = poison.get(forger._name(key_of("made-up")))
-    altered = bytes([*of_boss[:-1], of_boss[-1] ^ 1])
-    for entry in (of_boss, forged, altered, b"", b"x", b"\x80\x04N.", b"{}" * 5000, of_boss[:20]):
+    forger = cache_of(worker("memcache_secret_key = guessed"))
+    forger.put(cache_key("made-up"), TokenInfo(Caller("u", "p", frozenset({"admin"})), now + 999, now))
+    forged = poison.get(forger._name(cache_key("made-up")))
+    altered = bytes([*admin_entry[:-1], admin_entry[-1] ^ 1])
+    for entry in (admin_entry, forged, altered, b"", b"x", b"\x80\x04N.", b"{}" * 5000, admin_entry[:20]):
         for token in (owner, "made-up"):
-            poison.set(reading._name(key_of(token)), entry, noreply=False)
-        assert reading.get(key_of(owner)) is None
+            poison.set(reading._name(cache_key(token)), entry, noreply=False)
+        assert reading.get(cache_key(owner)) is None
         caller = who(worker(), owner)
-        assert (caller.user, caller.roles) == (people.owner.id, {"member", "reader"})
+        assert (caller.user, caller.roles) == (users.owner.id, {"member", "reader"})
         with pytest.raises(Unauthenticated):
             who(worker(), "made-up")
 
 
 # SEC-75
-def test_entries_that_are_too_old_or_of_ended_tokens_are_not_believed(worker, people, memcached) -> None:
-    mine, now = worker(), time.time()
+def test_outdated_entries_and_expired_tokens_are_ignored(worker, users, memcached) -> None:
+    auth, now = worker(), time.time()
     admin = Caller("u", "p", frozenset({"admin"}))
-    for facts in (Facts(admin, now + 999, now - 301), Facts(admin, now - 1, now), Facts(admin, now + 999, now + 99)):
-        shared(mine).put(key_of("old"), facts)
-        assert shared(mine).get(key_of("old")) == facts
+    for info in (
+        TokenInfo(admin, now + 999, now - 301),
+        TokenInfo(admin, now - 1, now),
+        TokenInfo(admin, now + 999, now + 99),
+    ):
+        cache_of(auth).put(cache_key("old"), info)
+        assert cache_of(auth).get(cache_key("old")) == info
         with pytest.raises(Unauthenticated):
             who(worker(), "old")
 
 
 @pytest.mark.parametrize("way", ["empty", "killed", "paused"])
-def test_without_memcached_keystone_is_asked(worker, people, memcached, way) -> None:
-    token = people.owner.token()
+def test_without_memcached_keystone_is_asked(worker, users, memcached, way) -> None:
+    token = users.owner.token()
     who(worker(), token)
     _, process = memcached
     if way == "empty":
@@ -120,5 +124,5 @@ def test_without_memcached_keystone_is_asked(worker, people, memcached, way) -> 
     else:
         process.send_signal(9 if way == "killed" else 19)
     began = time.monotonic()
-    assert who(worker(patience=1), token).project == people.p1
-    assert time.monotonic() - began < 30  # It is waited for twice a second at most.
+    assert who(worker(timeout=1), token).project == users.p1
+    assert time.monotonic() - began < 30  # The timeout is one second for each call.

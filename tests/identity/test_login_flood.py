@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from people import ALICE, serving_alone
+from local_accounts import ALICE, served_without_keystone
 
 from ferrotype.testing.process import Served
 
@@ -32,7 +32,10 @@ def statuses(service: Served) -> list[int]:
 # SEC-90
 @pytest.mark.parametrize("request_", [LONG, SHORT, CHUNKED], ids=["long", "short", "chunked"])
 def test_logins_that_never_end_leave_the_service_to_others(tmp_path: Path, request_: bytes) -> None:
-    with serving_alone(tmp_path, wrapper=["prlimit", "--nofile=1024:1024"]) as service, ExitStack() as stack:
+    with (
+        served_without_keystone(tmp_path, wrapper=["prlimit", "--nofile=1024:1024"]) as service,
+        ExitStack() as stack,
+    ):
         (worker,) = service.workers()
         flood = []
         for number in range(COUNT):

@@ -6,7 +6,7 @@ import time
 
 import bcrypt
 import pytest
-from people import bcrypted
+from local_accounts import bcrypt_hash
 
 from ferrotype.identity import basic as passwords
 from ferrotype.identity.accounts import Account
@@ -22,7 +22,7 @@ def pools():
 
 
 def account(cost: int, password: str = "wonder") -> Account:
-    return Account("alice", bcrypted(password, cost))
+    return Account("alice", bcrypt_hash(password, cost))
 
 
 class Held:
@@ -69,11 +69,11 @@ def test_a_right_password_is_checked_once_a_minute(pools, monkeypatch):
     async def repeat() -> None:
         checker, alice = passwords.Passwords(pools), account(4)
         for _ in range(20):
-            assert await checker.fits("alice", "wonder", alice, 4)
+            assert await checker.verify("alice", "wonder", alice, 4)
         assert counting.checks == 1
         now = time.monotonic()
         monkeypatch.setattr(passwords.time, "monotonic", lambda: now + passwords.REMEMBER_RIGHT + 1)
-        assert await checker.fits("alice", "wonder", alice, 4)
+        assert await checker.verify("alice", "wonder", alice, 4)
         assert counting.checks == 2
 
     asyncio.run(repeat())
@@ -84,7 +84,7 @@ def test_one_password_is_checked_once_however_many_ask_at_once(pools, monkeypatc
 
     async def together() -> list[bool]:
         checker, alice = passwords.Passwords(pools), account(8)
-        return await asyncio.gather(*(checker.fits("alice", "wonder", alice, 8) for _ in range(500)))
+        return await asyncio.gather(*(checker.verify("alice", "wonder", alice, 8) for _ in range(500)))
 
     assert all(asyncio.run(together()))
     assert counting.checks == 1
@@ -95,7 +95,7 @@ def test_whoever_goes_away_does_not_take_the_check_of_others_along(pools, monkey
 
     async def one_leaves() -> bool:
         checker, alice = passwords.Passwords(pools), account(4)
-        first, second = (asyncio.create_task(checker.fits("alice", "wonder", alice, 4)) for _ in range(2))
+        first, second = (asyncio.create_task(checker.verify("alice", "wonder", alice, 4)) for _ in range(2))
         assert await asyncio.to_thread(held.begun.wait, 60)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -114,7 +114,7 @@ def test_guessing_leaves_processors_to_others_and_is_turned_away_beyond_a_bound(
 
     async def guess() -> list[bool | BaseException]:
         checker, alice = passwords.Passwords(pools), account(6)
-        guesses = (checker.fits("alice", f"guess {n}", alice, 6) for n in range(200))
+        guesses = (checker.verify("alice", f"guess {n}", alice, 6) for n in range(200))
         return await asyncio.gather(*guesses, return_exceptions=True)
 
     outcomes = asyncio.run(guess())
@@ -128,13 +128,13 @@ def test_a_known_user_gets_in_while_somebody_guesses(pools, monkeypatch):
 
     async def both() -> list[bool]:
         checker, alice = passwords.Passwords(pools), account(4)
-        assert await checker.fits("alice", "wonder", alice, 4)
+        assert await checker.verify("alice", "wonder", alice, 4)
         held = Held(monkeypatch)
-        guesses = [asyncio.create_task(checker.fits("alice", f"{n}", alice, 4)) for n in range(30)]
+        guesses = [asyncio.create_task(checker.verify("alice", f"{n}", alice, 4)) for n in range(30)]
         assert await asyncio.to_thread(held.begun.wait, 60)
         try:
             async with asyncio.timeout(30):
-                assert await checker.fits("alice", "wonder", alice, 4)
+                assert await checker.verify("alice", "wonder", alice, 4)
             assert not any(guess.done() for guess in guesses)
         finally:
             held.go.set()
@@ -151,7 +151,7 @@ def test_a_wrong_password_costs_as_much_whoever_it_is_for_and_is_answered_late(p
     async def spent(name: str) -> int:
         counting.costs.clear()
         checker, began = passwords.Passwords(pools), time.monotonic()
-        assert not await checker.fits(name, "wrong", people[name], 8)
+        assert not await checker.verify(name, "wrong", people[name], 8)
         assert time.monotonic() - began >= 0.2
         return sum(2**cost for cost in counting.costs)
 
@@ -165,7 +165,7 @@ def test_a_client_that_repeats_a_wrong_password_costs_one_check(pools, monkeypat
     async def repeat() -> None:
         checker, alice = passwords.Passwords(pools), account(4)
         for _ in range(20):
-            assert not await checker.fits("alice", "wrong", alice, 4)
+            assert not await checker.verify("alice", "wrong", alice, 4)
 
     asyncio.run(repeat())
     assert counting.checks == 1
@@ -178,11 +178,11 @@ def test_only_so_many_passwords_are_remembered_and_guesses_do_not_drive_out_the_
 
     async def many() -> None:
         checker, alice = passwords.Passwords(pools), account(4)
-        assert await checker.fits("alice", "wonder", alice, 4)
+        assert await checker.verify("alice", "wonder", alice, 4)
         for n in range(20):
-            assert not await checker.fits("alice", f"{n}", alice, 4)
+            assert not await checker.verify("alice", f"{n}", alice, 4)
         before = counting.checks
-        assert await checker.fits("alice", "wonder", alice, 4)
+        assert await checker.verify("alice", "wonder", alice, 4)
         assert counting.checks == before
         assert len(checker._wrong._until) == 8
 
@@ -192,7 +192,7 @@ def test_only_so_many_passwords_are_remembered_and_guesses_do_not_drive_out_the_
 def test_what_is_remembered_is_not_the_password(pools):
     async def remembered() -> str:
         checker = passwords.Passwords(pools)
-        assert await checker.fits("alice", "canary-wonder", account(4, "canary-wonder"), 4)
+        assert await checker.verify("alice", "canary-wonder", account(4, "canary-wonder"), 4)
         return repr(vars(checker)) + repr(checker._right._until)
 
     assert "canary" not in asyncio.run(remembered())  # SEC-115
@@ -203,7 +203,7 @@ def test_a_long_password_counts_as_far_as_bcrypt_looks(pools):
     alice = Account("alice", bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode())
 
     async def check(password: str) -> bool:
-        return await passwords.Passwords(pools).fits("alice", password, alice, 4)
+        return await passwords.Passwords(pools).verify("alice", password, alice, 4)
 
     assert asyncio.run(check(long))
     assert not asyncio.run(check("ä" * 35))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrotype.identity.facts import facts_from
+from ferrotype.identity.token_info import parse_token
 from ferrotype.testing.client import client
 
 DOMAIN = {"id": "default"}
@@ -18,7 +18,7 @@ def test_a_role_is_the_same_in_any_case(tmp_path: Path, roles: list[str], status
         "roles": [{"name": name} for name in roles],
         "expires_at": "2999-01-01T00:00:00.000000Z",
     }
-    caller = facts_from(token).caller
+    caller = parse_token(token).caller
     with client(tmp_path) as api:
         # AUT-04, AUT-05
         assert api.post("/v2/images", json={"visibility": "public"}, caller=caller).status == status

@@ -1,16 +1,28 @@
-"""Tokens that an operator hands out: made by a command, known by their hash, read again when their file changes."""
+"""API tokens: made by a command, stored as a hash, reloaded when their file changes."""
 
 import re
 
 import openstack
 import pytest
 from glanceclient import Client as Glance
+from local_accounts import (
+    BOB,
+    ROBOT,
+    basic,
+    client_without_keystone,
+    htpasswd,
+    look_again,
+    replace_file,
+    served_without_keystone,
+    settings,
+)
 from openstack import exceptions
 from openstack.connection import Connection
-from people import BOB, ROBOT, basic, htpasswd, known, rewritten, serving_alone, settings, standing_alone
 
-from ferrotype.identity.accounts import Accounts, BrokenAccounts
+from ferrotype.config.accounts import Accounts
 from ferrotype.identity.tokens import hashed
+from ferrotype.service.account_files import AccountFiles
+from ferrotype.service.watched_files import BrokenFiles
 from ferrotype.testing.client import client
 from ferrotype.testing.process import Served
 
@@ -19,11 +31,12 @@ HASH = hashed(ROBOT)
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    with standing_alone(tmp_path_factory.mktemp("static")) as api:
+    with client_without_keystone(tmp_path_factory.mktemp("static")) as api:
         yield api
 
 
 @pytest.mark.parametrize("header", ["x-auth-token", "X-Auth-Token", "x-storage-token"])
+# ACC-10
 def test_a_token_makes_its_program_the_caller(api, header):
     made = api.post("/v2/images", json={}, headers={header: ROBOT})
     assert (made.status, made.json["owner"]) == (201, "demo")
@@ -56,22 +69,24 @@ def test_programs_have_no_password(api):
         ([f"robot:{ROBOT}:demo:member"], "line 1: the token of 'robot' must be its SHA-256"),
         ([f"robot:{HASH[:-1]}:demo:member"], "must be its SHA-256"),
         ([f"robot:{HASH}:demo:member", f"robot:{HASH}:demo:reader"], "line 2: 'robot' is there twice"),
-        ([f"bob:{HASH}:demo:member"], "'bob' is in "),
+        ([f"bob:{HASH}:demo:member"], "'bob' is a user and an API token"),
+        ([f"robot:{HASH}:demo:member,"], "letters, digits"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_without_its_secrets(tmp_path, lines, says):
     users = htpasswd(tmp_path / "users")
-    with pytest.raises(BrokenAccounts) as caught:
-        Accounts(users, rewritten(tmp_path / "tokens", "\n".join(lines)))
+    tokens = replace_file(tmp_path / "tokens", "".join(f"{line}\n" for line in lines))
+    with pytest.raises(BrokenFiles) as caught:
+        AccountFiles(Accounts(users, tmp_path / "roles", tokens))
     assert says in str(caught.value)
     assert ROBOT not in str(caught.value) and HASH[:-1] not in str(caught.value)  # SEC-115
 
 
 def test_a_token_that_is_taken_out_of_the_file_is_void(tmp_path):
-    with standing_alone(tmp_path) as api:
+    with client_without_keystone(tmp_path) as api:
         assert api.get("/v2/images", headers={"x-auth-token": ROBOT}).status == 200
-        rewritten(tmp_path / "tokens", f"other:{hashed('another-one')}:demo:reader\n")
-        known(api).refresh()
+        replace_file(tmp_path / "tokens", f"other:{hashed('another-one')}:demo:reader\n")
+        look_again(api)
         assert api.get("/v2/images", headers={"x-auth-token": ROBOT}).status == 401  # SEC-74
         assert api.get("/v2/images", headers={"x-auth-token": "another-one"}).status == 200
 
@@ -79,12 +94,12 @@ def test_a_token_that_is_taken_out_of_the_file_is_void(tmp_path):
 def test_without_authentication_tokens_are_not_looked_at(tmp_path):
     with client(tmp_path) as api:
         assert api.application._login is None
-        assert api.get("/v3").status == 300  # There is no door either: it is the list of versions.
+        assert api.get("/v3").status == 300  # No Identity API either: this is the list of versions.
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    with serving_alone(tmp_path_factory.mktemp("served")) as running:
+    with served_without_keystone(tmp_path_factory.mktemp("served")) as running:
         yield running
 
 

@@ -1,9 +1,7 @@
-"""The rules in docs/spec and what is known of each: proved by a test, decided otherwise, waiting, or open.
+"""The rules in docs/spec and what is known of each: tested, decided otherwise, waiting, or open.
 
 ``scripts/rules`` prints it, and the project tests read citations with it: there is one reader of rule ids.
-
-The marks in docs/spec: R was seen on the reference, S was read in its source, W names a defect of it and what
-is better. Other documents have marks of their own.
+docs/spec/README.md explains ids and marks (R: observed, S: read in the source, W: known defect).
 """
 
 import argparse
@@ -20,8 +18,8 @@ from pathlib import Path
 
 from repository import ROOT, SPEC, files
 
-COMPATIBILITY = ROOT / "docs" / "compatibility.md"
-OPEN = ROOT / "docs" / "rules-open.md"
+COMPATIBILITY = ROOT / "docs" / "reference" / "compatibility.md"
+OPEN = ROOT / "docs" / "reference" / "rules-without-test.md"
 
 _ID = r"([A-Z][A-Z0-9]*(?:-[A-Z]+)*-)(\d+[a-z]?)"
 _AND = r"/\d+[a-z]?\b|, \d\d+[a-z]?\b(?![-\w]|\.\w)"
@@ -47,7 +45,7 @@ SCOPES = {
 
 @dataclass(frozen=True)
 class Rule:
-    """One row of a table in docs/spec. ``observed`` means R or S: what the reference does, and ours should."""
+    """One row of a table in docs/spec. ``observed`` means R or S: what Glance does, and our service should."""
 
     id: str
     document: str
@@ -64,12 +62,13 @@ class State:
     tested: dict[str, set[str]] = field(default_factory=dict)
     different: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    elsewhere: dict[str, str] = field(default_factory=dict)
     nothing: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     def of(self, rule: Rule) -> str:
         """Return in which of the columns a rule is counted."""
-        for name in ("tested", "different", "waiting", "nothing"):
+        for name in ("tested", "different", "elsewhere", "waiting", "nothing"):
             if rule.id in getattr(self, name):
                 return name
         return "missing"
@@ -149,11 +148,11 @@ def tests() -> list[Path]:
 
 
 def rows(text: str) -> Iterator[tuple[str, list[str], str]]:
-    """Yield heading, ids of the first cell and reason of each row of the tables in a document of ours."""
+    """Yield chapter (heading of level 2), ids of the first cell and reason of each row of the tables in a page."""
     heading, columns = "", list[str]()
     for line in text.splitlines():
-        if line.startswith("#"):
-            heading = line.lstrip("# ")
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if cells[0] == "rule":
             columns = cells
@@ -169,7 +168,12 @@ def state() -> State:
             found.tested.setdefault(rule, set()).add(str(path.relative_to(ROOT)))
     for _, ids, reason in rows(COMPATIBILITY.read_text()):
         found.different |= dict.fromkeys(ids, reason)
-    kinds = {"Waiting": found.waiting, "Nothing to test": found.nothing, "Not done": found.missing}
+    kinds = {
+        "Waiting": found.waiting,
+        "Tested under another id": found.elsewhere,
+        "Nothing to test": found.nothing,
+        "Not done": found.missing,
+    }
     for heading, ids, reason in rows(OPEN.read_text()):
         kinds[heading].update(dict.fromkeys(ids, reason))
     return found
@@ -196,6 +200,7 @@ def share(state: State, among: list[Rule]) -> tuple[int, int, int]:
 COLUMNS = {
     "tested": "tested",
     "different": "different",
+    "elsewhere": "other id",
     "waiting": "waiting",
     "nothing": "no test",
     "missing": "not done",
@@ -206,9 +211,9 @@ def main(words: list[str]) -> int:
     """Print how far the rules are proved; return 1 when that is less than ``--check`` asks for."""
     parser = argparse.ArgumentParser(
         prog="scripts/rules",
-        description="How far tests prove the rules of docs/spec. The reasons of 'different' rules are in "
-        "docs/compatibility.md, those of all others in docs/rules-open.md; rules in the column 'no test' state facts "
-        "that nothing of ours can break.",
+        description="Counts how many rules of docs/spec are cited by tests. The reasons of 'different' rules are in "
+        "docs/reference/compatibility.md, those of all others in docs/reference/rules-without-test.md. 'other id': a "
+        "test proves the rule and cites another one; 'no test': there is nothing to test.",
     )
     parser.add_argument(
         "--list", metavar="DOC", help="name every rule of a document that is not tested ('all' documents)"

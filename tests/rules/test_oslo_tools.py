@@ -11,14 +11,14 @@ from ferrotype.rules import defaults
 BIN = Path(sys.executable).parent
 
 
-def said(*command):
+def output_of(*command):
     done = subprocess.run([str(BIN / command[0]), *command[1:]], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_sample_generator_shows_every_rule():
-    sample = said("oslopolicy-sample-generator", "--namespace", "ferrotype")
+    sample = output_of("oslopolicy-sample-generator", "--namespace", "ferrotype")
     for name, default in defaults.DEFAULTS.items():
         assert f'#"{name}": "{default.text}"' in sample
     assert "# DELETE  /v2/images/{image_id}" in sample
@@ -32,7 +32,7 @@ def policy(tmp_path):
 
 
 def test_the_policy_generator_merges_a_deployments_rules(policy):
-    merged = said(
+    merged = output_of(
         "oslopolicy-policy-generator", "--namespace", "ferrotype", "--config-file", f"{policy}/glance-api.conf"
     )
     assert '"delete_image": "!"' in merged
@@ -40,13 +40,15 @@ def test_the_policy_generator_merges_a_deployments_rules(policy):
 
 
 @pytest.mark.slow
-def test_the_checker_judges_a_token_by_a_generated_file(policy):
+def test_the_policy_checker_reads_a_generated_file(policy):
     generated = policy / "all.yaml"
     generated.write_text(
-        said("oslopolicy-policy-generator", "--namespace", "ferrotype", "--config-file", f"{policy}/glance-api.conf")
+        output_of(
+            "oslopolicy-policy-generator", "--namespace", "ferrotype", "--config-file", f"{policy}/glance-api.conf"
+        )
     )
     access = policy / "access.json"
     access.write_text('{"token": {"roles": [{"name": "reader"}], "project": {"id": "p"}, "user": {"id": "u"}}}')
     asked = ("oslopolicy-checker", "--policy", str(generated), "--access", str(access), "--rule")
-    assert said(*asked, "get_images") == "passed: get_images\n"
-    assert said(*asked, "delete_image") == "failed: delete_image\n"
+    assert output_of(*asked, "get_images") == "passed: get_images\n"
+    assert output_of(*asked, "delete_image") == "failed: delete_image\n"

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from ferrotype.rules.protection import OPERATIONS, ProtectionError, protection
+from ferrotype.rules.protection import OPERATIONS, ProtectionError, protection, sections
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, person
 
 FILE = """
@@ -42,13 +42,15 @@ delete = @
     ],
 )
 def test_who_may_do_what(name, caller, allowed):  # IMG-PROP-20
-    rules = protection(FILE, None)
+    rules = protection(sections(FILE), None)
     assert [each for each in OPERATIONS if rules.allows(caller, each, name)] == allowed.split()
 
 
 def test_sections_may_name_policy_rules():
     text = "[.*]\ncreate = writers\nread = @\nupdate = !\ndelete = writers\n"
-    rules = protection(text, lambda caller, rule: rule == "writers" and "member" in caller.roles, ["writers"])
+    rules = protection(
+        sections(text), lambda caller, rule: rule == "writers" and "member" in caller.roles, ["writers"]
+    )
     assert [each for each in OPERATIONS if rules.allows(STRANGER, each, "x")] == [
         "create",
         "read",
@@ -58,7 +60,7 @@ def test_sections_may_name_policy_rules():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[a]\ncreate = @\nread = @\nupdate = @\n", "delete"),  # PROP-01: all four are required
         ("[a\ncreate = @\n", "cannot be read"),
@@ -67,20 +69,20 @@ def test_sections_may_name_policy_rules():
         ("nonsense", "cannot be read"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused(text, said):
-    with pytest.raises(ProtectionError, match=said):
-        protection(text, None)  # PROP-10
+def test_an_invalid_file_is_refused(text, message):
+    with pytest.raises(ProtectionError, match=message):
+        protection(sections(text), None)  # PROP-10
 
 
 @pytest.mark.parametrize("value", ["one, two", "missing"])
-def test_a_policy_rule_must_be_one_that_exists(value):
+def test_an_unknown_policy_rule_is_refused(value):
     text = f"[a]\ncreate = {value}\nread = @\nupdate = @\ndelete = @\n"
     with pytest.raises(ProtectionError, match=r"create|missing"):
-        protection(text, lambda caller, rule: True, ["one", "two"])  # PROP-03
+        protection(sections(text), lambda caller, rule: True, ["one", "two"])  # PROP-03
 
 
-def test_names_that_no_property_can_have_take_no_memory():
-    rules = protection(FILE, None)
+def test_impossible_property_names_are_not_cached():
+    rules = protection(sections(FILE), None)
     tracemalloc.start()
     for number in range(1000):
         assert not rules.allows(ADMIN, "read", f"{number}-own".ljust(15_000, "x"))

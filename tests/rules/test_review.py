@@ -1,4 +1,4 @@
-"""What a create or a change may ask for, judged without a service around it."""
+"""Validation of create and update requests, without a service."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -37,14 +37,14 @@ def add(name: str, value: Any) -> Operation:
 
 
 @given(suffix=st.text(max_size=5))
-def test_nobody_uses_a_name_of_the_service(suffix: str) -> None:
+def test_reserved_names_are_refused(suffix: str) -> None:
     # IMG-PROP-04, SEC-73
     with pytest.raises(Forbidden):
         review.check_name_allowed(f"os_glance{suffix}")
 
 
 @given(name=st.text(max_size=20).filter(lambda name: not name.startswith("os_glance")))
-def test_every_other_name_is_free(name: str) -> None:
+def test_other_names_are_allowed(name: str) -> None:
     if name in ("location", "deleted", "deleted_at"):
         return
     # IMG-PROP-03, IMG-PROP-10
@@ -52,7 +52,7 @@ def test_every_other_name_is_free(name: str) -> None:
 
 
 @given(text=st.text(max_size=50))
-def test_an_image_id_is_hexadecimal_to_its_very_end(text: str) -> None:
+def test_an_image_id_is_hexadecimal_to_its_end(text: str) -> None:
     # SEC-55
     assert not review.could_be_image_id(text) or (len(text) == 36 and text.isascii())
     assert review.could_be_image_id(IMAGE.id) and review.could_be_image_id(IMAGE.id.upper())
@@ -61,7 +61,7 @@ def test_an_image_id_is_hexadecimal_to_its_very_end(text: str) -> None:
 
 
 @given(value=st.integers() | st.floats(allow_nan=False))
-def test_a_number_is_whole_and_within_its_bounds(value: float) -> None:
+def test_a_number_is_an_integer_within_bounds(value: float) -> None:
     # IMG-ENT-11, IMG-PATCH-18
     if 0 <= value <= 2**31 - 1 and value == int(value):
         after = changed(IMAGE, add("min_ram", value))
@@ -72,7 +72,7 @@ def test_a_number_is_whole_and_within_its_bounds(value: float) -> None:
 
 
 @pytest.mark.parametrize(("depth", "fits"), [(1, True), (32, True), (33, False), (5000, False)])
-def test_a_value_is_not_nested_without_end(depth: int, fits: bool) -> None:
+def test_the_nesting_of_a_value_is_limited(depth: int, fits: bool) -> None:
     value: Any = "x"
     for level in range(depth):
         value = [value] if level % 2 else {"a": value}
@@ -85,7 +85,7 @@ def test_a_value_is_not_nested_without_end(depth: int, fits: bool) -> None:
 
 
 @given(values=st.dictionaries(names, st.none() | st.text(max_size=3) | st.booleans() | st.lists(st.text(max_size=2))))
-def test_what_a_change_does_not_name_stays_as_it_was(values: dict[str, Any]) -> None:
+def test_a_patch_keeps_the_attributes_that_it_does_not_name(values: dict[str, Any]) -> None:
     operations = [add(name, value) for name, value in values.items()]
     try:
         after = changed(IMAGE, *operations)
@@ -111,7 +111,7 @@ def test_what_a_change_does_not_name_stays_as_it_was(values: dict[str, Any]) -> 
         ("", "", 0, True),
     ],
 )  # fmt: skip
-def test_a_quota_is_asked_when_something_new_comes(before: str, after: str, quota: int, fits: bool) -> None:
+def test_quotas_are_checked_for_additions_only(before: str, after: str, quota: int, fits: bool) -> None:
     quotas = Limits(image_tag_quota=quota, image_property_quota=quota)
     with nullcontext() if fits else pytest.raises(OverLimit):
         limits.tags_fit(before, after, quotas)
@@ -127,7 +127,7 @@ def test_properties_of_the_service_are_not_counted() -> None:
 
 
 @pytest.mark.parametrize("status", ["saving", "uploading", "active", "deactivated", "importing", "queued"])
-def test_formats_are_open_only_before_there_are_data(status: str) -> None:
+def test_formats_can_change_only_before_there_is_data(status: str) -> None:
     image = replace(IMAGE, status=status)
     # IMG-ENT-09, IMG-PATCH-15, IMG-PATCH-19
     assert changed(image, add("name", "x"), add("b", "x")).name == "x"
@@ -138,7 +138,7 @@ def test_formats_are_open_only_before_there_are_data(status: str) -> None:
             changed(image, add("disk_format", "iso"))
 
 
-def test_only_the_new_visibility_is_asked_about_and_every_time() -> None:
+def test_the_policy_is_asked_about_each_new_visibility() -> None:
     asked: list[str] = []
     patch = Patch(tuple(add("visibility", each) for each in ("public", "private", "public")))
     after = review.apply_patch(IMAGE, patch, CALLER, lambda image: asked.append(image.visibility), Limits(), SCHEMAS)
@@ -146,7 +146,7 @@ def test_only_the_new_visibility_is_asked_about_and_every_time() -> None:
     assert (asked, after.visibility) == (["public", "private", "public"], "public")
 
 
-def test_an_owner_is_changed_by_an_administrator_alone() -> None:
+def test_only_an_administrator_changes_the_owner() -> None:
     # IMG-PATCH-17
     with pytest.raises(Forbidden):
         changed(IMAGE, add("owner", "p1"))
@@ -154,7 +154,7 @@ def test_an_owner_is_changed_by_an_administrator_alone() -> None:
 
 
 @pytest.mark.parametrize("path", [("locations",), ("locations", "-")])
-def test_a_refusal_of_locations_does_not_blame_the_configuration(path: tuple[str, ...]) -> None:
+def test_the_error_about_locations_does_not_suggest_an_option(path: tuple[str, ...]) -> None:
     value = {"url": "file:///x", "metadata": {}}
     with pytest.raises(Forbidden, match="no store of this deployment"):
         changed(IMAGE, Operation("add", path, value if len(path) > 1 else [value]))

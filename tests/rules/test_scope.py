@@ -27,10 +27,10 @@ queries = st.builds(
 
 def holds(branch: Branch, project: str | None, image: Image, share: str | None, member_status: str) -> bool:
     """What a branch says of itself, in Python."""
-    mine = project is not None and image.owner == project
+    own_image = project is not None and image.owner == project
     match branch.kind:
         case "own":
-            return mine and branch.visibility in (None, image.visibility)
+            return own_image and branch.visibility in (None, image.visibility)
         case "visible":
             return image.visibility == branch.visibility
         case "member":
@@ -38,13 +38,13 @@ def holds(branch: Branch, project: str | None, image: Image, share: str | None, 
         case "all":
             return True
         case "default":
-            return mine or image.visibility != "community"
+            return own_image or image.visibility != "community"
     raise AssertionError(branch)
 
 
 # IMG-LIST-02/03/04, SEC-66
 @given(st.sampled_from(CALLERS), images, shares, queries)
-def test_an_image_is_in_one_or_two_branches_exactly_when_it_belongs_to_the_list(caller, image, shared, query) -> None:
+def test_an_image_of_the_list_is_in_one_or_two_branches(caller, image, shared, query) -> None:
     share = shared.get(caller.project)
     found = scope(caller, query.visibility)
     assert found.project == caller.project
@@ -55,7 +55,7 @@ def test_an_image_is_in_one_or_two_branches_exactly_when_it_belongs_to_the_list(
 
 # IMG-LIST-02
 @given(st.sampled_from(CALLERS), images, shares, queries)
-def test_whatever_a_list_may_contain_can_be_shown(caller, image, shared, query) -> None:
+def test_every_listed_image_is_visible(caller, image, shared, query) -> None:
     share = shared.get(caller.project)
     branches = scope(caller, query.visibility).branches
     if any(holds(b, caller.project, image, share, query.member_status) for b in branches):
@@ -64,9 +64,7 @@ def test_whatever_a_list_may_contain_can_be_shown(caller, image, shared, query) 
 
 # IMG-LIST-02, IMG-POL-06
 @given(st.sampled_from(CALLERS), images, shares)
-def test_whatever_can_be_shown_is_listed_unless_it_has_no_owner_or_only_an_id_leads_to_it(
-    caller, image, shared
-) -> None:
+def test_visible_images_are_listed_except_ownerless_and_unlisted_ones(caller, image, shared) -> None:
     query = ImageQuery(visibility="all", member_status="all")
     if is_visible(caller, image, caller.project in shared) and (image.owner is not None or caller.is_admin):
         assert belongs(caller, image, shared, query)
@@ -89,13 +87,13 @@ def test_whatever_can_be_shown_is_listed_unless_it_has_no_owner_or_only_an_id_le
         (None, "p2", "public", False, True),
     ],
 )
-def test_who_is_no_administrator_sees_what_is_theirs_shared_or_open(caller, owner, visibility, shared, seen) -> None:
+def test_other_callers_see_own_shared_and_open_images(caller, owner, visibility, shared, seen) -> None:
     image = Image(id="i", owner=owner, visibility=visibility)
     assert is_visible(Caller(project=caller), image, shared) is seen
     assert is_visible(Caller(project=caller, is_admin=True), image, shared)
 
 
-def test_no_visibility_is_an_empty_scope_except_where_nothing_can_be_there() -> None:
+def test_a_scope_is_empty_only_where_no_image_can_match() -> None:
     empty = {
         (caller.project, visibility)
         for caller, visibility in itertools.product(CALLERS, (None, "all", *VISIBILITIES))

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.image import Image, Location
-from ferrotype.rules.protection import protection
+from ferrotype.rules.protection import protection, sections
 from ferrotype.rules.view import View
 
 ANYBODY = Caller(user="u", project="p1", roles=frozenset({"member", "reader"}))
@@ -38,7 +38,7 @@ def urls(locations: tuple[Location, ...]) -> list[str]:
     return [each.url for each in locations]
 
 
-def test_copies_in_preferred_stores_come_first_and_equals_in_their_order() -> None:
+def test_copies_are_ordered_by_weight_with_a_stable_sort() -> None:
     # IMG-ENT-31
     assert urls(view().ordered(IMAGE)) == urls(view().locations(ANYBODY, IMAGE)) == ["f", "f2", "g", "c", "n", "s"]
 
@@ -57,9 +57,8 @@ def test_only_administrators_see_the_copies_of_a_deactivated_image(caller: Calle
 
 
 def test_properties_are_hidden_by_protection_alone() -> None:
-    found = protection(
-        "[^x_]\ncreate=@\nread=keeper\nupdate=@\ndelete=@\n[.]\ncreate=@\nread=@\nupdate=@\ndelete=@\n", None
-    )
+    text = "[^x_]\ncreate=@\nread=keeper\nupdate=@\ndelete=@\n[.]\ncreate=@\nread=@\nupdate=@\ndelete=@\n"
+    found = protection(sections(text), None)
     # PROP-10
     assert view(protection=found).hidden(ANYBODY, ["x_a", "b", "x_c"]) == ["x_a", "x_c"]
     assert view().hidden(ANYBODY, ["x_a", "b"]) == []

@@ -12,7 +12,7 @@ from sample_app import LONG_TIMEOUTS, Client, Running, eventually, running
 from ferrotype.config.server import Networks
 from ferrotype.server.admission import Admission
 from ferrotype.server.limits import MAX_CONNECTIONS, RESERVED_DESCRIPTORS, Limits, limits_for
-from ferrotype.testing.callers_process import Asker, served_to_callers
+from ferrotype.testing.callers_process import KeepAliveClient, served_to_callers
 from ferrotype.testing.process import Served
 
 CONNECTIONS = 20
@@ -220,13 +220,13 @@ def test_a_worker_with_few_descriptors_leaves_transfers_to_every_client(tmp_path
                 assert seen is (number != share), number
             assert upload(service, stack.enter_context(Client(service.port)), "192.0.2.3") is True
             assert upload(service, stack.enter_context(Client(service.port)), "192.0.2.3") is False
-            with Asker(service.port) as ask:
+            with KeepAliveClient(service.port) as ask:
                 assert ask("GET", "/v2/images", TOKEN).status == 200
 
 
 def upload(service: Served, client: Client, forwarded: str) -> bool:
     """Begin an upload that does not end; return whether it is taken."""
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         document = {"disk_format": "raw", "container_format": "bare"}
         image = ask("POST", "/v2/images", TOKEN, json=document).json
         head = f"PUT {image['file']} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Auth-Token: {TOKEN}\r\nContent-Length: 100\r\n"
@@ -258,7 +258,7 @@ def test_an_upload_goes_on_while_others_make_room(tmp_path: Path) -> None:
         login = f"POST /v2/images HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Auth-Token: {TOKEN}\r\nContent-Length: 9\r\n\r\n{{"
         for _ in range(2 * limits_for(300, 75).connections):
             stack.enter_context(Client(service.port)).send(login.encode())
-        with Asker(service.port) as ask:
+        with KeepAliveClient(service.port) as ask:
             assert ask("GET", "/v2/images", TOKEN).status == 200
         for client in uploads:
             client.send(b"x" * 99)
@@ -269,7 +269,7 @@ def test_a_download_counts_from_its_begin_to_its_end(tmp_path: Path) -> None:
     limits = limits_for(300, 75)
     with (
         served_to_callers(tmp_path, wrapper=["prlimit", "--nofile=300:300"]) as service,
-        Asker(service.port) as ask,
+        KeepAliveClient(service.port) as ask,
         ExitStack() as stack,
     ):
         image = ask("POST", "/v2/images", TOKEN, json={"disk_format": "raw", "container_format": "bare"}).json

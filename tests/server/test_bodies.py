@@ -421,7 +421,8 @@ def test_a_last_response_that_is_not_read_does_not_keep_the_connection_open(tmp_
         # More than the two kernels take, and less than what makes the transport ask us to pause.
         for _ in range(3):
             client.send(b"GET /scope HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000 + b"\r\n\r\n")
-        eventually(lambda: server.state.responses == 3)
+        server.has_read(client)
+        eventually(lambda: not server.state.tasks)
         connection = server.connection(client)
         assert server.ask(connection._transport.get_write_buffer_size) > 10_000
         server.pass_time(500)

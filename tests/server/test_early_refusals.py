@@ -14,7 +14,7 @@ import pytest
 from needs import need
 from sample_app import eventually
 
-from ferrotype.testing.callers_process import Asker, served_to_callers
+from ferrotype.testing.callers_process import KeepAliveClient, served_to_callers
 from ferrotype.testing.process import Served, free_port
 
 TOKEN = "ann.p1.member-reader"
@@ -123,7 +123,7 @@ def answers(port: int) -> bool:
 def refusals(service: Served) -> dict[int, tuple[str, str]]:
     """Path and token of uploads that are refused before their data are read, by the status."""
     document = {"disk_format": "raw", "container_format": "bare"}
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         queued, active = (ask("POST", "/v2/images", TOKEN, json=document).json["file"] for _ in range(2))
         assert ask("PUT", active, TOKEN, body=b"data", headers={"Content-Type": OCTETS}).status == 204
     unknown = "/v2/images/00000000-0000-4000-8000-000000000000/file"

@@ -4,7 +4,7 @@ import threading
 import time
 from pathlib import Path
 
-from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.callers_process import KeepAliveClient
 from ferrotype.testing.process import served
 
 
@@ -19,7 +19,7 @@ def test_a_worker_stops_cleanly_while_a_read_hangs(tmp_path: Path) -> None:
     with served(
         tmp_path, "--config-file", str(file), environment=environment, program=("hanging_program", "serve")
     ) as service:
-        with Asker(service.port) as ask:
+        with KeepAliveClient(service.port) as ask:
             made = ask("POST", "/v2/images", json={"disk_format": "raw", "container_format": "bare"}).json
             path = f"/v2/images/{made['id']}/file"
             assert ask("PUT", path, body=b"data", headers={"content-type": "application/octet-stream"}).status == 204
@@ -27,7 +27,7 @@ def test_a_worker_stops_cleanly_while_a_read_hangs(tmp_path: Path) -> None:
         answers = []
 
         def read() -> None:
-            with Asker(service.port) as ask:
+            with KeepAliveClient(service.port) as ask:
                 answers.append(ask("GET", path).status)
 
         reading = threading.Thread(target=read)

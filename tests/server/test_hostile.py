@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sample_app import eventually
 
-from ferrotype.testing.callers_process import Account, Asker, served_to_callers
+from ferrotype.testing.callers_process import ConsistencyChecker, KeepAliveClient, served_to_callers
 from ferrotype.testing.client import PATCH
 from ferrotype.testing.process import Served
 
@@ -48,7 +48,7 @@ def open_files(worker: int) -> int:
 
 
 def is_well(service: Served) -> None:
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         assert ask("GET", "/healthcheck").status == 200
         assert ask("GET", "/v2/images", TOKEN).status == 200
 
@@ -192,7 +192,7 @@ def sent(port: int, data: bytes) -> bytes:
 def test_mutated_requests_are_answered_or_disconnected(
     service: Served, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         document = {"disk_format": "raw", "container_format": "bare"}
         image = ask("POST", "/v2/images", TOKEN, json=document).json["self"]
     kinds = requests(image)
@@ -220,7 +220,7 @@ def test_mutated_requests_are_answered_or_disconnected(
     assert memory(service) - before < MORE
     assert {b"200", b"400", b"404", b"415", b"431"} <= seen.keys()
     is_well(service)
-    account = Account(tmp_path)
+    account = ConsistencyChecker(tmp_path)
     try:
         assert account.differences() == []
     finally:

@@ -220,7 +220,7 @@ def test_a_worker_that_dies_at_once_is_restarted_with_back_off(
     (tmp_path / "refuse-to-start").touch()
     os.kill(running.started()[0], signal.SIGKILL)
     running.wait_for("the service cannot start: the database refuses connections", 1)
-    running.wait_for("another one starts in 2 s")
+    running.wait_for("starting another one in 2 s")
     assert running.process.poll() is None
     (tmp_path / "refuse-to-start").unlink()
     running.wait_for("is ready", 2)
@@ -243,7 +243,7 @@ def test_a_service_that_cannot_start_logs_the_reason_and_exits(
     assert running.process.wait(TIMEOUT) == 1
     log = running.log.read_text()
     assert log.count("the service cannot start: the database refuses connections") == 1
-    assert "ended with code 1" in log and "another one starts" not in log
+    assert "ended with code 1" in log and "starting another one" not in log
     assert "Traceback" not in log
 
 
@@ -276,13 +276,13 @@ def test_sighup_reloads_the_configuration_and_an_invalid_one_changes_nothing(
 
     (tmp_path / "greeting").write_text("bad")
     running.process.send_signal(signal.SIGHUP)
-    running.wait_for("the configuration was not reloaded")
+    running.wait_for("configuration not reloaded")
     assert "greeting must not be bad" in running.log.read_text()
     assert kept.get("/hello").body == b"hello"
 
     (tmp_path / "greeting").write_text("good day")
     running.process.send_signal(signal.SIGHUP)
-    running.wait_for("the configuration was reloaded")
+    running.wait_for("configuration reloaded")
     eventually(lambda: {running.get("/hello") for _ in range(10)} == {b"good day"})
     assert kept.get("/hello").body == b"good day"
     assert running.started() == workers

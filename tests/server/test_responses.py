@@ -153,6 +153,7 @@ def test_http_1_0_gets_no_100_continue(server: Running) -> None:
         assert client.head().status == 200
 
 
+# BOD-12
 @pytest.mark.parametrize("expect", ["100-continue", "100-Continue", "100-CONTINUE"])
 @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked", "Content-Length: 300000"])
 def test_100_continue_is_sent_once_and_before_the_response(server: Running, expect: str, framing: str) -> None:

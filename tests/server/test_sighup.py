@@ -11,7 +11,7 @@ import pytest
 
 from ferrotype.config.read import read
 from ferrotype.db import schema
-from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.callers_process import KeepAliveClient
 from ferrotype.testing.process import Served, served
 
 SETTINGS = """
@@ -52,11 +52,11 @@ def said(service: Served, words: str) -> int:
 
 
 def test_a_worker_replaced_after_sighup_applies_nothing_that_needs_a_restart(service: Served, tmp_path: Path) -> None:
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         assert ask("POST", "/v2/images", json={"name": "precious"}).status == 201
     configure(tmp_path, "second", "workers = 3\nimage_tag_quota = 0\nauth_strategy = http_basic")
     service.process.send_signal(signal.SIGHUP)
-    until(lambda: said(service, "the configuration was reloaded") == 1)
+    until(lambda: said(service, "configuration reloaded") == 1)
     for name in ("[DEFAULT] workers", "[database] connection", "[DEFAULT] auth_strategy or [paste_deploy] flavor"):
         # It is said once, and not by every worker.
         assert said(service, f"{name} has changed; it takes effect after a restart.") == 1
@@ -65,7 +65,7 @@ def test_a_worker_replaced_after_sighup_applies_nothing_that_needs_a_restart(ser
     until(lambda: said(service, "is ready") == 4)
     assert len(service.workers()) == 2
     for _ in range(20):
-        with Asker(service.port) as ask:
+        with KeepAliveClient(service.port) as ask:
             listed = ask("GET", "/v2/images").json["images"]
             assert [image["name"] for image in listed] == ["precious"]
             path = f"/v2/images/{listed[0]['id']}/tags/any"
@@ -73,24 +73,24 @@ def test_a_worker_replaced_after_sighup_applies_nothing_that_needs_a_restart(ser
 
 
 def test_sighups_in_a_row_leave_the_last_configuration(service: Served, tmp_path: Path) -> None:
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         image = ask("POST", "/v2/images", json={}).json["id"]
         for quota in (0, 5, 0, 5, 0):
             configure(tmp_path, "first", f"workers = 2\nimage_tag_quota = {quota}")
             service.process.send_signal(signal.SIGHUP)
-    until(lambda: said(service, "the configuration was reloaded") >= 1)
+    until(lambda: said(service, "configuration reloaded") >= 1)
     refused = 0
     end = time.monotonic() + 60
     while refused < 20:  # Both workers have it, as far as one can see from here.
         assert time.monotonic() < end
-        with Asker(service.port) as ask:
+        with KeepAliveClient(service.port) as ask:
             refused = refused + 1 if ask("PUT", f"/v2/images/{image}/tags/any").status == 413 else 0
             ask("DELETE", f"/v2/images/{image}/tags/any")
 
 
 def test_debug_applies_to_later_workers_too(service: Served, tmp_path: Path) -> None:
     def break_off() -> bool:
-        with Asker(service.port) as ask:
+        with KeepAliveClient(service.port) as ask:
             image = ask("POST", "/v2/images", json={"disk_format": "raw", "container_format": "bare"}).json["id"]
         head = (
             f"PUT /v2/images/{image}/file HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"
@@ -102,7 +102,7 @@ def test_debug_applies_to_later_workers_too(service: Served, tmp_path: Path) -> 
     assert not break_off()
     configure(tmp_path, "first", "workers = 2\ndebug = true")
     service.process.send_signal(signal.SIGHUP)
-    until(lambda: said(service, "the configuration was reloaded") == 1)
+    until(lambda: said(service, "configuration reloaded") == 1)
     for worker in service.workers():
         os.kill(worker, signal.SIGKILL)
     until(lambda: said(service, "is ready") == 4)
@@ -115,9 +115,9 @@ def test_invalid_policies_reject_the_whole_reload(service: Served, tmp_path: Pat
         tmp_path, "first", f"workers = 2\nimage_tag_quota = 0\n[oslo_policy]\npolicy_file = {tmp_path}/stricter.yaml"
     )
     service.process.send_signal(signal.SIGHUP)
-    until(lambda: said(service, "the configuration was not reloaded, the service goes on with the one it has") == 1)
+    until(lambda: said(service, "configuration not reloaded; keeping the running one") == 1)
     os.kill(service.workers()[0], signal.SIGKILL)
     until(lambda: said(service, "is ready") == 3)  # It starts with the policies of before.
-    with Asker(service.port) as ask:
+    with KeepAliveClient(service.port) as ask:
         image = ask("POST", "/v2/images", json={}).json["id"]
         assert ask("PUT", f"/v2/images/{image}/tags/any").status == 204

@@ -277,7 +277,7 @@ def test_an_offline_directory_is_not_a_lost_object(tmp_path: Path, pools: Thread
     ):  # One has seen it, one starts now.
         assert do(one.initialize(ids, False)) == {}
         health = do(one.probe())
-        assert not health.writable and "mount its file system" in health.reason
+        assert not health.writable and "is its file system mounted" in health.reason
         for work in (one.open(str(path)), one.delete(NAME, None)):
             with pytest.raises(StoreUnavailable, match="No such file or directory"):
                 do(work)

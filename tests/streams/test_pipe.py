@@ -1,4 +1,4 @@
-"""The one way for bytes: the same result for any chunking, and nothing left running whatever happens."""
+"""The transfer pipe: the same result for any chunking, and no task left running after any error."""
 
 import asyncio
 import hashlib
@@ -31,15 +31,15 @@ def pools() -> Iterator[ThreadPools]:
 
 
 async def enough(*_: Any) -> None:
-    """There is always room, and the work is always ours."""
+    """A reservation that always succeeds."""
 
 
 def checks(**changes: Any) -> Checks:
-    usual: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "most": 1 << 40, "announced": None, "algorithm": "sha512", "reserve": enough,
         "check_format": lambda findings: None, "before_commit": enough,
     }  # fmt: skip
-    return Checks(**usual | changes)
+    return Checks(**defaults | changes)
 
 
 async def pieces(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
@@ -66,7 +66,7 @@ class Sink:
 
 
 def run(work: Awaitable[Any]) -> Any:
-    """Run a transfer, and see that no task of it is left."""
+    """Run a transfer and assert that no task is left."""
 
     async def watched() -> Any:
         before = asyncio.all_tasks()
@@ -95,7 +95,7 @@ def checked(findings: Findings) -> int | None:
 
 
 def outcome(pools: ThreadPools, chunks: Sequence[bytes]) -> Any:
-    """Return everything that a transfer says of some chunks."""
+    """Return the complete result of a transfer of some chunks."""
     sink = Sink()
     try:
         stored: Stored = run(transfer(pieces(chunks), sink, pools, checks(check_format=checked)))
@@ -108,7 +108,7 @@ def outcome(pools: ThreadPools, chunks: Sequence[bytes]) -> Any:
 
 @settings(max_examples=60)
 @given(st.sampled_from(CONTENTS), st.lists(st.integers(0, 4 * MIB), max_size=12))
-def test_any_chunking_gives_the_same(pools: ThreadPools, content: bytes, places: list[int]) -> None:
+def test_the_result_does_not_depend_on_chunking(pools: ThreadPools, content: bytes, places: list[int]) -> None:
     edges = sorted({0, len(content), *(place % (len(content) + 1) for place in places)})
     chunks = [content[start:end] for start, end in pairwise(edges)]
     whole, cut = outcome(pools, [content]), outcome(pools, chunks)
@@ -120,12 +120,12 @@ def test_any_chunking_gives_the_same(pools: ThreadPools, content: bytes, places:
 
 
 @pytest.mark.parametrize("content", [qcow2(size=1 << 30), b"some text " * 100], ids=["qcow2", "text"])
-def test_byte_by_byte_gives_the_same(pools: ThreadPools, content: bytes) -> None:
+def test_chunks_of_one_byte_give_the_same_result(pools: ThreadPools, content: bytes) -> None:
     assert outcome(pools, [content[place : place + 1] for place in range(len(content))]) == outcome(pools, [content])
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
-def test_the_second_digest_is_the_one_that_is_asked_for(pools: ThreadPools, algorithm: str) -> None:
+def test_the_second_digest_has_the_configured_algorithm(pools: ThreadPools, algorithm: str) -> None:
     stored = run(transfer(pieces([b"da", b"ta"]), Sink(), pools, checks(algorithm=algorithm)))
     assert stored.checksum == hashlib.md5(b"data").hexdigest()
     assert (stored.hash_algo, stored.hash_value) == (algorithm, hashlib.new(algorithm, b"data").hexdigest())
@@ -140,7 +140,7 @@ def test_batches_are_lists_of_the_chunks_as_they_came(pools: ThreadPools) -> Non
 
 
 @pytest.mark.slow
-def test_a_slow_source_is_not_waited_for_until_a_batch_is_full(pools: ThreadPools) -> None:
+def test_a_slow_source_yields_partial_batches(pools: ThreadPools) -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(6):
             yield b"drop"
@@ -164,7 +164,7 @@ LIMITS: dict[str, tuple[dict[str, Any], Sequence[bytes], type[Exception]]] = {
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_the_sink_never_sees_the_end_of_bad_bytes(pools: ThreadPools, case: str) -> None:
+def test_the_sink_never_sees_the_end_of_refused_data(pools: ThreadPools, case: str) -> None:
     changes, chunks, kind = LIMITS[case]
     sink = Sink()
     with pytest.raises(kind):
@@ -176,7 +176,7 @@ def test_the_sink_never_sees_the_end_of_bad_bytes(pools: ThreadPools, case: str)
 
 
 @pytest.mark.parametrize(("limit", "kind"), [({"most": 10}, OverLimit), ({"announced": 10}, Invalid)])
-def test_the_first_byte_that_is_too_much_is_refused_at_once(
+def test_the_first_byte_beyond_the_limit_is_refused_at_once(
     pools: ThreadPools, limit: dict[str, int], kind: type[Exception]
 ) -> None:
     async def endless() -> AsyncIterator[bytes]:
@@ -190,17 +190,17 @@ def test_the_first_byte_that_is_too_much_is_refused_at_once(
     run(work())
 
 
-def test_room_is_asked_for_before_bytes_are_passed_on(pools: ThreadPools) -> None:
+def test_space_is_reserved_before_data_is_passed_on(pools: ThreadPools) -> None:
     sink, asked = Sink(), []
 
-    async def room(total: int) -> None:
+    async def reserve(total: int) -> None:
         assert len(sink.content) < total
         asked.append(total)
         if total > 4 * MIB:
             raise OverLimit("no more")
 
     with pytest.raises(OverLimit):
-        run(transfer(pieces(SEVERAL), sink, pools, checks(reserve=room)))
+        run(transfer(pieces(SEVERAL), sink, pools, checks(reserve=reserve)))
     assert asked == list(range(BATCH, 4 * MIB + BATCH + 1, BATCH))
     assert len(sink.content) <= 4 * MIB
 
@@ -254,7 +254,7 @@ async def content_too_early(batches: AsyncIterator[Batch]) -> str:
 @pytest.mark.parametrize(
     ("sink", "kind"), [(full_at_once, StoreFull), (full_later, StoreFull), (content_too_early, RuntimeError)]
 )
-def test_when_the_sink_ends_early_nobody_reads_on(pools: ThreadPools, sink: Any, kind: type[Exception]) -> None:
+def test_when_the_sink_ends_early_reading_stops(pools: ThreadPools, sink: Any, kind: type[Exception]) -> None:
     source = Source()
 
     async def work() -> None:
@@ -268,7 +268,7 @@ def test_when_the_sink_ends_early_nobody_reads_on(pools: ThreadPools, sink: Any,
     run(work())
 
 
-def test_an_error_of_the_source_comes_through(pools: ThreadPools) -> None:
+def test_an_error_of_the_source_propagates(pools: ThreadPools) -> None:
     async def breaking() -> AsyncIterator[bytes]:
         yield bytes(2 * MIB)
         raise ConnectionResetError("gone")
@@ -281,7 +281,7 @@ def test_an_error_of_the_source_comes_through(pools: ThreadPools) -> None:
 
 @pytest.mark.parametrize("chunks", [0, 1, 3, 8, 40])
 @pytest.mark.parametrize("slow_sink", [True, False])
-def test_a_cancelled_transfer_ends_with_all_that_it_began(pools: ThreadPools, chunks: int, slow_sink: bool) -> None:
+def test_a_cancelled_transfer_leaves_no_tasks(pools: ThreadPools, chunks: int, slow_sink: bool) -> None:
     source = Source()
 
     async def sink(batches: AsyncIterator[Batch]) -> str:
@@ -323,7 +323,7 @@ def test_a_slow_sink_slows_the_source(pools: ThreadPools) -> None:
     assert max(reached) <= 3 * BATCH  # read ahead, and not further
 
 
-def test_transfers_that_wait_for_memory_never_wait_for_each_other() -> None:
+def test_transfers_that_wait_for_memory_do_not_deadlock() -> None:
     """Each holds a little and wants more: that must not be for ever."""
     small = ThreadPools(4, memory=4 * MIB)
 
@@ -340,7 +340,7 @@ def test_transfers_that_wait_for_memory_never_wait_for_each_other() -> None:
     small.close()
 
 
-def test_transfers_that_wait_for_memory_have_read_one_chunk_each_and_no_more() -> None:
+def test_transfers_that_wait_for_memory_have_read_one_chunk_each() -> None:
     small, read = ThreadPools(4, memory=4 * MIB), 0
     # Each has one more that waits; the first of them gathered before memory was scarce.
     bound = 4 * MIB + 32 * MIB // 4 + 4 * MIB

@@ -266,7 +266,7 @@ class Model:
         before = image.shares.get(project)
         image.shares[project] = Share("pending", before.created if before else self.tick())  # IMG-MEM-04
 
-    def judge(self, who: Who, image: Record | None, project: str, status: str) -> set[int]:
+    def set_member_status(self, who: Who, image: Record | None, project: str, status: str) -> set[int]:
         if status not in MEMBER_STATUSES:
             return {400}
         refused = refusal(who, "get_image", image)

@@ -103,12 +103,12 @@ def view(model: Model, who: Who, query: Query) -> list[Record]:
 
 
 def is_listed(who: Who, image: Record, visibility: str | None, member_status: str) -> bool:
-    mine = who.project is not None and image.owner == who.project
+    own = who.project is not None and image.owner == who.project
     if visibility not in (None, "all", image.visibility):
         return False
-    if visibility is None and image.visibility == "community" and not mine:
+    if visibility is None and image.visibility == "community" and not own:
         return False  # IMG-LIST-02
-    if who.admin or mine or image.visibility in ("public", "community"):
+    if who.admin or own or image.visibility in ("public", "community"):
         return True
     share = image.members().get(who.project or "")
     return image.visibility == "shared" and share is not None and member_status in ("all", share.status)

@@ -25,7 +25,7 @@ from list_model import Query, page
 from walk_records import ABE, ADMIN, ALL_CALLERS, ANN, BOB, MAX, MIA, SAM, Record, Sent, Who, ranged
 from walk_service import LIMITS, OPTIONS, Service, now
 
-from ferrotype.testing.callers_process import Account, served_to_callers
+from ferrotype.testing.callers_process import ConsistencyChecker, served_to_callers
 from ferrotype.testing.client import OCTETS, PATCH, Reply
 
 OLD_PATCH = PATCH.replace("v2.1", "v2.0")
@@ -100,7 +100,7 @@ class Walk(RuleBasedStateMachine):
             self._create(who, raw | {"name": None, "min_ram": number})
             self.upload(who, 2 * number, Sent(b"y" * 600_000))
             self.share(who, 2 * number + 1, str(member.project))
-            self.judge(member, 2 * number + 1, str(member.project), "accepted")
+            self.set_member_status(member, 2 * number + 1, str(member.project), "accepted")
 
     @rule(who=draw.ANY_CALLER, document=draw.DOCUMENTS, taken=st.one_of(st.none(), st.none(), st.none(), draw.WHICH))
     def create(self, who: Who, document: dict[str, Any], taken: int | None) -> None:
@@ -228,12 +228,12 @@ class Walk(RuleBasedStateMachine):
             self.is_member(reply.json, image, project)
 
     @rule(by=draw.CALLERS, which=draw.WHICH, project=draw.PROJECTS, status=draw.STATUSES)
-    def judge(self, by: Who | None, which: int, project: str, status: str) -> None:
+    def set_member_status(self, by: Who | None, which: int, project: str, status: str) -> None:
         image_id, image = self.picked(which)
         who = by or next((each for each in ALL_CALLERS if each.project == project), ADMIN)
-        expected = self.model.judge(who, image, project, status)
+        expected = self.model.set_member_status(who, image, project, status)
         path = f"/v2/images/{image_id}/members/{project}"
-        reply = self.ask("judge", "PUT", path, who, json={"status": status})
+        reply = self.ask("set_member_status", "PUT", path, who, json={"status": status})
         assert reply.status in expected, reply.text
         if reply.status == 200 and image:
             image.shares[project].status = status
@@ -368,7 +368,7 @@ class Walk(RuleBasedStateMachine):
 @pytest.fixture
 def service(tmp_path: Path, database_url: str) -> Iterator[Service]:
     with served_to_callers(tmp_path, database_url, workers=2, options=OPTIONS, limits=LIMITS) as process:
-        account = Account(tmp_path)
+        account = ConsistencyChecker(tmp_path)
         try:
             yield Service(process.port, account)
         finally:

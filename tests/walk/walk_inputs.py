@@ -42,7 +42,7 @@ ODD = st.sampled_from(
 
 
 def documents() -> st.SearchStrategy[dict[str, Any]]:
-    usual = st.fixed_dictionaries(
+    valid = st.fixed_dictionaries(
         {"disk_format": FORMATS, "container_format": CONTAINERS},
         optional={
             "name": NAMES, "visibility": VISIBILITIES, "protected": st.booleans(),
@@ -52,7 +52,7 @@ def documents() -> st.SearchStrategy[dict[str, Any]]:
     )  # fmt: skip
     many = st.just(dict.fromkeys([*KEYS, "f"], "v1"))
     odd = st.one_of(st.just({}), st.just({}), st.just({}), ODD.map(lambda pair: dict([pair])), many)
-    return st.tuples(usual, odd).map(lambda both: both[0] | both[1])
+    return st.tuples(valid, odd).map(lambda both: both[0] | both[1])
 
 
 DOCUMENTS = documents()

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import note
 from walk_records import ADMIN, BYTES, CAP, IMAGES, MEMBERS, MIB, PROPERTIES, TAGS, Who
 
-from ferrotype.testing.callers_process import Account, Asker
+from ferrotype.testing.callers_process import ConsistencyChecker, KeepAliveClient
 from ferrotype.testing.client import PATCH, Reply
 
 OPTIONS = f"""
@@ -25,9 +25,9 @@ LIMITS = {
 class Service:
     """The service, asked over two connections in turn, and what was counted."""
 
-    def __init__(self, port: int, account: Account):
+    def __init__(self, port: int, account: ConsistencyChecker):
         self.account = account
-        self._connections = itertools.cycle([Asker(port), Asker(port)])
+        self._connections = itertools.cycle([KeepAliveClient(port), KeepAliveClient(port)])
         self.steps: Counter[str] = Counter()
         self.walks = 0
 

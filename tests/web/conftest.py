@@ -10,13 +10,13 @@ from ferrotype.testing.client import Client, client
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the module's service: its stores are ``fast`` and ``cheap``."""
+    """The directory of the module's service: its stores are ``fast`` and ``cheap``."""
     return tmp_path_factory.mktemp("service")
 
 
 @pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
-    """A service with two stores and the usual configuration, on SQLite."""
+    """A service with two stores and the default configuration, on SQLite."""
     with client(directory) as api:
         yield api
 

@@ -1,4 +1,4 @@
-"""Every path of the API as something that can be asked for, with the methods that its rules give it."""
+"""Every path of the API with example parameters and its allowed methods."""
 
 # MTH-01, with HEAD wherever GET is (MTH-02) and GET of locations among its methods.
 METHODS = {
@@ -31,7 +31,7 @@ GOT = sorted(path for path, methods in METHODS.items() if "GET" in methods)
 
 
 def concrete(path: str, image_id: str = NO_IMAGE) -> str:
-    """Return the path with something in the place of every name in braces."""
+    """Return the path with example values for its parameters."""
     return "/v2/" + path.format(image_id=image_id, tag="a-tag", member_id="p9", store_id="fast")
 
 

@@ -1,4 +1,4 @@
-"""The log: one line a request, whatever the request holds, and no secret in any."""
+"""The access log: one line per request, no log injection, no secrets."""
 
 import http.client
 import logging
@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ferrotype.logs import OneLine
-from ferrotype.testing.callers_process import Asker
+from ferrotype.testing.callers_process import KeepAliveClient
 from ferrotype.testing.client import OCTETS, OWNER, STRANGER
 from ferrotype.testing.process import served
 
@@ -23,7 +23,7 @@ def lines(caplog):
     return lambda: [record.getMessage() for record in caplog.records if record.name == "ferrotype.access"]
 
 
-def test_a_line_says_who_asked_for_what_and_what_came_of_it(api, lines):
+def test_a_line_has_caller_request_and_outcome(api, lines):
     image = api.image(b"0123456789", caller=OWNER)
     path = image["file"]
     asked = [
@@ -45,10 +45,10 @@ def test_a_line_says_who_asked_for_what_and_what_came_of_it(api, lines):
         assert int(rest[3]) == (len(answer.body) if sent is None else sent)
 
 
-def test_a_client_that_goes_has_its_line(api, lines):
+def test_a_client_that_disconnects_is_logged(api, lines):
     path = f"/v2/images/{api.image(caller=OWNER)['id']}/file"
     before = len(lines())
-    api.put(path, body=[b"half"], headers={"content-type": OCTETS}, cut=True, caller=OWNER)
+    api.put(path, body=[b"half"], headers={"content-type": OCTETS}, disconnect=True, caller=OWNER)
     assert [LINE.fullmatch(line)[6] for line in lines()[before:]] == ["400"]
 
 
@@ -71,7 +71,7 @@ def test_a_message_stays_on_one_line(odd):
 
 
 @pytest.mark.parametrize("odd", ODD[:-2])
-def test_what_callers_send_stays_on_one_line(api, lines, odd):
+def test_log_injection_is_escaped(api, lines, odd):
     quoted = "".join(f"%{byte:02x}" for byte in odd.encode())
     before = len(lines())
     api.get(f"/v2/images/a{quoted}b")
@@ -82,7 +82,7 @@ def test_what_callers_send_stays_on_one_line(api, lines, odd):
     assert len(new) == 4 and all(line.isprintable() and len(line) < 700 for line in new)  # SEC-116
 
 
-def test_no_secret_is_logged_and_nobody_writes_lines_of_his_own(tmp_path):
+def test_no_secret_is_logged_and_no_line_is_forged(tmp_path):
     (tmp_path / "t.conf").write_text(
         f"[DEFAULT]\ndebug = true\n[database]\nconnection = sqlite:///{tmp_path}/t.sqlite\n"
         f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/images\n"
@@ -125,10 +125,10 @@ def test_no_secret_is_logged_and_nobody_writes_lines_of_his_own(tmp_path):
     assert not [line for line in log.splitlines() if line.startswith("2026-01-01") or " CRITICAL " in line]  # SEC-116
 
 
-def test_a_download_that_broke_off_is_told_with_what_went_out(tmp_path):
+def test_an_aborted_download_is_logged_with_the_bytes_sent(tmp_path):
     size = 64 << 20
     with served(tmp_path) as service:
-        with Asker(service.port) as ask:
+        with KeepAliveClient(service.port) as ask:
             image = ask("POST", "/v2/images", json={"disk_format": "raw", "container_format": "bare"}).json
             assert (
                 ask("PUT", f"{image['self']}/file", headers={"content-type": OCTETS}, body=bytes(size)).status == 204

@@ -1,4 +1,4 @@
-"""POST /v2/images/{id}/actions/...: taking an image out of use and back."""
+"""POST /v2/images/{id}/actions/...: deactivate and reactivate."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +32,7 @@ def act(api: Client, path: str, name: str, caller: Any = OWNER, **options: Any) 
     return reply.status
 
 
-def test_an_active_image_goes_out_of_use_and_comes_back(api: Client) -> None:
+def test_an_active_image_is_deactivated_and_reactivated(api: Client) -> None:
     path = "/v2/images/" + api.image(b"data", caller=OWNER)["id"]
     for name, status in [
         # IMG-ACT-01, IMG-ACT-02, IMG-ACT-03, IMG-STM-09, IMG-STM-10, CL-17
@@ -48,7 +48,7 @@ def test_an_active_image_goes_out_of_use_and_comes_back(api: Client) -> None:
     assert api.get(path, caller=OWNER).json["status"] == "active"
 
 
-def test_only_an_image_with_data_goes_out_of_use(api: Client) -> None:
+def test_only_an_image_with_data_can_be_deactivated(api: Client) -> None:
     path = "/v2/images/" + api.image(caller=OWNER)["id"]
     # IMG-ACT-02, POL-16
     assert act(api, path, "deactivate") == act(api, path, "reactivate") == 403
@@ -56,7 +56,7 @@ def test_only_an_image_with_data_goes_out_of_use(api: Client) -> None:
     assert api.get(path, caller=OWNER).json["status"] == "queued"
 
 
-def test_who_may_take_an_image_out_of_use(api: Client) -> None:
+def test_who_may_deactivate_an_image(api: Client) -> None:
     private = api.image(b"data", caller=OWNER, visibility="private")["id"]
     community = api.image(b"data", caller=OWNER, visibility="community")["id"]
     gone = "00000000-0000-4000-8000-000000000000"
@@ -69,7 +69,7 @@ def test_who_may_take_an_image_out_of_use(api: Client) -> None:
             assert act(api, f"/v2/images/{image}", name, caller) == status
 
 
-def test_the_data_of_an_image_out_of_use_are_for_administrators(api: Client) -> None:
+def test_only_administrators_read_a_deactivated_image(api: Client) -> None:
     before = api.image(b"data", caller=OWNER)
     path = before["self"]
     api.post(f"{path}/members", json={"member": "p9"}, caller=OWNER)
@@ -95,7 +95,7 @@ def test_the_data_of_an_image_out_of_use_are_for_administrators(api: Client) -> 
     assert api.delete(path, caller=OWNER).status == 204
 
 
-def test_locations_are_shown_only_where_the_deployment_says_so(api: Client) -> None:
+def test_locations_are_shown_only_if_configured(api: Client) -> None:
     made, queued = api.image(b"data", caller=OWNER), api.image(caller=OWNER)
     # IMG-ENT-18, IMG-ENT-19, IMG-ENT-20, CFG-16, CFG-17
     assert made["locations"] == [{"url": made["direct_url"], "metadata": {"store": "fast"}}]

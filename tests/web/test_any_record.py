@@ -1,4 +1,4 @@
-"""Whatever is sent to the calls that make and change images: an answer, and after a refusal nothing changed."""
+"""Property tests of create, patch, members and tags: a response, and after a refusal no change."""
 
 import string
 from typing import Any
@@ -37,7 +37,7 @@ def listed(api: Client) -> Any:
 
 @QUICK
 @given(document=st.dictionaries(names, values, max_size=5) | values)
-def test_any_document_makes_an_image_or_nothing(api: Client, document: Any) -> None:
+def test_any_document_creates_an_image_or_nothing(api: Client, document: Any) -> None:
     before = listed(api)
     reply = api.post("/v2/images", json=document, caller=OWNER)
     # SEC-107, SEC-109, IMG-WART-11
@@ -64,7 +64,7 @@ def test_any_document_makes_an_image_or_nothing(api: Client, document: Any) -> N
 @pytest.mark.slow
 @QUICK
 @given(patch=st.lists(operations, max_size=4) | values, old=st.booleans())
-def test_any_change_is_made_whole_or_not_at_all(api: Client, patch: Any, old: bool) -> None:
+def test_any_patch_is_atomic(api: Client, patch: Any, old: bool) -> None:
     made = api.image(b"data", caller=OWNER, a="1", tags=["t"])
     path = made["self"]
     kind = PATCH.replace("v2.1", "v2.0") if old else PATCH
@@ -95,7 +95,7 @@ def test_any_member_is_added_or_refused(api: Client, body: Any, what: str) -> No
 
 @QUICK
 @given(tag=st.text(min_size=1, max_size=20))
-def test_any_tag_is_kept_to_the_letter_or_refused(api: Client, tag: str) -> None:
+def test_any_tag_is_kept_exactly_or_refused(api: Client, tag: str) -> None:
     path = api.image(caller=OWNER)["self"]
     reply = api.put(f"{path}/tags/{tag.replace('%', '%25').replace('?', '%3F')}", caller=OWNER)
     # IMG-TAG-02
@@ -142,7 +142,7 @@ patches = st.lists(st.sampled_from(FEW).flatmap(steps), max_size=5)
 @pytest.mark.slow
 @settings(QUICK, max_examples=60)
 @given(walk=st.lists(st.tuples(patches, st.booleans()), max_size=6))
-def test_any_walk_of_changes_ends_where_a_dictionary_would(api: Client, walk: list[Any]) -> None:
+def test_any_sequence_of_patches_ends_like_a_dictionary(api: Client, walk: list[Any]) -> None:
     made = api.image(caller=OWNER)
     model: dict[str, Any] = {"name": None, "tags": []}
     for patch, only_new in walk:

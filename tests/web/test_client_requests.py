@@ -1,4 +1,4 @@
-"""Requests exactly as the common clients make them, oddities included."""
+"""Requests exactly as common clients send them."""
 
 import hashlib
 
@@ -39,7 +39,7 @@ def test_glanceclient_creates_uploads_and_downloads(api):
     assert api.delete(path, headers=LEFT_OVER | {"content-length": "0"}).status == 204
 
 
-def test_the_sdk_adds_what_is_there_already(api):
+def test_the_sdk_adds_existing_attributes(api):
     image = api.image()
     operations = [{"op": "add", "path": f"/{name}", "value": value} for name, value in (
         ("name", "new"), ("min_ram", 5), ("visibility", "private"), ("protected", False), ("tags", ["a"]),

@@ -1,12 +1,12 @@
-"""Data that is refused, or taken although a check failed: what the log says, and what the caller reads."""
+"""Refused data, and data accepted although a check failed: log line and response."""
 
 import logging
 from pathlib import Path
 
 import pytest
-from ferrotype.config.model import Formats
 from uploads import qcow2, upload
 
+from ferrotype.config.formats import Formats
 from ferrotype.testing.client import client
 
 #: A boot sector with a protective partition and another one, as vendors' hybrid images have it.
@@ -23,7 +23,7 @@ MATCH = "[image_format] require_image_format_match = false"
         (qcow2(backing=True), "raw", "declared=raw found=qcow2 check=backing_file option='none'", ""),
     ],
 )
-def test_a_refusal_is_one_line_of_the_log_and_names_the_option(
+def test_a_refusal_is_one_log_line_with_the_option(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes, declared: str, line: str, option: str
 ) -> None:
     # IMG-UP-45, IMG-UP-48, RUL-70
@@ -33,8 +33,8 @@ def test_a_refusal_is_one_line_of_the_log_and_names_the_option(
         reply = upload(api, image, data)
     assert reply.status == 415
     assert option in reply.text
-    said = [record.getMessage() for record in caplog.records if record.name == "ferrotype.data"]
-    assert said == [f"image data refused: image={image['id']} {line}"]
+    logged = [record.getMessage() for record in caplog.records if record.name == "ferrotype.data"]
+    assert logged == [f"image data refused: image={image['id']} {line}"]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_refusal_is_one_line_of_the_log_and_names_the_option(
         (b"not at all", "qcow2", f"declared=qcow2 found=raw check=match option='{MATCH}'"),
     ],
 )
-def test_a_finding_that_is_tolerated_is_one_line_of_the_log(
+def test_a_tolerated_finding_is_one_log_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes, declared: str, line: str
 ) -> None:
     # IMG-UP-45, IMP-100, IMP-113
@@ -54,5 +54,5 @@ def test_a_finding_that_is_tolerated_is_one_line_of_the_log(
         image = api.image(disk_format=declared)
         caplog.clear()
         assert upload(api, image, data).status == 204
-    said = [record.getMessage() for record in caplog.records if "check=" in record.getMessage()]
-    assert said == [f"image data accepted although a check failed: image={image['id']} {line}"]
+    logged = [record.getMessage() for record in caplog.records if "check=" in record.getMessage()]
+    assert logged == [f"image data accepted although a check failed: image={image['id']} {line}"]

@@ -1,4 +1,4 @@
-"""What pages of other origins are told."""
+"""CORS headers for pages of other origins."""
 
 import pytest
 from every_route import NO_IMAGE
@@ -30,7 +30,7 @@ def api(tmp_path_factory):
 
 
 def preflight(api, origin=PAGE, method="PUT", headers=None, path="/v2/images"):
-    asked = {"origin": origin, "access-control-request-method": method, "x-auth-token": "nobody's"}
+    asked = {"origin": origin, "access-control-request-method": method, "x-auth-token": "unknown"}
     asked |= {} if headers is None else {"access-control-request-headers": headers}
     return api.request("OPTIONS", path, headers={name: value for name, value in asked.items() if value is not None})
 
@@ -49,28 +49,28 @@ def test_a_listed_origin_may_read_every_answer(api, origin, method, path, status
     }
 
 
-def test_a_listed_origin_may_read_that_it_needs_a_token(api):
-    answer = api.get("/v2/images", headers={"origin": PAGE, "x-auth-token": "nobody's"})
+def test_a_listed_origin_may_read_a_401_response(api):
+    answer = api.get("/v2/images", headers={"origin": PAGE, "x-auth-token": "unknown"})
     assert answer.status == 401 and cors(answer)["access-control-allow-origin"] == PAGE  # COR-01
 
 
 @pytest.mark.parametrize(
     "origin", ["null", "https://evil.example.org", PAGE + ".evil.org", PAGE + "/", PAGE.upper(), ""]
 )
-def test_another_origin_is_served_and_told_nothing(api, origin):
+def test_other_origins_get_no_cors_headers(api, origin):
     answer = api.get("/v2/images", headers={"origin": origin})
     assert answer.status == 200 and cors(answer) == {}  # COR-01, SEC-102
     answer = preflight(api, origin)
     assert (answer.status, answer.body, cors(answer)) == (200, b"", {})  # COR-02
 
 
-def test_without_an_origin_nothing_is_told(api):
+def test_requests_without_origin_get_no_cors_headers(api):
     assert cors(api.get("/v2/images")) == {} == cors(preflight(api, None))
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", ["/v2/images", "/v2/nothing", "/", "/healthcheck"])
-def test_a_listed_origin_is_told_what_it_may_do(api, method, path):
+def test_a_preflight_from_a_listed_origin_is_allowed(api, method, path):
     answer = preflight(api, method=method, headers="X-Auth-Token, content-type,X-OPENSTACK-REQUEST-ID", path=path)
     assert answer.status == 200 and answer.body == (b"OK" if path == "/healthcheck" else b"")
     assert cors(answer) == {  # COR-02, COR-03
@@ -95,17 +95,17 @@ def test_headers_that_pages_need_may_be_sent(api, name):
     ("method", "headers"),
     [("TRACE", None), ("get", None), (None, None), ("", None), ("GET", "X-Evil"), ("GET", "X-Auth-Token, X-Evil")],
 )
-def test_a_listed_origin_that_asks_for_more_is_told_nothing(api, method, headers):
+def test_a_preflight_for_other_methods_or_headers_is_not_allowed(api, method, headers):
     answer = preflight(api, method=method, headers=headers)
     assert (answer.status, answer.body, cors(answer)) == (200, b"", {})  # COR-02
 
 
-def test_nothing_is_told_where_no_origin_is_listed(tmp_path):
+def test_without_listed_origins_there_are_no_cors_headers(tmp_path):
     with client(tmp_path) as api:
         assert cors(api.get("/v2/images", headers={"origin": PAGE})) == {} == cors(preflight(api))  # COR-01, CFG-65
 
 
-def test_a_deployment_may_say_otherwise(tmp_path):
+def test_the_cors_options_are_used(tmp_path):
     section = Cors((PAGE,), False, 0, ("GET", "LINK"), ("X-Mine",), ())
     with client(tmp_path, cors=section) as api:  # CFG-65
         allowed = {"vary": "Origin", "access-control-allow-origin": PAGE}
@@ -115,9 +115,9 @@ def test_a_deployment_may_say_otherwise(tmp_path):
         assert cors(preflight(api, method="PUT")) == {} == cors(preflight(api, method="GET", headers="X-Auth-Token"))
 
 
-def test_every_page_may_read_but_not_with_what_the_browser_keeps(tmp_path):
+def test_a_wildcard_never_allows_credentials(tmp_path):
     with client(tmp_path, cors=Cors(("*",)), auth=Auth(strategy="keystone")) as api:
-        answer = cors(api.get("/", headers={"origin": "https://anybody.example.org"}))
+        answer = cors(api.get("/", headers={"origin": "https://any.example.org"}))
         assert answer["access-control-allow-origin"] == "*"  # SEC-102
         assert "access-control-allow-credentials" not in answer
         assert "access-control-allow-credentials" not in cors(preflight(api, "null"))

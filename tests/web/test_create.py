@@ -1,4 +1,4 @@
-"""POST /v2/images: what may be asked for, in which order it is judged, and what comes back."""
+"""POST /v2/images: allowed documents, the order of the checks, and the response."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ def count(api: Client) -> int:
     return len(api.get("/v2/images?limit=1000&visibility=all").json["images"])
 
 
-def test_an_empty_document_makes_a_queued_image_with_the_defaults(api: Client) -> None:
+def test_an_empty_document_creates_an_image_with_defaults(api: Client) -> None:
     # IMG-CREATE-01, IMG-CREATE-07, IMG-ENT-01..03, 05..10, 12..17, 20
     reply = api.post("/v2/images?x=1", json={}, caller=OWNER, headers={"x-image-meta-store": "nowhere"})
     assert reply.status == 201
@@ -41,7 +41,7 @@ def test_an_empty_document_makes_a_queued_image_with_the_defaults(api: Client) -
     assert api.get(path + "?x=1", caller=OWNER).json == made
 
 
-def test_the_answer_names_the_image_and_the_stores(api: Client) -> None:
+def test_the_response_has_location_and_stores(api: Client) -> None:
     reply = api.post("/v2/images", json={})
     # HDR-05, HDR-06
     assert reply.headers["location"] == f"http://127.0.0.1:9292/v2/images/{reply.json['id']}"
@@ -49,7 +49,7 @@ def test_the_answer_names_the_image_and_the_stores(api: Client) -> None:
     assert reply.headers["content-type"] == "application/json"
 
 
-def test_everything_that_may_be_given_is_kept(api: Client) -> None:
+def test_all_settable_attributes_are_kept(api: Client) -> None:
     given = {
         "id": ID, "name": "jammy", "visibility": "private", "owner": "p7", "protected": True, "os_hidden": True,
         "tags": ["lts", "x", "lts"], "disk_format": "qcow2", "container_format": "bare", "min_disk": 2147483647,
@@ -123,9 +123,7 @@ def test_an_owner_may_choose_a_visibility(api: Client, visibility: str) -> None:
         ({"cinder_encryption_key_deletion_policy": "do_not_delete"}, 201),
     ],
 )  # fmt: skip
-def test_a_document_is_judged_by_the_schema_and_the_reserved_names(
-    api: Client, document: dict[str, Any], status: int
-) -> None:
+def test_the_schema_and_reserved_names_are_checked(api: Client, document: dict[str, Any], status: int) -> None:
     before = count(api)
     reply = api.post("/v2/images", json=document)
     assert reply.status == status, reply.text
@@ -150,12 +148,12 @@ def test_a_document_is_judged_by_the_schema_and_the_reserved_names(
         b'{"locations": [{"url": "x", "metadata": ' + b'{"a": ' * 900 + b'"\\u0000"' + b"}" * 900 + b"}]}",
     ],
 )  # fmt: skip
-def test_a_body_that_is_no_document_is_refused(api: Client, body: bytes) -> None:
+def test_a_body_other_than_a_json_object_is_refused(api: Client, body: bytes) -> None:
     # SEC-107
     assert api.post("/v2/images", body=body).status == 400
 
 
-def test_the_last_of_equal_keys_counts_and_the_content_type_does_not(api: Client) -> None:
+def test_the_last_of_duplicate_keys_counts(api: Client) -> None:
     # SEC-107 as RUL-10 has it, BOD-01, BOD-06
     reply = api.post("/v2/images", body=b'{"name": "a", "name": "b"}', headers={"content-type": "text/plain"})
     assert (reply.status, reply.json["name"]) == (201, "b")
@@ -181,7 +179,7 @@ def test_a_body_beyond_the_limit_is_too_large(tmp_path: Any) -> None:
         "%_\\",
     ],
 )
-def test_odd_texts_are_returned_unchanged(api: Client, text: str) -> None:
+def test_unusual_strings_are_returned_unchanged(api: Client, text: str) -> None:
     # SEC-109, SEC-112, SEC-114, UNI-01
     given = {"name": text, "tags": [text, "e\u0301", "\u00e9"], text: text, "e\u0301": "1", "\u00e9": "2"}
     reply = api.post("/v2/images", json=given)
@@ -193,7 +191,7 @@ def test_odd_texts_are_returned_unchanged(api: Client, text: str) -> None:
         assert text.encode() in shown.body  # HDR-04: not escaped
 
 
-def test_a_whole_number_with_a_point_is_shown_as_an_integer(api: Client) -> None:
+def test_a_whole_number_with_a_decimal_point_is_an_integer(api: Client) -> None:
     # IMG-ENT-11, CL-18
     reply = api.post("/v2/images", body=b'{"min_ram": 1.0, "min_disk": 2e1}')
     assert (reply.status, repr(reply.json["min_ram"]), repr(reply.json["min_disk"])) == (201, "1", "20")
@@ -217,14 +215,14 @@ def test_who_may_create_what(api: Client, caller: Any, document: dict[str, Any],
     assert api.post("/v2/images", json=document, caller=caller).status == status
 
 
-def test_an_empty_owner_is_no_owner_at_once(api: Client) -> None:
+def test_an_empty_owner_is_null(api: Client) -> None:
     # IMG-ENT-05
     reply = api.post("/v2/images", json={"owner": ""})
     assert (reply.status, reply.json["owner"]) == (201, None)
     assert api.get(f"/v2/images/{reply.json['id']}").json["owner"] is None
 
 
-def test_an_id_is_kept_as_given_and_taken_for_ever(api: Client) -> None:
+def test_an_id_is_kept_as_given_and_never_reused(api: Client) -> None:
     upper = "ABCDEF00-0000-4000-8000-00000000000A"
     assert api.post("/v2/images", json={"id": upper}).json["id"] == upper
     # IMG-ENT-01
@@ -237,7 +235,7 @@ def test_an_id_is_kept_as_given_and_taken_for_ever(api: Client) -> None:
     assert api.post("/v2/images", json={"id": upper}).status == 409
 
 
-def test_a_taken_id_says_the_same_whoever_took_it(api: Client) -> None:
+def test_the_error_for_a_taken_id_does_not_reveal_its_owner(api: Client) -> None:
     foreign = api.image(caller=OWNER, visibility="private")["id"]
     own = api.image(caller=STRANGER, visibility="private")["id"]
     gone = api.image(caller=OWNER)["id"]
@@ -251,7 +249,7 @@ def test_a_taken_id_says_the_same_whoever_took_it(api: Client) -> None:
     assert api.get(f"/v2/images/{foreign}", caller=OWNER).json["name"] is None
 
 
-def test_faults_are_reported_in_the_order_of_the_api(tmp_path: Any) -> None:
+def test_errors_are_reported_in_the_order_of_the_api(tmp_path: Any) -> None:
     # IMG-CREATE-02: with all faults at once, each is the answer until it is mended
     faults: list[tuple[int, str, dict[str, Any], dict[str, Any]]] = [
         (403, "direct_url", {"direct_url": "x"}, {}),
@@ -280,7 +278,7 @@ def test_faults_are_reported_in_the_order_of_the_api(tmp_path: Any) -> None:
     ("limit", "count", "status"),
     [(2, 2, 201), (2, 3, 413), (0, 0, 201), (0, 1, 413), (-1, 200, 201)],
 )
-def test_counts_are_held_to_their_quota(tmp_path: Any, limit: int, count: int, status: int) -> None:
+def test_counts_are_limited(tmp_path: Any, limit: int, count: int, status: int) -> None:
     # QUO-03, QUO-04, QUO-07, CFG-06, CFG-07, IMG-PROP-09
     names = [f"n{number}" for number in range(count)]
     with client(tmp_path, limits=Limits(image_tag_quota=limit, image_property_quota=limit)) as api:
@@ -328,7 +326,7 @@ def test_declared_types_of_properties_are_kept(tmp_path: Any) -> None:
         assert api.post("/v2/images", json={"more": {"a": "v" * 65536}}).status == 400
 
 
-def test_required_properties_are_asked_of_the_result(tmp_path: Any) -> None:
+def test_required_properties_must_be_in_the_result(tmp_path: Any) -> None:
     # SCH-23, SCH-24, CFG-71, IMG-WART-10
     with client(tmp_path, api=Api(schema_required=("os_distro",))) as api:
         assert api.post("/v2/images", json={}).status == 400
@@ -343,7 +341,7 @@ def test_required_properties_are_asked_of_the_result(tmp_path: Any) -> None:
         assert api.patch(path, swap).json["os_distro"] == "debian"
 
 
-def test_a_long_text_is_not_sent_back(api: Client) -> None:
+def test_a_long_string_is_not_repeated_in_the_error(api: Client) -> None:
     for document in ({"k" * 100_000: 7}, {"os_glance" + "k" * 100_000: "x"}, {"k" * 100_000: "x"}):
         assert len(api.post("/v2/images", json=document).body) < 2000
     path = f"/v2/images/{api.image()['id']}"
@@ -351,7 +349,7 @@ def test_a_long_text_is_not_sent_back(api: Client) -> None:
         assert len(api.patch(path, [operation]).body) < 2000
 
 
-def test_what_create_answers_fits_the_schema_that_is_served(api: Client) -> None:
+def test_the_response_matches_the_served_schema(api: Client) -> None:
     fastjsonschema = pytest.importorskip("fastjsonschema")
     check = fastjsonschema.compile({"type": "object", **api.get("/v2/schemas/image").json})
     # CL-28, CLI-02

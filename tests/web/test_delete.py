@@ -32,7 +32,7 @@ def everything_says(api: Client, path: str, status: int, caller: Any) -> None:
 
 
 @pytest.mark.parametrize("state", ["queued", "active", "deactivated"])
-def test_a_deleted_image_is_gone_for_everybody_with_its_data(api: Client, state: str) -> None:
+def test_a_deleted_image_is_gone_with_its_data(api: Client, state: str) -> None:
     image = api.image(b"data" if state != "queued" else None, caller=OWNER, tags=["t"], a="x")
     path = image["self"]
     api.post(f"{path}/members", json={"member": "p9"}, caller=OWNER)
@@ -52,7 +52,7 @@ def test_a_deleted_image_is_gone_for_everybody_with_its_data(api: Client, state:
     assert api.post("/v2/images", json={"id": image["id"]}).status == 409
 
 
-def test_a_protected_image_stays(api: Client) -> None:
+def test_a_protected_image_cannot_be_deleted(api: Client) -> None:
     image = api.image(b"data", caller=OWNER, protected=True)
     # IMG-DEL-02, IMG-ENT-06
     for caller in (OWNER, ADMIN):
@@ -79,7 +79,7 @@ def test_who_may_delete(api: Client) -> None:
     assert api.get(private, caller=OWNER).status == 200
 
 
-def test_data_that_are_lost_already_do_not_keep_an_image(api: Client) -> None:
+def test_an_image_with_missing_data_can_be_deleted(api: Client) -> None:
     image = api.image(b"data", caller=OWNER)
     file_of(image).unlink()
     # IMG-DEL-04
@@ -87,7 +87,7 @@ def test_data_that_are_lost_already_do_not_keep_an_image(api: Client) -> None:
     assert api.get(image["self"], caller=OWNER).status == 404
 
 
-def test_delayed_deletion_keeps_the_data_and_shows_nothing(tmp_path: Any) -> None:
+def test_delayed_delete_hides_the_image_and_keeps_the_data(tmp_path: Any) -> None:
     with client(tmp_path, api=Api(delayed_delete=True, scrub_time=3600, show_locations=True)) as api:
         active, queued = api.image(b"data", caller=OWNER, tags=["t"], a="x"), api.image(caller=OWNER)
         idle = api.image(b"data", caller=OWNER)
@@ -104,7 +104,7 @@ def test_delayed_deletion_keeps_the_data_and_shows_nothing(tmp_path: Any) -> Non
             assert api.post("/v2/images", json={"id": image["id"]}).status == 409
 
 
-def test_show_finds_nothing_for_what_is_no_id(api: Client) -> None:
+def test_an_invalid_id_is_404(api: Client) -> None:
     image = api.image(caller=OWNER)
     # IMG-SHOW-01, SEC-55
     for wrong in (

@@ -1,4 +1,4 @@
-"""DELETE /v2/stores/{store}/{image}: a copy goes, the last one that is any good stays."""
+"""DELETE /v2/stores/{store}/{image}: deletes a copy, but never the last readable one."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, copy, file_of, ledger, settled, tell, tidy, uploading
+from uploads import PausedBody, assert_consistent, copy, execute, file_of, ledger, run_cleanup, uploading
 
 from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, OWNER, READER, STRANGER, Client, client
@@ -16,7 +16,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 @pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
-    with client(directory, upkeep=False, api=Api(show_locations=True)) as api:
+    with client(directory, background=False, api=Api(show_locations=True)) as api:
         yield api
 
 
@@ -24,7 +24,7 @@ def delete(api: Client, store: str, image: Any, **options: Any) -> int:
     return api.delete(f"/v2/stores/{store}/{image['id']}", **options).status
 
 
-def test_a_copy_goes_with_its_data(api: Client, directory: Path) -> None:
+def test_a_copy_is_deleted_with_its_data(api: Client, directory: Path) -> None:
     for gone, stays in (("fast", "cheap"), ("cheap", "fast")):
         image = api.image(b"the data", caller=OWNER)
         files = {"fast": file_of(image), "cheap": copy(api, image)}
@@ -37,18 +37,18 @@ def test_a_copy_goes_with_its_data(api: Client, directory: Path) -> None:
         assert (files[gone].exists(), files[stays].exists()) == (False, True)
         assert api.get(f"{image['self']}/file").body == b"the data"
         assert delete(api, stays, image) == 403
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
-def test_refusals_come_in_their_order(api: Client) -> None:
+def test_errors_come_in_the_order_of_the_api(api: Client) -> None:
     image = api.image(b"the data", caller=OWNER)
     copy(api, image)
-    nobody = {"id": NOBODY}
+    unknown = {"id": NOBODY}
     # IMG-DFS-01, STOR-82, STOR-83, SEC-57
     for store in ("none", "os_glance_staging_store", "os_glance_tasks_store", "a,b"):
         assert delete(api, store, image) == 409
-        assert delete(api, store, nobody) == 409
-    assert delete(api, "fast", nobody) == 404
+        assert delete(api, store, unknown) == 409
+    assert delete(api, "fast", unknown) == 404
     assert delete(api, "fast", {"id": "no-uuid"}) == 404
     # IMG-DFS-02, STOR-84
     assert [delete(api, "fast", image, caller=who) for who in (OWNER, READER, STRANGER)] == [403, 403, 404]
@@ -59,11 +59,11 @@ def test_refusals_come_in_their_order(api: Client) -> None:
     assert delete(api, "fast", image) == 409
     assert delete(api, "fast", api.image()) == 409
     saving = api.image()
-    with uploading(api, saving, Held(b"x")):
+    with uploading(api, saving, PausedBody(b"x")):
         assert delete(api, "fast", saving) == 409
 
 
-def test_the_last_copy_stays(api: Client) -> None:
+def test_the_last_copy_cannot_be_deleted(api: Client) -> None:
     image = api.image(b"the data")
     for store in ("fast", "cheap"):
         reply = api.delete(f"/v2/stores/{store}/{image['id']}")
@@ -72,7 +72,7 @@ def test_the_last_copy_stays(api: Client) -> None:
     assert api.get(f"{image['self']}/file").body == b"the data"
 
 
-def test_two_copies_in_one_store_are_not_both_taken(api: Client) -> None:
+def test_the_copies_of_an_only_store_cannot_be_deleted(api: Client) -> None:
     image = api.image(b"the data")
     copy(api, image, "fast")
     assert delete(api, "fast", image) == 403  # SEC-58
@@ -80,14 +80,14 @@ def test_two_copies_in_one_store_are_not_both_taken(api: Client) -> None:
     assert len(api.get(image["self"]).json["locations"]) == 2
 
 
-def test_a_copy_that_is_gone_already_is_forgotten(api: Client, directory: Path) -> None:
+def test_a_missing_copy_can_be_deleted(api: Client, directory: Path) -> None:
     image = api.image(b"the data")
     copy(api, image).unlink()
     assert delete(api, "cheap", image) == 204  # STOR-88
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
-def test_the_only_good_copy_stays(api: Client) -> None:
+def test_the_only_readable_copy_cannot_be_deleted(api: Client) -> None:
     image = api.image(b"the data")
     other = copy(api, image)
     other.write_bytes(b"cut")
@@ -96,7 +96,7 @@ def test_the_only_good_copy_stays(api: Client) -> None:
     assert api.get(f"{image['self']}/file").body == b"the data"
 
 
-def test_at_once_and_crosswise_one_copy_remains(api: Client, directory: Path) -> None:
+def test_concurrent_deletes_leave_one_copy(api: Client, directory: Path) -> None:
     for _ in range(10):
         image = api.image(b"the data")
         copy(api, image)
@@ -104,10 +104,10 @@ def test_at_once_and_crosswise_one_copy_remains(api: Client, directory: Path) ->
             statuses = list(pool.map(lambda store, image=image: delete(api, store, image), ["fast", "cheap"] * 2))
         assert sorted(statuses) == [204, 403, 403, 403]  # SEC-58
         assert api.get(f"{image['self']}/file").body == b"the data"
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
-def test_a_store_that_cannot_remove_now_does_it_later(api: Client, directory: Path) -> None:
+def test_a_failed_removal_is_retried(api: Client, directory: Path) -> None:
     image = api.image(b"the data")
     other = copy(api, image)
     other.unlink()
@@ -115,12 +115,12 @@ def test_a_store_that_cannot_remove_now_does_it_later(api: Client, directory: Pa
     assert delete(api, "cheap", image) == 204  # STOR-88
     assert [row.state for row in ledger(api) if row.name == other.name] == ["deleting"]
     other.rmdir()
-    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
-    tidy(api)
-    settled(api, directory)
+    execute(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
+    run_cleanup(api)
+    assert_consistent(api, directory)
 
 
-def test_there_is_nothing_else_at_this_path(api: Client) -> None:
+def test_other_methods_of_the_path_are_refused(api: Client) -> None:
     image = api.image(b"x")
     # STOR-89
     for method in ("GET", "PUT", "POST", "PATCH"):
@@ -129,7 +129,7 @@ def test_there_is_nothing_else_at_this_path(api: Client) -> None:
     assert [api.get(path).status for path in ("/v2/stores", "/v2/stores/fast")] == [404, 404]
 
 
-def test_with_one_store_there_is_none_to_delete_from(tmp_path: Path) -> None:
+def test_with_one_store_the_path_is_404(tmp_path: Path) -> None:
     with client(tmp_path, single=True) as api:
         image = api.image(b"x")
         # IMG-DFS-01, STOR-81

@@ -20,7 +20,7 @@ KEYS = {"import": "import-methods", "stores": "stores", "stores/detail": "stores
 
 @pytest.mark.parametrize("who", EVERYBODY)
 @pytest.mark.parametrize("call", FOUR)
-def test_who_may_ask_what(api, single, call, who):
+def test_who_may_read_discovery(api, single, call, who):
     caller = EVERYBODY[who]
     allowed = call != "stores/detail" or who in ("admin", "service")
     answer = api.get(f"/v2/info/{call}", caller=caller)
@@ -33,16 +33,16 @@ def test_who_may_ask_what(api, single, call, who):
 
 
 @pytest.mark.parametrize("call", FOUR)
-def test_nobody_is_told_nothing(api, single, call):
+def test_unauthenticated_requests_are_401(api, single, call):
     for service in (api, single):
         for body in (None, b"x"):
-            answer = service.get(f"/v2/info/{call}", headers={"x-auth-token": "nobody's"}, body=body)
+            answer = service.get(f"/v2/info/{call}", headers={"x-auth-token": "unknown"}, body=body)
             assert answer.status == 401  # DISC-02, DISC-145
 
 
 @pytest.mark.parametrize("who", ["admin", "reader"])
 @pytest.mark.parametrize("call", FOUR)
-def test_a_body_is_refused_before_all_else(api, single, call, who):
+def test_a_body_is_refused_first(api, single, call, who):
     for service in (api, single):
         for body in (b"{}", b"x"):
             answer = service.get(f"/v2/info/{call}", caller=EVERYBODY[who], body=body)
@@ -84,7 +84,7 @@ def test_paths_are_exact(api, call):
 
 
 @pytest.mark.parametrize("call", FOUR)
-def test_any_known_minor_will_do(api, single, call):
+def test_any_known_minor_version_works(api, single, call):
     for minor in (0, 7, 8, 13, 15, 17):
         assert api.get(f"/v2.{minor}/info/{call}").status == 200  # DISC-13, DISC-44, DISC-161
     assert api.get(f"/v2.99/info/{call}").status == 300
@@ -92,7 +92,7 @@ def test_any_known_minor_will_do(api, single, call):
 
 
 @pytest.mark.parametrize("call", FOUR)
-def test_asking_changes_nothing_and_promises_nothing(api, call):
+def test_discovery_changes_nothing(api, call):
     image = api.image(b"x")
     first = api.get(concrete(f"info/{call}"))
     assert api.get(concrete(f"info/{call}")).body == first.body

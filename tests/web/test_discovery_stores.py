@@ -62,7 +62,7 @@ def test_operators_see_types_properties_and_weights_too(api, directory):
     assert list(stores[1]) == ["id", "read-only", "type", "properties", "weight"]
     assert [store["weight"] for store in stores] == [-3, 7, 0, 0]  # DISC-52, DISC-151
     assert {store["type"] for store in stores} == {"file"}  # DISC-51
-    assert stores[0]["properties"] == {  # DISC-53, DISC-70, DISC-71, DISC-72, DISC-60, DISC-147
+    assert stores[0]["properties"] == {  # DISC-53, DISC-70, DISC-72, DISC-60, DISC-147
         "data_dir": str(directory / "zeta"),
         "chunk_size": 4096,
         "thin_provisioning": False,
@@ -77,20 +77,20 @@ def test_operators_see_types_properties_and_weights_too(api, directory):
     assert stores[3]["properties"]["data_dirs"] == [str(directory / name) for name in ("high", "mid", "low")]
 
 
-def test_every_store_is_named_where_users_choose_one(api):
+def test_the_stores_header_names_every_store(api):
     made = api.post("/v2/images", json={"disk_format": "raw", "container_format": "bare"}, caller=OWNER)
     assert made.headers["openstack-image-store-ids"] == "zeta,shut,alpha,many"  # DISC-42, HDR-06
 
 
 @pytest.mark.parametrize(("store_id", "status"), [("zeta", 204), ("alpha", 204), ("shut", 410), ("none", 400)])
-def test_what_discovery_says_is_what_an_upload_meets(api, store_id, status):
+def test_uploads_behave_as_discovery_reports(api, store_id, status):
     path = f"/v2/images/{api.image(caller=OWNER)['id']}"
     answer = api.put(f"{path}/file", body=b"x", headers=DATA | {"x-image-meta-store": store_id}, caller=OWNER)
     assert answer.status == status  # DISC-36, DISC-43
     assert api.get(path, caller=OWNER).json.get("stores") == (store_id if status == 204 else None)
 
 
-def test_a_store_that_loses_its_directory_turns_read_only_and_back(api, directory):
+def test_a_store_without_its_directory_is_read_only_until_it_returns(api, directory):
     alpha = api.application.ctx.stores.get("alpha")
 
     def seen():
@@ -150,7 +150,7 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
                     for _ in range(3):
                         api.run(stores.get("dead").probe())  # It is not asked again as long as it owes an answer.
                         for call in ("import", "stores", "stores/detail", "usage"):
-                            # It never answers: whoever is answered has not waited for it.
+                            # It never answers, so a response proves that the request did not wait for it.
                             asked = pool.submit(api.get, f"/v2/info/{call}")
                             assert asked.result(60).status == 200  # DISC-57, DISC-58
                 except TimeoutError:

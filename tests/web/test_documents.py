@@ -43,7 +43,7 @@ def test_locations_are_shown_where_the_deployment_shows_them() -> None:
 
 
 @pytest.mark.parametrize(("caller", "count"), [(ANYBODY, 0), (ADMIN, 3)])
-def test_the_copies_of_a_deactivated_image_are_for_administrators(caller: Caller, count: int) -> None:
+def test_only_administrators_see_copies_of_a_deactivated_image(caller: Caller, count: int) -> None:
     document = image(replace(IMAGE, status="deactivated"), caller)
     # IMG-ENT-32
     assert len(document["locations"]) == count
@@ -82,7 +82,7 @@ def test_a_page_links_to_the_next_one_when_it_is_full(count: int, limit: int, mo
     assert [each["id"] for each in document["images"]] == [each.id for each in page]
 
 
-def test_users_are_told_less_of_a_store_than_operators() -> None:
+def test_users_see_less_of_a_store_than_operators() -> None:
     info = StoreInfo("fast", "an SSD", is_default=True, read_only=False)
     # DISC-31, DISC-37
     assert documents.stores([info, StoreInfo("cold", None, is_default=False, read_only=True)]) == {

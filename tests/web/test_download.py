@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ask, blob_of, copy, file_of, settled, tell, uploading
+from uploads import PausedBody, ask, assert_consistent, blob_of, copy, execute, file_of, uploading
 
 from ferrotype.admin.consistency import differences
 from ferrotype.config.api import Api
@@ -17,7 +17,7 @@ NOBODY = "/v2/images/00000000-0000-4000-8000-000000000000/file"
 
 @pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
-    with client(directory, upkeep=False, api=Api(show_locations=True)) as api:
+    with client(directory, background=False, api=Api(show_locations=True)) as api:
         yield api
 
 
@@ -29,7 +29,7 @@ def get(api: Client, image: Any, query: str = "", **options: Any) -> Any:
     return api.get(f"{image['self']}/file{query}", **options)
 
 
-def test_the_data_come_with_what_is_known_of_them(api: Client) -> None:
+def test_the_data_have_their_headers(api: Client) -> None:
     image = api.image(b"the data")
     for query, headers in (("", {}), ("?limit=3&x=y", {"accept": "text/html"})):
         reply = get(api, image, query, headers=headers)
@@ -46,13 +46,13 @@ def test_the_data_come_with_what_is_known_of_them(api: Client) -> None:
 
 def test_an_image_without_data_has_no_content(api: Client) -> None:
     queued, saving, staged = api.image(), api.image(), api.image()
-    tell(api, f"UPDATE images SET status = 'uploading' WHERE id = '{staged['id']}'")
-    with uploading(api, saving, Held(b"some", b"thing")):
+    execute(api, f"UPDATE images SET status = 'uploading' WHERE id = '{staged['id']}'")
+    with uploading(api, saving, PausedBody(b"some", b"thing")):
         for image in (queued, saving, staged):
             for headers in ({}, {"range": "bytes=0-1"}):
                 reply = get(api, image, headers=headers)
                 assert (reply.status, reply.body) == (204, b"")  # IMG-DL-02, IMG-DL-14
-    tell(api, f"UPDATE images SET status = 'queued' WHERE id = '{staged['id']}'")
+    execute(api, f"UPDATE images SET status = 'queued' WHERE id = '{staged['id']}'")
 
 
 def test_who_may_download(api: Client) -> None:
@@ -72,7 +72,7 @@ def test_who_may_download(api: Client) -> None:
     assert api.get(NOBODY).status == 404
 
 
-def test_deactivated_data_are_for_administrators(api: Client) -> None:
+def test_only_administrators_download_deactivated_images(api: Client) -> None:
     image = api.image(b"x", caller=OWNER)
     api.post(f"{image['self']}/actions/deactivate")
     # IMG-DL-04
@@ -101,9 +101,9 @@ def longer(path: Path) -> None:
 
 DAMAGES = {
     "removed": (Path.unlink, "does not exist"),
-    "truncated": (lambda path: os.truncate(path, 3), "has 3 bytes where 8 were stored"),
-    "emptied": (lambda path: os.truncate(path, 0), "has 0 bytes where 8 were stored"),
-    "longer": (longer, "has 9 bytes where 8 were stored"),
+    "truncated": (lambda path: os.truncate(path, 3), "has 3 bytes, but 8 were stored"),
+    "emptied": (lambda path: os.truncate(path, 0), "has 0 bytes, but 8 were stored"),
+    "longer": (longer, "has 9 bytes, but 8 were stored"),
     "a link": (link, "Too many levels of symbolic links"),
     "a pipe": (fifo, "is not a regular file"),
     "a directory": (folder, "is not a regular file"),
@@ -112,11 +112,11 @@ DAMAGES = {
 
 # IMG-DL-03, IMG-WART-16, STOR-42, SEC-56, SEC-62
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_lost_data_are_an_error_that_is_logged_and_marked(
+def test_missing_data_are_logged_and_marked_damaged(
     api: Client, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = api.image(b"the data")
-    harm, said = DAMAGES[damage]
+    harm, reason = DAMAGES[damage]
     path = file_of(image)
     content = path.read_bytes()
     harm(path)
@@ -124,13 +124,13 @@ def test_lost_data_are_an_error_that_is_logged_and_marked(
         reply = get(api, image, headers=headers)
         assert (reply.status, "cannot be" in reply.text, str(path) in reply.text) == (503, True, False)
         assert "retry-after" in reply.headers
-    assert said in caplog.text
+    assert reason in caplog.text
     assert "Restore the object from a backup" in caplog.text
     assert marked(api, blob_of(api, image))
     assert api.get(image["self"]).json["status"] == "active"
     kinds = {each.kind for each in api.run(differences(api.application.ctx, False)) if each.subject == path.name}
     assert kinds == {"missing-object" if damage == "removed" else "damaged-object"}
-    # Once mended it is served again, and the mark can be taken away.
+    # Once repaired it is served again, and the mark can be removed.
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
     path.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def test_lost_data_are_an_error_that_is_logged_and_marked(
     assert api.delete(image["self"]).status == 204
 
 
-def test_a_store_whose_directory_is_away_loses_nothing(
+def test_an_offline_store_marks_nothing_damaged(
     api: Client, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = api.image(b"the data")
@@ -193,26 +193,26 @@ def test_copies_are_tried_by_weight_and_by_preference(api: Client) -> None:
 
 # IMG-DL-31, IMG-DL-34, SEC-57, IMG-WART-08
 @pytest.mark.parametrize("store", ["none", "fast,none", "os_glance_staging_store", "os_glance_tasks_store", "FAST"])
-def test_an_unknown_store_cannot_be_preferred(api: Client, store: str) -> None:
+def test_preferring_an_unknown_store_is_refused(api: Client, store: str) -> None:
     assert get(api, api.image(b"x"), f"?prefer={store}").status == 400
 
 
-def test_with_one_store_nothing_can_be_preferred(tmp_path: Path) -> None:
+def test_prefer_is_refused_with_one_store(tmp_path: Path) -> None:
     with client(tmp_path, single=True) as api:
         image = api.image(b"x")
         assert get(api, image, "?prefer=x").status == 400  # IMG-DL-31, STOR-28
         assert get(api, image, "?prefer=").body == b"x"  # IMG-DL-30
-        settled(api, tmp_path)
+        assert_consistent(api, tmp_path)
 
 
-def test_a_copy_in_a_store_that_this_node_has_not_is_passed_over(api: Client) -> None:
+def test_a_copy_in_another_nodes_store_is_skipped(api: Client) -> None:
     image = api.image(b"the data")
     copy(api, image)
-    tell(
+    execute(
         api,
         f"UPDATE images SET locations = replace(locations, '\"fast\"', '\"far\"') WHERE id = '{image['id']}'",
     )
-    tell(
+    execute(
         api,
         f"UPDATE images SET locations = replace(locations, '/fast/', '/far/') WHERE id = '{image['id']}'",
     )

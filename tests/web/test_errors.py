@@ -1,4 +1,4 @@
-"""Every error as clients read it: status, form, and a text that arrives."""
+"""Every error as clients read it: status, format and text."""
 
 import json as stdlib_json
 from pathlib import Path
@@ -23,7 +23,7 @@ DATA = {"content-type": OCTETS}
 
 
 class Broken:
-    """A backend that takes objects and then fails in a way that nobody has foreseen."""
+    """A back end that accepts objects and then raises an unexpected error."""
 
     properties = MappingProxyType({})
 
@@ -108,7 +108,10 @@ ERRORS = {
     403: (lambda api, accept: api.post("/v2/images", json={}, caller=READER, headers=accept), "not allowed"),
     404: (lambda api, accept: api.get(f"/v2/images/{NO_IMAGE}", headers=accept), NO_IMAGE),
     405: (lambda api, accept: api.put("/v2/images", headers=accept), "methods GET, HEAD, POST"),
-    409: (lambda api, accept: api.post("/v2/images", json={"id": api.image()["id"]}, headers=accept), "is taken"),
+    409: (
+        lambda api, accept: api.post("/v2/images", json={"id": api.image()["id"]}, headers=accept),
+        "already exists",
+    ),
     410: (lambda api, accept: _upload(api, accept, 1, **{"x-image-meta-store": "shut"}), "store"),
     412: (lambda api, accept: _file(api, accept, **{"if-match": '"x"'}), "If-Match"),
     413: (lambda api, accept: _upload(api, accept, 1001), "1000"),
@@ -177,16 +180,17 @@ def test_openstacksdk_reads_every_error(api, status, accept):
     assert caught.value.request_id == response.headers["x-openstack-request-id"]
 
 
-def test_openstacksdk_tells_the_status_where_it_asked_for_no_form(api):
+def test_openstacksdk_reports_the_status_of_other_responses(api):
     response = answered(ERRORS[415][0](api, {"accept": ""}))
     with pytest.raises(openstack.exceptions.HttpException) as caught:
         openstack.exceptions.raise_from_response(response)
     assert caught.value.status_code == 415  # ERR-09
 
 
-def test_a_failure_is_told_to_the_operator_and_not_to_the_user(api, caplog):
+def test_details_of_a_failure_are_logged_and_not_sent(api, caplog):
     reply = _broken(api, {"accept": "application/json"})
-    assert reply.status == 500 and stdlib_json.loads(reply.body)["title"] == "Internal Server Error"  # ERR-12
+    # ERR-12, SEC-117
+    assert reply.status == 500 and stdlib_json.loads(reply.body)["title"] == "Internal Server Error"
     assert "RuntimeError: a secret of the back end" in caplog.text
     assert "Traceback" not in reply.text and "RuntimeError" not in reply.text
 
@@ -205,7 +209,7 @@ def test_headers_of_single_errors(api):
 
 
 @pytest.mark.parametrize("path", ["/v2/images/<script>", "/v2/stores/<b>x/" + NO_IMAGE])
-def test_what_was_asked_for_is_never_markup_in_the_answer(api, path):
+def test_reflected_input_is_never_markup(api, path):
     method = "DELETE" if "stores" in path else "GET"
     reply = api.request(method, path, headers={"accept": "text/html"})
     assert reply.status in (404, 409) and "<script>" not in reply.text and "<b>" not in reply.text  # SEC-103

@@ -1,4 +1,4 @@
-"""The form of an error: chosen by Accept, escaped where it is a page, plain where it is not."""
+"""The format of errors: chosen by Accept, escaped in HTML."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_the_accept_header_chooses_the_form(accept, kind):
     assert refused(accept)[0] == kind
 
 
-def test_json_says_it_flat_and_clean():
+def test_json_errors_are_flat():
     _, body, _ = refused("application/json", "No <b> & 'c'.")
     # ERR-05, CL-02, CL-05
     assert body == '{"message":"No <b> & \'c\'.","code":"404 Not Found","title":"Not Found"}'
@@ -51,7 +51,7 @@ def test_plain_text_has_the_status_in_its_first_line():
     assert body == "404 Not Found\n\nNo <b> & 'c'.\n"  # ERR-07, CL-05
 
 
-def test_a_page_has_one_title_and_shows_the_text_without_reading_it():
+def test_an_html_error_escapes_its_text():
     _, body, _ = refused("*/*", "No <script>alert('x')</script> & co.")
     # ERR-06, ERR-08, SEC-103
     assert "<title>404 Not Found</title>" in body and "<h1>404 Not Found</h1>" in body
@@ -59,7 +59,7 @@ def test_a_page_has_one_title_and_shows_the_text_without_reading_it():
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
-def test_no_form_is_read_as_another_one(accept):
+def test_the_content_type_matches_the_form(accept):
     headers = dict(refused(accept)[2].headers)
     assert headers["x-content-type-options"] == "nosniff"  # RUL-14
     assert headers["content-type"].lower() in {  # ERR-10
@@ -71,5 +71,5 @@ def test_no_form_is_read_as_another_one(accept):
     ("status", "title"),
     [(413, "413 Request Entity Too Large"), (416, "416 Request Range Not Satisfiable"), (409, "409 Conflict")],
 )
-def test_titles_are_those_that_clients_know(status, title):
+def test_titles_are_glances_reason_phrases(status, title):
     assert refused(None, "x", status)[1].startswith(f"{title}\n\n")

@@ -1,4 +1,4 @@
-"""Requests that nobody would send: every one is answered, and never with 500."""
+"""Fuzzed requests: every one is answered, and never with 500."""
 
 import pytest
 from every_route import METHODS, NO_IMAGE

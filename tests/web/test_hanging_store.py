@@ -1,4 +1,4 @@
-"""A store whose backend hangs, as a network file system does whose server is gone: only what needs it suffers."""
+"""A store whose back end hangs, like a network file system without its server: other stores are not affected."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from ferrotype.testing.client import OCTETS, Client, client
 
 #: Whether calls hang, and the end of those that do.
 stuck, gone = threading.Event(), threading.Event()
-#: What was opened, whoever waited for it.
+#: Every source that was opened.
 opened: list[Any] = []
 
 
@@ -44,7 +44,7 @@ class Hanging(FileDriver):
         await super().delete(name, handle)
 
     async def probe(self) -> Health:
-        await self._crew.offload(as_ever)
+        await self._pools.offload(as_ever)
         return await super().probe()
 
 
@@ -90,7 +90,7 @@ def until_answering(api: Client) -> None:
     api.run(cheap(api).probe())
 
 
-def test_other_stores_are_read_and_written_while_one_hangs(api: Client) -> None:
+def test_other_stores_work_while_one_hangs(api: Client) -> None:
     there, here = stored_in(api, "cheap"), stored_in(api, "fast")
     until_hanging(api)
     with ThreadPoolExecutor(48) as pool:
@@ -102,7 +102,7 @@ def test_other_stores_are_read_and_written_while_one_hangs(api: Client) -> None:
     assert api.get(f"{there['self']}/file").body == b"data"
 
 
-def test_an_image_whose_store_hangs_is_deleted_and_its_bytes_go_later(api: Client, tmp_path: Path) -> None:
+def test_data_in_a_hanging_store_is_deleted_later(api: Client, tmp_path: Path) -> None:
     there = stored_in(api, "cheap")
     until_hanging(api)
     assert api.delete(there["self"]).status == 204  # RUL-05
@@ -117,7 +117,7 @@ def test_an_image_whose_store_hangs_is_deleted_and_its_bytes_go_later(api: Clien
         time.sleep(0.1)
 
 
-def test_a_file_that_is_opened_after_all_is_closed(api: Client) -> None:
+def test_a_file_opened_too_late_is_closed(api: Client) -> None:
     there = stored_in(api, "cheap")
     until_hanging(api)
     assert api.get(f"{there['self']}/file").status == 503
@@ -139,7 +139,7 @@ def test_a_store_is_used_again_as_soon_as_it_answers(api: Client) -> None:
     assert api.put(f"{api.image()['self']}/file", body=b"data", headers=headers).status == 503
     cheap(api).probe_timeout = 60
     stuck.clear()
-    gone.set()  # From here on nobody asks it again: what it still owes an answer to is enough.
+    gone.set()  # From here on it gets no new calls: the pending probe is enough.
     end = time.monotonic() + 60
     while api.get(f"{there['self']}/file").status != 200:
         assert time.monotonic() < end

@@ -1,4 +1,4 @@
-"""Headers of answers, the request id above all, and what Unicode may do."""
+"""Headers of responses, request ids, and Unicode in headers and paths."""
 
 import hashlib
 
@@ -63,7 +63,7 @@ def test_a_request_id_with_odd_characters_is_replaced(api, given):
     assert answer.status == 200 and len(answer.headers[ID]) == 40  # SEC-98, SEC-99, RUL-10
 
 
-def test_a_deployment_may_take_request_ids_of_any_length_or_shorter_ones(tmp_path):
+def test_the_length_of_request_ids_is_configurable(tmp_path):
     with client(tmp_path, server=Server(max_request_id_length=0)) as api:
         assert api.get("/", headers={ID: "x" * 5000}).headers[ID] == "req-" + "x" * 5000  # HDR-03, CFG-03
     with client(tmp_path, server=Server(max_request_id_length=5)) as api:
@@ -78,7 +78,7 @@ def test_json_is_sent_as_plain_utf8(api):
         assert api.get(path).headers["content-type"] == "application/json"
 
 
-def test_creating_an_image_tells_where_it_is_and_what_it_can_become(api, tmp_path):
+def test_create_has_location_and_import_methods_headers(api, tmp_path):
     made = api.post("/v2/images", json={}, headers={"host": "localhost:99"})
     assert made.headers["location"] == f"http://localhost:99/v2/images/{made.json['id']}"  # HDR-05
     assert made.headers["openstack-image-store-ids"] == "fast,cheap"  # HDR-06, DISC-42
@@ -92,7 +92,7 @@ def test_creating_an_image_tells_where_it_is_and_what_it_can_become(api, tmp_pat
 
 
 @pytest.mark.parametrize("wanted", [{}, {"range": "bytes=2-4"}])
-def test_data_are_sent_as_what_clients_can_stream(api, image, wanted):
+def test_data_have_the_octet_stream_type(api, image, wanted):
     answer = api.get(f"/v2/images/{image['id']}/file", headers=wanted)
     assert answer.headers["content-type"] == "application/octet-stream"  # HDR-08, SEC-103
     assert answer.headers["content-md5"] == hashlib.md5(b"0123456789").hexdigest()
@@ -102,7 +102,7 @@ def test_data_are_sent_as_what_clients_can_stream(api, image, wanted):
     assert answer.headers["accept-ranges"] == "bytes" and image["os_hash_value"] in answer.headers["etag"]  # HDR-09
 
 
-def test_conditions_on_data_are_honoured_after_the_caller_was_judged(api, image):
+def test_conditional_requests_are_authorized_first(api, image):
     path = f"/v2/images/{image['id']}/file"
     etag = api.get(path).headers["etag"]
     same = api.get(path, headers={"if-none-match": etag})
@@ -120,7 +120,7 @@ def test_nothing_is_compressed(api, image, accepted):
         assert "content-encoding" not in with_it.headers and with_it.body == api.get(path).body  # HDR-10, SEC-106
 
 
-def test_answers_without_content_have_no_headers_of_one(api):
+def test_204_responses_have_no_content_headers(api):
     image_id = api.image()["id"]
     path = f"/v2/images/{image_id}"
     data = api.put(f"{path}/file", body=b"x", headers={"content-type": OCTETS})
@@ -148,7 +148,7 @@ def _quoted(text):
 
 
 @pytest.mark.parametrize("tag", ["\u00e9", FAR, "a b", "a+b", "100%"])
-def test_a_tag_in_a_path_is_what_it_was(api, tag):
+def test_a_tag_in_a_path_is_decoded_once(api, tag):
     path = _fresh(api)
     assert api.put(f"{path}/tags/{_quoted(tag)}").status == 204
     assert api.get(path).json["tags"] == [tag]  # UNI-04

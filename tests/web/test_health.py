@@ -6,7 +6,7 @@ from ferrotype.config.auth import Auth
 from ferrotype.config.server import Server
 from ferrotype.testing.client import client
 
-NOBODY = {"x-auth-token": "nobody's"}
+UNKNOWN_TOKEN = {"x-auth-token": "unknown"}
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def down(api, request):
 
 @pytest.mark.parametrize("path", ["/healthcheck", "/healthcheck/", "/healthcheck/a/b"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "FOO"])
-def test_anybody_may_ask_in_any_way(api, down, method, path):
-    answer = api.request(method, path, headers=NOBODY)
+def test_health_needs_no_authentication(api, down, method, path):
+    answer = api.request(method, path, headers=UNKNOWN_TOKEN)
     assert answer.status == (503 if down else 200)  # HC-01, HC-03, CFG-68, MTH-03
     assert answer.body == (b"DISABLED BY FILE" if down else b"OK")
     assert answer.headers["content-type"] == "text/plain; charset=UTF-8"
-    head = api.request("HEAD", path, headers=NOBODY)
+    head = api.request("HEAD", path, headers=UNKNOWN_TOKEN)
     assert (head.status, head.body) == (503 if down else 204, b"")
 
 
@@ -55,9 +55,9 @@ def test_a_page_has_a_table(api, down):
 
 def test_another_path_is_no_health_check(api):
     assert api.get("/healthchecks").status == 300
-    assert api.get("/v2/healthcheck", headers=NOBODY).status == 401
+    assert api.get("/v2/healthcheck", headers=UNKNOWN_TOKEN).status == 401
 
 
-def test_without_a_file_nothing_is_looked_for(tmp_path):
+def test_without_a_disable_file_the_service_is_healthy(tmp_path):
     with client(tmp_path) as api:
         assert api.get("/healthcheck").text == "OK"

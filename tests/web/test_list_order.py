@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listing import names, somebody
+from listing import names, new_caller
 
 from ferrotype.model.caller import Caller
 from ferrotype.testing.client import Client, client
@@ -16,12 +16,12 @@ KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "crea
 
 @pytest.fixture(scope="module")
 def api(shared_directory: Path, shared_database_url: str) -> Iterator[Client]:
-    """A service whose images belong to whoever a test makes up."""
+    """A service; each test creates images of a caller of its own."""
     with client(shared_directory, database_url=shared_database_url) as api:
         yield api
 
 
-HERE = somebody()
+HERE = new_caller()
 ALBUM: list[dict[str, Any]] = [
     {"name": None, "disk_format": None, "container_format": None},
     {"name": "b", "size": 3},
@@ -55,9 +55,7 @@ def value(key: str, image: dict[str, Any]) -> Any:
 
 # IMG-LIST-20/21/22/24/25/41
 @pytest.mark.parametrize("key", KEYS)
-def test_each_key_sorts_byte_by_byte_and_the_unknown_is_smallest(
-    api: Client, album: list[dict[str, Any]], key: str
-) -> None:
+def test_each_key_sorts_by_bytes_with_nulls_first(api: Client, album: list[dict[str, Any]], key: str) -> None:
     assert len(album) == len(ALBUM)
     for direction in ("asc", "desc"):
         reply = api.get(f"/v2/images?sort_key={key}&sort_dir={direction}", caller=HERE)
@@ -86,7 +84,7 @@ def test_each_key_sorts_byte_by_byte_and_the_unknown_is_smallest(
         ("sort_key=status&sort_key=disk_format&sort_dir=asc", [1, 4, 0, 2, 5, 3, 6, 7, 8]),
     ],
 )
-def test_several_keys_sort_one_within_the_other(
+def test_several_sort_keys_apply_in_order(
     api: Client, album: list[dict[str, Any]], query: str, expected: list[int]
 ) -> None:
     places = {image["id"]: place for place, image in enumerate(album)}
@@ -97,10 +95,8 @@ def test_several_keys_sort_one_within_the_other(
 # IMG-LIST-12/13/24
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 @pytest.mark.parametrize("key", KEYS)
-def test_a_walk_while_images_come_change_and_go_yields_whatever_stays_once(
-    api: Client, key: str, direction: str
-) -> None:
-    who = somebody()
+def test_pagination_during_changes_yields_stable_images_once(api: Client, key: str, direction: str) -> None:
+    who = new_caller()
     made = [_make(api, who, n) for n in range(14)]
     stay = {image["id"] for image in made}
     seen: Counter[str] = Counter()
@@ -143,7 +139,7 @@ def _make(api: Client, who: Caller, n: int) -> dict[str, Any]:
 
 # IMG-ENT-30
 def test_the_list_shows_when_an_image_was_last_saved(api: Client) -> None:
-    who = somebody()
+    who = new_caller()
     first, second = (api.image(caller=who, name=name)["id"] for name in ("first", "second"))
 
     def latest() -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listing import Counting, names, somebody
+from listing import Counting, names, new_caller
 
 from ferrotype.config.api import Api
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, STRANGER, Client, client, person
 
-HERE = somebody()
+HERE = new_caller()
 NAMES = [f"n{n:02}" for n in range(12)]  # as they were made, the oldest first
 
 
@@ -39,7 +39,7 @@ def walk(api: Client, path: str, caller: Any = HERE) -> list[list[str]]:
 
 
 # IMG-LIST-01
-def test_a_page_holds_the_images_as_they_are_shown_its_schema_and_its_links(api: Client) -> None:
+def test_a_page_has_images_schema_and_links(api: Client) -> None:
     reply = api.get("/v2/images?name=n03", caller=HERE)
     (image,) = reply.json["images"]
     assert reply.headers["content-type"] == "application/json"
@@ -73,7 +73,9 @@ def test_a_body_and_unknown_headers_are_ignored(api: Client) -> None:
         ("?limit=3&name=none", [0]),
     ],
 )
-def test_pages_are_as_long_as_asked_and_the_last_may_be_empty(api: Client, query: str, lengths: list[int]) -> None:
+def test_pages_have_the_requested_length_and_the_last_may_be_empty(
+    api: Client, query: str, lengths: list[int]
+) -> None:
     pages = walk(api, "/v2/images" + query)
     assert [len(page) for page in pages] == lengths
     if sum(lengths):
@@ -98,7 +100,7 @@ def test_pages_are_as_long_as_asked_and_the_last_may_be_empty(api: Client, query
         ("name=%C3%A9&limit=1", "name=%C3%A9&limit=1"),
     ],
 )  # fmt: skip
-def test_links_repeat_the_question_and_the_marker_is_last(api: Client, query: str, repeated: str) -> None:
+def test_links_repeat_the_query_with_the_marker_last(api: Client, query: str, repeated: str) -> None:
     page = api.get("/v2/images" + (f"?{query}" if query else ""), caller=HERE).json
     first = "/v2/images" + (f"?{repeated}" if repeated else "")
     assert page["first"] == first
@@ -114,14 +116,14 @@ def test_links_repeat_the_question_and_the_marker_is_last(api: Client, query: st
 
 
 # IMG-LIST-15, IMG-WART-09
-def test_the_second_page_asks_what_the_first_one_did(api: Client) -> None:
+def test_the_second_page_has_the_query_of_the_first(api: Client) -> None:
     evens = [name for name in NAMES if int(name[1:]) % 2 == 0]
     query = "tag=even&tag=t&limit=4&sort_key=status&sort_key=name&sort_dir=asc&sort_dir=desc"
     assert walk(api, f"/v2/images?{query}") == [evens[:1:-1], evens[1::-1]]
 
 
 # CLI-03, CL-10
-def test_a_client_may_replace_the_limit_in_the_link_and_ask_on_behind_a_full_last_page(api: Client) -> None:
+def test_a_client_may_change_the_limit_of_a_link(api: Client) -> None:
     page = api.get("/v2/images?limit=8&sort_key=name&sort_dir=asc", caller=HERE).json
     assert page["next"].count("limit=8") == 1
     rest = api.get(page["next"].replace("limit=8", "limit=4"), caller=HERE).json
@@ -132,14 +134,14 @@ def test_a_client_may_replace_the_limit_in_the_link_and_ask_on_behind_a_full_las
 
 
 # CL-81/82
-def test_the_command_line_gets_what_it_lists(api: Client) -> None:
+def test_the_requests_of_the_command_line_work(api: Client) -> None:
     assert names(api.get("/v2/images?limit=2", caller=HERE)) == NAMES[:-3:-1]
     assert list(chain(*walk(api, "/v2/images"))) == NAMES[::-1]
     assert list(chain(*walk(api, "/v2/images?visibility=all"))) == NAMES[::-1]
 
 
 # CLI-05
-def test_a_name_is_found_when_it_is_no_id(api: Client) -> None:
+def test_a_name_is_found_after_an_id_look_up_fails(api: Client) -> None:
     assert api.get("/v2/images/n04", caller=HERE).status == 404
     assert names(api.get("/v2/images?name=n04", caller=HERE)) == ["n04"]
     assert names(api.get("/v2/images?name=n04&os_hidden=True", caller=HERE)) == []
@@ -151,7 +153,7 @@ def test_a_name_is_found_when_it_is_no_id(api: Client) -> None:
 
 # CL-150
 @pytest.mark.parametrize("key", ["created_at", "name", "status", "size"])
-def test_a_dashboard_pages_forth_and_back_by_one_image_more_than_it_shows(api: Client, key: str) -> None:
+def test_a_dashboard_can_page_forwards_and_backwards(api: Client, key: str) -> None:
     def page(direction: str, marker: str | None = None) -> list[dict[str, Any]]:
         at = f"&marker={marker}" if marker else ""
         query = f"owner={HERE.project}&limit=4&sort_key={key}&sort_dir={direction}{at}"
@@ -169,16 +171,16 @@ def test_a_dashboard_pages_forth_and_back_by_one_image_more_than_it_shows(api: C
 
 
 # IMG-LIST-12, SEC-66
-def test_a_marker_that_cannot_be_seen_is_like_one_that_does_not_exist(api: Client) -> None:
-    theirs = api.image(caller=STRANGER, name="theirs", visibility="private")["id"]
+def test_an_invisible_marker_is_like_a_missing_one(api: Client) -> None:
+    invisible = api.image(caller=STRANGER, name="invisible", visibility="private")["id"]
     gone = api.image(caller=STRANGER, name="gone", visibility="private")["id"]
     api.delete(f"/v2/images/{gone}", caller=STRANGER)
-    nobody = "00000000-0000-4000-8000-000000000000"
+    unknown = "00000000-0000-4000-8000-000000000000"
     answers = {}
-    for marker in (nobody, theirs, gone):
+    for marker in (unknown, invisible, gone):
         reply = api.get(f"/v2/images?marker={marker}", caller=HERE)
         answers[marker] = (reply.status, reply.text.replace(marker, "?"))
-    assert set(answers.values()) == {(400, answers[nobody][1])}
+    assert set(answers.values()) == {(400, answers[unknown][1])}
     for marker in ("", "n03", "%20", "x" * 300, "%C3%A9", "1'%20OR%201=1"):
         assert api.get(f"/v2/images?marker={marker}", caller=HERE).status == 400
 
@@ -197,7 +199,7 @@ def test_a_marker_need_not_match_and_may_have_been_deleted(api: Client) -> None:
 
 
 # IMG-LIST-12, IMG-POL-01
-def test_whoever_an_image_is_shared_with_may_use_it_as_marker(api: Client) -> None:
+def test_a_member_can_use_a_shared_image_as_marker(api: Client) -> None:
     shared = api.image(caller=OWNER, name="shared")["id"]
     assert api.get(f"/v2/images?marker={shared}", caller=MEMBER).status == 400
     api.post(f"/v2/images/{shared}/members", json={"member": "p9"}, caller=OWNER)
@@ -210,24 +212,24 @@ def test_whoever_an_image_is_shared_with_may_use_it_as_marker(api: Client) -> No
 # -- cost --------------------------------------------------------------------------------------------
 
 
-def test_a_request_costs_as_many_statements_for_eight_images_as_for_one(api: Client) -> None:
+def test_the_number_of_statements_does_not_depend_on_the_page(api: Client) -> None:
     marker = api.get("/v2/images?limit=1", caller=HERE).json["images"][0]["id"]
-    usual = api.application.ctx
+    original = api.application.ctx
     counts = {}
     try:
         for query in ("limit=1", "limit=8", "limit=1&tag=t&os=x+y:z,", "limit=8&tag=t&os=x+y:z,"):
             for at in ("", f"&marker={marker}"):
-                counting = Counting(usual.db)
-                api.application.ctx = replace(usual, db=counting)
+                counting = Counting(original.db)
+                api.application.ctx = replace(original, db=counting)
                 assert names(api.get(f"/v2/images?{query}{at}", caller=HERE))
                 counts[query, at != ""] = len(counting.asked)
     finally:
-        api.application.ctx = usual
+        api.application.ctx = original
     assert {count for (_, behind), count in counts.items() if not behind} == {1}
     assert {count for (_, behind), count in counts.items() if behind} == {2}
 
 
-def test_a_walk_by_status_goes_on_behind_an_image_that_was_deleted(tmp_path):
+def test_pagination_by_status_continues_after_a_deleted_marker(tmp_path):
     with client(tmp_path) as api:
         for number in range(9):
             api.image(b"x" if number % 2 else None, caller=OWNER)

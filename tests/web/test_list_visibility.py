@@ -1,4 +1,4 @@
-"""GET /v2/images: whose images are in a list, and what is shown of them."""
+"""GET /v2/images: which images a caller sees, and which attributes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,7 +230,7 @@ def test_a_list_shows_locations_by_the_weight_of_their_stores(open_api: Client) 
 
 
 # IMG-ENT-32
-def test_a_list_shows_the_locations_of_a_deactivated_image_to_administrators_alone(open_api: Client) -> None:
+def test_only_administrators_see_locations_of_deactivated_images(open_api: Client) -> None:
     image_id = open_api.image(b"data", caller=OWNER, name="asleep")["id"]
     awake = only(open_api, "asleep", OWNER)
     assert awake["locations"] and awake["direct_url"] and awake["stores"] == "fast"
@@ -242,7 +242,7 @@ def test_a_list_shows_the_locations_of_a_deactivated_image_to_administrators_alo
 
 
 # IMG-ENT-34
-def test_a_property_without_a_value_is_empty_unless_the_schema_knows_it(api: Client) -> None:
+def test_a_null_property_is_empty_unless_the_schema_allows_null(api: Client) -> None:
     properties = {"kernel_id": None, "whatever": None, "os_distro": None, "real": "x"}
     add(api, Image(id="20000000-0000-4000-8000-000000000000", name="old", owner="p1", properties=properties))
     image = only(api, "old", OWNER)

@@ -1,4 +1,4 @@
-"""Locations: who may know them, and that nobody can name any yet."""
+"""Locations: who may read them; adding one is always refused."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -83,7 +83,7 @@ def test_a_malformed_location_is_refused_first(api: Client, document: Any) -> No
 
 # IMG-LOCN-02, IMG-LOCN-03, IMG-LOCN-04
 @pytest.mark.parametrize("extra", [{}, {"validation_data": {}}, {"validation_data": SHA}, {"anything": 1}], ids=str)
-def test_no_store_takes_locations_from_outside(api: Client, extra: Any) -> None:
+def test_external_locations_are_refused(api: Client, extra: Any) -> None:
     image, active, public = api.image(caller=OWNER), api.image(b"x", caller=OWNER), api.image(visibility="public")
     document = {"url": URL, **extra}
     assert post(api, image, document, caller=STRANGER) == 404
@@ -98,7 +98,7 @@ def test_no_store_takes_locations_from_outside(api: Client, extra: Any) -> None:
     assert api.get(f"{image['self']}/locations", caller=ADMIN).json == []
 
 
-def test_services_learn_where_data_are(api: Client) -> None:
+def test_services_read_locations(api: Client) -> None:
     # IMG-LOCN-12
     image, queued, public = (
         api.image(b"x", caller=OWNER),
@@ -118,7 +118,7 @@ def test_services_learn_where_data_are(api: Client) -> None:
     assert api.get("/v2/images/00000000-0000-4000-8000-000000000000/locations", caller=ADMIN).status == 404
 
 
-def test_a_service_passes_the_view_for_locations_and_for_nothing_else(api: Client) -> None:
+def test_a_service_sees_other_images_for_locations_only(api: Client) -> None:
     hidden = [api.image(data, caller=OWNER, visibility="private") for data in (b"x", None)]
     # IMG-POL-09, POL-04, RUL-12
     assert len(api.get(f"{hidden[0]['self']}/locations", caller=SERVICE).json) == 1
@@ -130,7 +130,7 @@ def test_a_service_passes_the_view_for_locations_and_for_nothing_else(api: Clien
     assert api.get(f"{hidden[0]['self']}/locations", caller=helped).status == 404
 
 
-def test_locations_are_shown_where_that_is_so_configured(api: Client, tmp_path: Any) -> None:
+def test_locations_are_shown_if_configured(api: Client, tmp_path: Any) -> None:
     image = api.image(b"x")
     assert not {"locations", "direct_url"} & set(api.get(image["self"]).json)
     with client(tmp_path, api=Api(show_locations=True, show_direct_url=True)) as open_handed:

@@ -1,11 +1,12 @@
-"""/v2/images/{id}/members: with whom an image is shared, and who may say so."""
+"""/v2/images/{id}/members: sharing images, and who may do it."""
 
 from typing import Any
 
 import pytest
-from uploads import tell
+from uploads import execute
 
 from ferrotype.config.limits import Limits
+from ferrotype.config.policy import Policy
 from ferrotype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client, person
 
 OTHER = person("p8", "member", "reader")
@@ -22,7 +23,7 @@ def shared(api: Client, *members: str, data: bytes | None = None, **attributes: 
     return path
 
 
-def test_a_new_member_is_pending_whatever_is_asked(api: Client) -> None:
+def test_a_new_member_is_always_pending(api: Client) -> None:
     path = shared(api)
     reply = api.post(f"{path}/members", json={"member": "p2", "status": "accepted", "x": 1}, caller=OWNER)
     # IMG-MEM-01, CL-17
@@ -46,23 +47,23 @@ def test_a_new_member_is_pending_whatever_is_asked(api: Client) -> None:
         # SEC-67
         (b'{"member": "p2\\n"}', 400), (b'{"member": "\\u0000"}', 400), (b'{"member": "\\ud800"}', 400),
         # IMG-MEM-03
-        (b'{"member": "p1"}', 200), (b'{"member": "nobody knows"}', 200), ('{"member": "\U0001f4bf"}'.encode(), 200),
+        (b'{"member": "p1"}', 200), (b'{"member": "unknown one"}', 200), ('{"member": "\U0001f4bf"}'.encode(), 200),
     ],
 )  # fmt: skip
-def test_a_member_is_a_text_of_a_fair_length(api: Client, body: bytes, status: int) -> None:
+def test_a_member_is_a_string_of_1_to_255_characters(api: Client, body: bytes, status: int) -> None:
     path = shared(api)
     assert api.post(f"{path}/members", body=body, caller=OWNER).status == status
     assert len(api.get(f"{path}/members", caller=OWNER).json["members"]) == (status == 200)
 
 
-def test_a_member_is_added_once_and_remembered_when_it_comes_back(api: Client) -> None:
+def test_a_member_added_again_keeps_its_creation_time(api: Client) -> None:
     path = shared(api, "p9")
     first = api.get(f"{path}/members/p9", caller=OWNER).json
     api.put(f"{path}/members/p9", json={"status": "accepted"}, caller=MEMBER)
     # IMG-MEM-04
     assert api.post(f"{path}/members", json={"member": "p9"}, caller=OWNER).status == 409
     assert api.get(f"{path}/members/p9", caller=OWNER).json["status"] == "accepted"
-    tell(api, "UPDATE image_members SET updated_at = updated_at - 2000000")  # Documents show whole seconds.
+    execute(api, "UPDATE image_members SET updated_at = updated_at - 2000000")  # Documents show whole seconds.
     before = api.get(f"{path}/members/p9", caller=OWNER).json
     assert api.delete(f"{path}/members/p9", caller=OWNER).status == 204
     assert api.get(path, caller=MEMBER).status == 404
@@ -72,10 +73,10 @@ def test_a_member_is_added_once_and_remembered_when_it_comes_back(api: Client) -
     assert api.get(path, caller=MEMBER).status == 200
 
 
-@pytest.mark.parametrize(("limit", "room"), [(2, 2), (0, 0), (-1, 130)])
-def test_the_number_of_members_is_limited(tmp_path: Any, limit: int, room: int) -> None:
+@pytest.mark.parametrize(("limit", "count"), [(2, 2), (0, 0), (-1, 130)])
+def test_the_number_of_members_is_limited(tmp_path: Any, limit: int, count: int) -> None:
     with client(tmp_path, limits=Limits(image_member_quota=limit)) as api:
-        path = shared(api, *(f"m{number}" for number in range(room)))
+        path = shared(api, *(f"m{number}" for number in range(count)))
         # IMG-MEM-05, QUO-05, QUO-07, CFG-08
         if limit >= 0:
             assert api.post(f"{path}/members", json={"member": "one more"}, caller=OWNER).status == 413
@@ -122,7 +123,30 @@ def test_members_see_themselves_and_owners_see_all(api: Client) -> None:
     assert listed(STRANGER) == listed(MEMBER_IDLE) == 404
 
 
-def test_one_member_is_shown_to_those_it_concerns(api: Client) -> None:
+# POL-31
+@pytest.mark.parametrize(
+    ("rule", "listed"),
+    [
+        ("!", (0, 0, 0)),
+        ("role:admin", (2, 0, 0)),
+        ("role:admin or project_id:%(project_id)s", (2, 2, 0)),
+        ("role:admin or project_id:%(member_id)s", (2, 0, 1)),
+    ],
+)
+def test_a_list_leaves_out_members_that_the_caller_may_not_show(
+    tmp_path: Any, rule: str, listed: tuple[int, ...]
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(f'"get_member": "{rule}"\n')
+    with client(tmp_path, background=False, policy=Policy(file=file)) as api:
+        path = shared(api, "p9", "p8")
+        for caller, count in zip((ADMIN, OWNER, MEMBER), listed, strict=True):
+            reply = api.get(f"{path}/members", caller=caller)
+            assert (reply.status, len(reply.json["members"])) == (200, count), caller.user
+            assert api.get(f"{path}/members/p9", caller=caller).status == (200 if count else 404)
+
+
+def test_a_member_is_shown_to_itself_and_the_owner(api: Client) -> None:
     path = shared(api, "p9", "p8")
     for caller, member, status in [
         # IMG-MEM-08
@@ -145,7 +169,7 @@ def test_one_member_is_shown_to_those_it_concerns(api: Client) -> None:
         (b"null", 400),
     ],
 )  # fmt: skip
-def test_a_member_answers_with_one_of_three_words(api: Client, body: bytes, status: int) -> None:
+def test_a_member_has_one_of_three_statuses(api: Client, body: bytes, status: int) -> None:
     path = shared(api, "p9")
     before = api.get(f"{path}/members/p9", caller=MEMBER).json
     reply = api.put(f"{path}/members/p9", body=body, caller=MEMBER)
@@ -159,7 +183,7 @@ def test_a_member_answers_with_one_of_three_words(api: Client, body: bytes, stat
         assert after == before
 
 
-def test_the_member_answers_and_nobody_for_it(api: Client) -> None:
+def test_only_the_member_sets_its_status(api: Client) -> None:
     path = shared(api, "p9", "p8", "p1")
     for caller, member, status in [
         # IMG-MEM-10, SEC-67
@@ -173,7 +197,7 @@ def test_the_member_answers_and_nobody_for_it(api: Client) -> None:
         assert reply.status == status, (caller, member)
 
 
-def test_the_owner_removes_members_and_they_do_not_remove_themselves(api: Client) -> None:
+def test_only_the_owner_removes_members(api: Client) -> None:
     path = shared(api, "p9", "p8")
     for caller, member, status in [
         # IMG-MEM-11
@@ -205,7 +229,7 @@ def test_a_member_may_read_the_image_and_nothing_else(api: Client, status: str) 
     assert (path in [each["self"] for each in listed]) is (status == "accepted")
 
 
-def test_bodies_and_methods_that_no_member_has(api: Client) -> None:
+def test_invalid_bodies_and_methods_are_refused(api: Client) -> None:
     path = shared(api, "p9")
     # BOD-07, MTH-01
     for method, where in (("GET", "members"), ("GET", "members/p9"), ("DELETE", "members/p9")):
@@ -217,7 +241,7 @@ def test_bodies_and_methods_that_no_member_has(api: Client) -> None:
     assert api.get(f"{path}/members/p9/", caller=OWNER).status == 404
 
 
-def test_members_of_what_is_not_there(api: Client) -> None:
+def test_members_of_a_missing_image_are_404(api: Client) -> None:
     for image in ("00000000-0000-4000-8000-000000000000", "x", shared(api, "p9").upper().rpartition("/")[2]):
         path = f"/v2/images/{image}/members"
         assert api.get(path).status == api.get(f"{path}/p9").status == api.delete(f"{path}/p9").status == 404

@@ -1,4 +1,4 @@
-"""Which method may be used where, and what the others are told."""
+"""Allowed methods of each path, and the errors for others."""
 
 import pytest
 from every_route import GOT, KNOWN, METHODS, NO_IMAGE, ODD, allowed, concrete
@@ -27,7 +27,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("path", "method"), REFUSED)
-def test_another_method_is_405_with_what_is_allowed(api, path, method):
+def test_another_method_is_405_with_an_allow_header(api, path, method):
     answer = api.request(method, concrete(path))
     assert answer.status == 405  # MTH-01, MTH-02, MTH-06, DISC-10, DISC-11, SEC-79
     assert answer.headers["allow"] == METHODS[path]
@@ -61,8 +61,8 @@ def test_head_is_get_without_a_body_elsewhere_too(api, path):
 
 
 @pytest.mark.parametrize("path", [*map(concrete, METHODS), "/v2/nothing", "/", "/v1/images", "/versions", "/v2"])
-def test_options_is_answered_to_anybody_with_nothing(api, path):
-    answer = api.request("OPTIONS", path, headers={"x-auth-token": "nobody's"})
+def test_options_needs_no_authentication(api, path):
+    answer = api.request("OPTIONS", path, headers={"x-auth-token": "unknown"})
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")  # MTH-03, DISC-12
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
@@ -105,7 +105,7 @@ def test_a_slash_in_a_parameter_is_a_slash_in_the_path(api, image_id):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["images/{image_id}", "images/{image_id}/file", "stores/fast/{image_id}"])
-def test_an_odd_image_id_finds_nothing(api, name, path):
+def test_an_unusual_image_id_is_404(api, name, path):
     method = "DELETE" if path.startswith("stores") else "GET"
     status = api.request(method, "/v2/" + path.format(image_id=name)).status
     if name == "" and path == "images/{image_id}":
@@ -114,7 +114,7 @@ def test_an_odd_image_id_finds_nothing(api, name, path):
 
 
 @pytest.mark.parametrize("name", ["..%2f..", "%2e%2e", "FAST", "fast%0a", "fast.", "os_glance_staging_store", "%00"])
-def test_an_odd_store_id_means_no_store(api, image_id, name):
+def test_an_unusual_store_id_is_unknown(api, image_id, name):
     assert api.delete(f"/v2/stores/{name}/{image_id}").status in (400, 404, 409)  # SEC-55
     kind = {"content-type": "application/octet-stream", "x-image-meta-store": name}
     empty = api.image(caller=OWNER)["id"]

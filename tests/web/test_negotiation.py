@@ -1,11 +1,11 @@
-"""How a client says which version it speaks, and which slashes it may get wrong."""
+"""Version negotiation by path and Accept header, and repeated slashes."""
 
 import pytest
 
 from ferrotype.config.auth import Auth
 from ferrotype.testing.client import OWNER, client
 
-NOBODY = {"x-auth-token": "nobody's"}
+UNKNOWN_TOKEN = {"x-auth-token": "unknown"}
 BY_ACCEPT = "application/vnd.openstack.images-"
 MULTI_ONLY = ("v2.8", "v2.10", "v2.11", "v2.12", "v2.13")
 ALWAYS = ("v2", *(f"v2.{minor}" for minor in (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)))
@@ -20,7 +20,7 @@ def api(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory):
-    """A single-store service that asks an identity service who is calling."""
+    """A single-store service with authentication."""
     with client(tmp_path_factory.mktemp("asking"), single=True, auth=Auth(strategy="keystone")) as api:
         yield api
 
@@ -39,7 +39,7 @@ def test_every_version_is_the_same_api(api, version):
 
 
 @pytest.mark.parametrize("version", MULTI_ONLY)
-def test_versions_of_many_stores_are_unknown_to_one(asking, version):
+def test_multi_store_versions_are_unknown_with_one_store(asking, version):
     assert asking.get(f"/{version}/images").status == 300  # NEG-01, DISC-13
 
 
@@ -47,12 +47,12 @@ def test_versions_of_many_stores_are_unknown_to_one(asking, version):
 @pytest.mark.parametrize(
     "path", ["/v1/images", "/v1", "/v3", "/v2.99/images", "/v2.1.0/images", "/V2/images", "/nothing", "/v2x", "/v2 "]
 )
-def test_anything_else_is_answered_with_the_choice_of_versions(api, method, path):
-    answer = api.request(method, path, headers=NOBODY)
+def test_other_paths_get_the_version_document(api, method, path):
+    answer = api.request(method, path, headers=UNKNOWN_TOKEN)
     assert answer.status == 300 and answer.body == api.get("/").body  # NEG-02
 
 
-def test_the_tree_stands_at_the_root_where_nobody_is_asked_who_they_are(api, asking):
+def test_without_keystone_the_api_is_also_at_the_root(api, asking):
     assert api.get("/images").json.keys() == api.get("/v2/images").json.keys()  # CL-48, RUL-13
     made = api.post("/images", json={})
     assert made.status == 201 and made.json["self"].startswith("/v2/images/")
@@ -75,7 +75,7 @@ def test_an_unknown_version_in_the_accept_header_is_300(api, asking, version):
 
 
 @pytest.mark.parametrize("path", ["//v2/images", "/v2//images", "//v2///images", "/v2.7//images"])
-def test_slashes_around_the_version_may_be_doubled(api, path):
+def test_repeated_slashes_around_the_version_are_allowed(api, path):
     assert "images" in api.get(path).json  # NEG-04, DISC-09
 
 
@@ -84,17 +84,17 @@ def test_slashes_around_the_version_may_be_doubled(api, path):
     ["images/", "images/{id}/", "images//{id}", "images/{id}//file", "images/{id}/file/", "schemas/image/", "info/",
      "info/import/", "images/{id}/members/", "images/{id}/tags/"],
 )  # fmt: skip
-def test_other_slashes_count(api, path):
+def test_other_slashes_are_significant(api, path):
     image_id = api.image()["id"]
     assert api.get("/v2/" + path.format(id=image_id)).status == 404  # NEG-05
     assert api.post("/v2/images/", json={}).status == 404
 
 
-def test_nobody_is_told_more_than_the_versions(asking):
-    # AUT-01: where somebody is asked for, an unknown route is 401 too
+def test_unauthenticated_callers_see_the_versions_only(asking):
+    # AUT-01: with authentication an unknown route is 401 too
     for path in ("/v2/images", "/v2/nothing", "/v2/images/", "/v2/info/usage"):
-        assert asking.get(path, headers=NOBODY).status == 401
-    assert asking.request("FOO", "/v2/images", headers=NOBODY).status == 401
-    assert asking.get("/v2/images", body=b"x", headers=NOBODY).status == 401  # DISC-02
+        assert asking.get(path, headers=UNKNOWN_TOKEN).status == 401
+    assert asking.request("FOO", "/v2/images", headers=UNKNOWN_TOKEN).status == 401
+    assert asking.get("/v2/images", body=b"x", headers=UNKNOWN_TOKEN).status == 401  # DISC-02
     for path in ("/", "/v2", "/v2/", "/versions", "/v1/images", "/healthcheck"):
-        assert asking.get(path, headers=NOBODY).status in (200, 300)
+        assert asking.get(path, headers=UNKNOWN_TOKEN).status in (200, 300)

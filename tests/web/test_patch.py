@@ -1,10 +1,10 @@
-"""PATCH /v2/images/{id}: what a change does to an image, and whose changes are taken."""
+"""PATCH /v2/images/{id}: the effect of operations, and who may do them."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from uploads import tell
+from uploads import execute
 
 from ferrotype.config.limits import Limits
 from ferrotype.testing.client import (
@@ -31,7 +31,7 @@ def op(op: str, path: str, value: Any = "x") -> dict[str, Any]:
     return {"op": op, "path": path} if op == "remove" else {"op": op, "path": path, "value": value}
 
 
-def test_the_answer_is_the_whole_image_as_it_is_kept(api: Client) -> None:
+def test_the_response_is_the_whole_image(api: Client) -> None:
     made = api.image(caller=OWNER, name="before", os_distro="debian", tags=["a"])
     changed = api.patch(
         path_of(made),
@@ -75,7 +75,7 @@ def test_the_answer_is_the_whole_image_as_it_is_kept(api: Client) -> None:
         ([op("add", "/visibility", "private"), op("add", "/visibility", "public")], 403, {}),
     ],
 )  # fmt: skip
-def test_operations_apply_in_order_and_together(
+def test_operations_apply_in_order_and_atomically(
     api: Client, operations: list[dict[str, Any]], status: int, shown: dict[str, Any]
 ) -> None:
     made = api.image(caller=OWNER, a="1")
@@ -97,7 +97,7 @@ def test_operations_apply_in_order_and_together(
         ({"remove": "/name"}, 403),
     ],
 )  # fmt: skip
-def test_the_older_media_type_adds_only_what_is_not_there(
+def test_with_the_older_media_type_add_refuses_existing_attributes(
     api: Client, operation: dict[str, Any], status: int
 ) -> None:
     made = api.post("/v2/images", json={"a": "1"}, caller=OWNER).json
@@ -106,12 +106,12 @@ def test_the_older_media_type_adds_only_what_is_not_there(
 
 def aged(api: Client, image: dict[str, Any]) -> dict[str, Any]:
     """Return an image after its last change was moved two seconds into the past: documents show whole seconds."""
-    tell(api, f"UPDATE images SET updated_at = updated_at - 2000000 WHERE id = '{image['id']}'")
+    execute(api, f"UPDATE images SET updated_at = updated_at - 2000000 WHERE id = '{image['id']}'")
     found: dict[str, Any] = api.get(path_of(image), caller=OWNER).json
     return found
 
 
-def test_an_empty_change_saves_nothing_and_every_other_one_is_a_new_time(api: Client) -> None:
+def test_every_patch_but_an_empty_one_updates_the_time(api: Client) -> None:
     made = aged(api, api.image(caller=OWNER, name="x"))
     # IMG-PATCH-02
     assert api.patch(path_of(made), [], caller=OWNER).json == made
@@ -127,13 +127,13 @@ def test_an_empty_change_saves_nothing_and_every_other_one_is_a_new_time(api: Cl
     assert api.get(path_of(made), caller=OWNER).json == tagged
 
 
-def test_an_empty_change_is_still_a_change_of_somebody(api: Client) -> None:
+def test_an_empty_patch_is_still_authorized(api: Client) -> None:
     # IMG-PATCH-02, IMG-PATCH-20
     assert api.patch("/v2/images/00000000-0000-4000-8000-000000000000", []).status == 404
     assert api.patch(path_of(api.image(caller=OWNER, visibility="community")), [], caller=STRANGER).status == 403
 
 
-def test_only_an_administrator_gives_an_image_away(api: Client) -> None:
+def test_only_an_administrator_changes_the_owner(api: Client) -> None:
     for form in ({}, OLD):
         for verb in ("add", "replace"):
             for value in ("p2", "p1", None, ""):
@@ -149,7 +149,7 @@ def test_only_an_administrator_gives_an_image_away(api: Client) -> None:
     assert api.patch(path_of(api.image(caller=OWNER)), [op("replace", "/owner", None)]).json["owner"] is None
 
 
-def test_visibility_is_asked_of_the_new_value(api: Client) -> None:
+def test_the_policy_is_asked_about_the_new_visibility(api: Client) -> None:
     made = api.image(caller=OWNER)
 
     def become(visibility: str, caller: Any = OWNER) -> int:
@@ -162,7 +162,7 @@ def test_visibility_is_asked_of_the_new_value(api: Client) -> None:
     assert [become("private"), become("public")] == [200, 403]
 
 
-def test_members_wait_while_an_image_is_not_shared(api: Client) -> None:
+def test_members_are_kept_while_an_image_is_not_shared(api: Client) -> None:
     made = api.image(caller=OWNER)
     path, theirs = path_of(made), f"{path_of(made)}/members/p9"
     api.post(f"{path}/members", json={"member": "p9"}, caller=OWNER)
@@ -181,7 +181,7 @@ def test_members_wait_while_an_image_is_not_shared(api: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["disk_format", "container_format"])
-def test_formats_are_fixed_once_there_are_data(api: Client, name: str) -> None:
+def test_formats_are_fixed_once_there_is_data(api: Client, name: str) -> None:
     made = api.image(caller=OWNER)
     assert api.patch(path_of(made), [op("replace", f"/{name}", made[name])], caller=OWNER).status == 200
     api.put(f"{path_of(made)}/file", body=b"data", headers={"content-type": OCTETS}, caller=OWNER)
@@ -211,7 +211,7 @@ def test_who_may_change_what_they_see(api: Client) -> None:
         assert api.patch(path_of(image), change, caller=caller).status == status
 
 
-def test_locations_cannot_be_named_here(api: Client) -> None:
+def test_locations_cannot_be_patched(api: Client) -> None:
     path = path_of(api.image(b"data", caller=OWNER))
     place = {"url": "http://example.com/x", "metadata": {}}
     for change in (
@@ -222,7 +222,7 @@ def test_locations_cannot_be_named_here(api: Client) -> None:
         assert api.patch(path, [change], caller=ADMIN).status == 403
 
 
-def test_a_client_that_sends_the_tags_with_every_change_is_served(tmp_path: Any) -> None:
+def test_sending_unchanged_tags_is_allowed(tmp_path: Any) -> None:
     with client(tmp_path, limits=Limits(image_tag_quota=3, image_property_quota=3)) as api:
         made = api.image(caller=OWNER, tags=["a", "b", "c"], p1="1", p2="2", p3="3")
         lower = Limits(image_tag_quota=1, image_property_quota=1)
@@ -246,7 +246,7 @@ def test_a_client_that_sends_the_tags_with_every_change_is_served(tmp_path: Any)
         ([op("remove", "/p1"), op("add", "/p3"), op("add", "/p4")], 413),
     ],
 )  # fmt: skip
-def test_a_change_is_held_to_the_quotas(tmp_path: Any, operations: list[dict[str, Any]], status: int) -> None:
+def test_a_patch_is_subject_to_the_quotas(tmp_path: Any, operations: list[dict[str, Any]], status: int) -> None:
     with client(tmp_path, limits=Limits(image_tag_quota=2, image_property_quota=2)) as api:
         made = api.image(caller=OWNER, tags=["a", "b"], p1="1", p2="2")
         reply = api.patch(path_of(made), operations, caller=OWNER, headers={"accept": "application/json"})
@@ -256,7 +256,7 @@ def test_a_change_is_held_to_the_quotas(tmp_path: Any, operations: list[dict[str
             assert api.get(path_of(made), caller=OWNER).json == made
 
 
-def test_a_negative_quota_is_none_and_zero_allows_nothing(tmp_path: Any) -> None:
+def test_a_negative_quota_is_unlimited_and_zero_allows_nothing(tmp_path: Any) -> None:
     names = [f"n{number}" for number in range(200)]
     both = [op("add", "/tags", names), *(op("add", f"/{name}") for name in names)]
     with client(tmp_path, limits=Limits(image_tag_quota=-1, image_property_quota=-1)) as api:

@@ -1,4 +1,4 @@
-"""PATCH /v2/images/{id}: what is a change at all, before anybody looks for the image."""
+"""PATCH /v2/images/{id}: checks of the document, before the image is looked up."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def add(path: Any, value: Any = "x") -> list[dict[str, Any]]:
         ("application/openstack-images-v2.2-json-patch", 415), (f"{PATCH}x", 415),
     ],
 )  # fmt: skip
-def test_only_the_two_media_types_are_changes(api: Client, kind: str, status: int) -> None:
+def test_only_the_two_patch_media_types_are_accepted(api: Client, kind: str, status: int) -> None:
     # IMG-PATCH-01
     reply = ask(api, f"/v2/images/{api.image(caller=OWNER)['id']}", [], kind)
     assert reply.status == status
@@ -42,7 +42,7 @@ def test_only_the_two_media_types_are_changes(api: Client, kind: str, status: in
         assert reply.headers["accept-patch"] == f"{OLD}, {PATCH}"  # HDR-07
 
 
-def test_a_change_without_any_media_type_is_refused_before_the_image_is_looked_for(api: Client) -> None:
+def test_a_missing_media_type_is_refused_before_the_look_up(api: Client) -> None:
     # IMG-PATCH-01
     assert api.request("PATCH", NOWHERE, body=b"[]").status == 415
 
@@ -87,7 +87,7 @@ def test_a_change_without_any_media_type_is_refused_before_the_image_is_looked_f
         (add("/min_ram", 2**31 - 1), 404),
     ],
 )  # fmt: skip
-def test_the_form_is_judged_before_the_image_is_looked_for(api: Client, operations: Any, status: int) -> None:
+def test_the_document_is_checked_before_the_look_up(api: Client, operations: Any, status: int) -> None:
     # IMG-PATCH-04: whatever is well-formed is about an image that does not exist
     reply = ask(api, NOWHERE, operations)
     assert reply.status == status, reply.text
@@ -106,13 +106,13 @@ def test_the_form_is_judged_before_the_image_is_looked_for(api: Client, operatio
         ([{"add": "/status", "value": "active"}], 403), ([{"remove": "/os_glance_x"}], 403), ([None], 400),
     ],
 )  # fmt: skip
-def test_the_older_form_names_the_operation_by_its_key(api: Client, operations: Any, status: int) -> None:
+def test_the_older_media_type_names_the_operation_by_its_key(api: Client, operations: Any, status: int) -> None:
     reply = ask(api, NOWHERE, operations, OLD)
     assert reply.status == status, reply.text
 
 
 @pytest.mark.parametrize("name", [*READ_ONLY, *RESERVED])
-def test_a_name_of_the_service_is_refused_for_every_operation_however_it_is_written(api: Client, name: str) -> None:
+def test_reserved_names_are_refused_in_any_escaping(api: Client, name: str) -> None:
     before = api.image(b"data", caller=OWNER)
     path = f"/v2/images/{before['id']}"
     for written in (f"/{name}", f"//{name}", f"/ {name} "):
@@ -127,7 +127,7 @@ def test_a_name_of_the_service_is_refused_for_every_operation_however_it_is_writ
     assert api.get(path, caller=OWNER).json == before
 
 
-def test_another_case_or_an_escape_makes_another_name(api: Client) -> None:
+def test_case_and_escapes_make_different_names(api: Client) -> None:
     path = f"/v2/images/{api.image(caller=OWNER)['id']}"
     # SEC-73
     shown = ask(
@@ -138,7 +138,7 @@ def test_another_case_or_an_escape_makes_another_name(api: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["image_id", "extra_properties", "base", "member", "delete", "get_data", "context"])
-def test_the_names_of_an_implementation_are_ordinary_properties(api: Client, name: str) -> None:
+def test_internal_names_are_ordinary_properties(api: Client, name: str) -> None:
     made = api.image(caller=OWNER)
     path = f"/v2/images/{made['id']}"
     assert ask(api, path, [{"op": "replace", "path": f"/{name}", "value": "x"}]).status == 409
@@ -149,7 +149,7 @@ def test_the_names_of_an_implementation_are_ordinary_properties(api: Client, nam
     assert gone == made | {"updated_at": gone["updated_at"]}
 
 
-def test_a_change_has_a_bounded_number_of_operations_and_of_more_none_is_read(api: Client) -> None:
+def test_the_number_of_operations_is_limited(api: Client) -> None:
     path = f"/v2/images/{api.image(caller=OWNER)['id']}"
     # SEC-110
     assert ask(api, path, add("/a") * 1000).status == 200
@@ -163,7 +163,7 @@ def test_a_change_has_a_bounded_number_of_operations_and_of_more_none_is_read(ap
     [b"", b"[", b"[] x", b"\xef\xbb\xbf[]", b'[{"op": "add", "path": "/a", "value": "\\u0000"}]', b"[" * 100_000,
      b'[{"op": "add", "path": "/\\u0000", "value": "x"}]', b'[{"op": "add", "path": "/a", "value": "\\ud800"}]'],
 )  # fmt: skip
-def test_a_body_that_is_no_json_is_refused(api: Client, body: bytes) -> None:
+def test_a_body_other_than_json_is_refused(api: Client, body: bytes) -> None:
     # BOD-03, BOD-04, BOD-06
     path = f"/v2/images/{api.image(caller=OWNER)['id']}"
     assert api.request("PATCH", path, body=body, headers={"content-type": PATCH}, caller=OWNER).status == 400

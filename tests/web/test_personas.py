@@ -1,4 +1,4 @@
-"""Who may do what with the rules that hold where a deployment has none of its own: the whole table."""
+"""The access matrix of the default policy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -98,7 +98,7 @@ def test_who_may_list_and_create(api: Client) -> None:
         assert [api.post("/v2/images", json=document, caller=each).status for each in PERSONAS] == wanted
 
 
-def test_a_writer_who_cannot_read_writes_all_the_same(api: Client) -> None:
+def test_a_member_role_without_reader_can_write(api: Client) -> None:
     path = image(api, "P")
     # IMG-POL-04, POL-03, POL-11
     assert api.get("/v2/images", caller=LONELY).status == 403
@@ -110,7 +110,7 @@ def test_a_writer_who_cannot_read_writes_all_the_same(api: Client) -> None:
     assert api.delete(path, caller=LONELY).status == 204
 
 
-def test_a_caller_without_roles_gets_nowhere(api: Client) -> None:
+def test_a_caller_without_roles_has_no_access(api: Client) -> None:
     for kind in "PSCU":
         path = image(api, kind)
         assert api.get("/v2/images", caller=NO_ROLES).status == 403
@@ -121,7 +121,7 @@ def test_a_caller_without_roles_gets_nowhere(api: Client) -> None:
             assert status == 404  # POL-11
 
 
-def test_an_image_without_owner_is_changed_by_administrators_alone(api: Client) -> None:
+def test_only_administrators_change_an_ownerless_image(api: Client) -> None:
     for kind, statuses in {
         "private": (404, 404, 200),
         "shared": (200, 200, 200),
@@ -137,7 +137,7 @@ def test_an_image_without_owner_is_changed_by_administrators_alone(api: Client) 
         assert patch(api, path, ADMIN) == 200
 
 
-def test_nobody_without_a_project_owns_what_nobody_owns(api: Client) -> None:
+def test_a_caller_without_project_does_not_own_ownerless_images(api: Client) -> None:
     drifter = person(None, "member", "reader")
     path = api.image(owner=None)["self"]
     # AUT-06, IMG-WART-15
@@ -148,14 +148,14 @@ def test_nobody_without_a_project_owns_what_nobody_owns(api: Client) -> None:
 
 
 def test_every_user_of_a_project_has_its_rights(api: Client) -> None:
-    colleague = person("p1", "member", "reader", user="somebody-else")
+    colleague = person("p1", "member", "reader", user="other-user")
     path = image(api, "P")
     # IMG-POL-07
     assert (api.get(path, caller=colleague).status, patch(api, path, colleague)) == (200, 200)
     assert api.delete(path, caller=colleague).status == 204
 
 
-def test_a_refusal_does_not_tell_what_exists(api: Client) -> None:
+def test_a_refusal_does_not_reveal_what_exists(api: Client) -> None:
     foreign, nothing = image(api, "P"), "/v2/images/00000000-0000-4000-8000-000000000000"
     for method, suffix, options in [
         ("GET", "", {}), ("DELETE", "", {}), ("GET", "/file", {}), ("PUT", "/tags/t", {}), ("GET", "/members", {}),

@@ -2,7 +2,9 @@
 
 import pytest
 
+from ferrotype.config.limits import Limits
 from ferrotype.config.policy import Policy, PropertyProtectionConfig
+from ferrotype.service.watched_files import BrokenFiles
 from ferrotype.testing.client import ADMIN, OCTETS, OWNER, READER, client
 
 FILE = """
@@ -43,12 +45,12 @@ def step(op, name, value="new"):
 
 
 @pytest.mark.parametrize(("name", "status"), [("secret_x", 403), ("shown_x", 201), ("open_x", 201), ("other", 403)])
-def test_create_asks_for_each_property(api, name, status):
+def test_create_checks_each_property(api, name, status):
     made = api.post("/v2/images", json={name: "x"}, caller=OWNER)
     assert made.status == status  # IMG-PROP-22, PROP-04, PROP-06
 
 
-def test_what_cannot_be_read_is_in_no_answer(api, path):
+def test_hidden_properties_are_in_no_response(api, path):
     for caller, expected in ((OWNER, False), (READER, False), (ADMIN, True)):
         assert ("secret" in api.get(path, caller=caller).json) is expected  # IMG-PROP-21, PROP-07
         listed = [
@@ -78,11 +80,11 @@ def test_what_cannot_be_read_is_in_no_answer(api, path):
         (OWNER, "replace", "name", 200),  # PROP-05
     ],
 )
-def test_changes_are_judged_one_by_one(api, path, caller, op, name, status):
+def test_operations_are_checked_one_by_one(api, path, caller, op, name, status):
     assert api.patch(path, step(op, name), caller=caller).status == status
 
 
-def test_what_cannot_be_read_is_never_lost(api, path):
+def test_hidden_properties_are_never_lost(api, path):
     assert api.patch(path, step("replace", "name"), caller=OWNER).status == 200
     assert api.put(f"{path}/tags/t", caller=OWNER).status == 204
     assert api.put(f"{path}/file", body=b"x", headers={"content-type": OCTETS}, caller=OWNER).status == 204
@@ -90,7 +92,7 @@ def test_what_cannot_be_read_is_never_lost(api, path):
     assert api.get(path, caller=ADMIN).json["secret"] == "hidden"  # IMG-PROP-25, PROP-09, IMG-WART-04
 
 
-def test_a_filter_on_what_cannot_be_read_matches_nothing(api, path):
+def test_a_filter_on_a_hidden_property_matches_nothing(api, path):
     query = "/v2/images?secret=hidden&limit=1000"
     assert api.get(query, caller=OWNER).json["images"] == []  # IMG-PROP-26, PROP-12, SEC-72
     assert any(path.endswith(image["id"]) for image in api.get(query, caller=ADMIN).json["images"])
@@ -111,11 +113,20 @@ def test_policies_can_be_named_instead_of_roles(tmp_path):
         assert api.patch(path, step("replace", "a"), caller=OWNER).status == 403
 
 
-def test_a_file_that_is_wrong_stops_the_start(tmp_path):
-    from ferrotype.service.policies import BrokenPolicy
-
+def test_an_invalid_file_stops_the_start(tmp_path):
     (tmp_path / "protect.conf").write_text("[a]\ncreate = @\n")
     for file in (tmp_path / "protect.conf", tmp_path / "missing.conf"):
-        refused = pytest.raises(BrokenPolicy, match="property_protection_file")  # PROP-10
+        refused = pytest.raises(BrokenFiles, match="property_protection_file")  # PROP-10
         with refused, client(tmp_path, protection=PropertyProtectionConfig(file)):
             pass
+
+
+def test_the_quota_of_properties_does_not_tell_how_many_are_hidden(tmp_path):
+    (tmp_path / "protect.conf").write_text(FILE)
+    protection = PropertyProtectionConfig(tmp_path / "protect.conf")
+    with client(tmp_path, protection=protection, limits=Limits(image_property_quota=4)) as api:
+        made = api.image(caller=ADMIN, owner="p1", secret_a="1", secret_b="2", secret_c="3", open_a="o")
+        for name, caller, text in (("open_x", OWNER, "at most 4 properties."), ("open_x", ADMIN, "would make it 5")):
+            refused = api.patch(made["self"], step("add", name), caller=caller)
+            assert refused.status == 413 and text in refused.text  # SEC-89
+        assert "5" not in api.patch(made["self"], step("add", "open_x"), caller=OWNER).text.replace("415", "")

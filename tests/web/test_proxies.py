@@ -1,4 +1,4 @@
-"""Addresses in answers when a proxy stands in front, and when somebody pretends to be one."""
+"""URLs in responses behind a proxy, and forged proxy headers."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def link(api, headers):
         ({"x-forwarded-prefix": "/a/b"}, "http://127.0.0.1:9292/a/b"),
     ],
 )
-def test_the_proxys_word_counts_where_the_deployment_says_so(api, headers, base):
+def test_proxy_headers_count_if_enabled(api, headers, base):
     believed = api.application.ctx.config.server.proxy_headers
     base = base if believed else "http://127.0.0.1:9292"
     assert link(api, headers) == f"{base}/v2/"  # VER-05, PRX-01, PRX-02, CFG-66, SEC-101
@@ -60,13 +60,13 @@ def test_the_proxys_word_counts_where_the_deployment_says_so(api, headers, base)
         {"x_forwarded_host": "evil"},
     ],
 )  # fmt: skip
-def test_what_cannot_be_an_address_is_not_believed(behind, headers):
+def test_malformed_proxy_headers_are_ignored(behind, headers):
     assert link(behind, headers) == "http://127.0.0.1:9292/v2/"  # SEC-99, SEC-101
     assert (
         behind.post("/v2/images", json={}, headers=headers).headers["location"].startswith("http://127.0.0.1:9292/v2")
     )
 
 
-def test_a_public_endpoint_beats_the_proxy(tmp_path):
+def test_public_endpoint_overrides_proxy_headers(tmp_path):
     with client(tmp_path, server=Server(proxy_headers=True, public_endpoint="https://p.example.org/")) as api:
         assert link(api, TOLD) == "https://p.example.org/v2/"  # VER-05, SEC-101

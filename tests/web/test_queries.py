@@ -1,4 +1,4 @@
-"""What the query of a list means, and what it may not say."""
+"""Parsing the query of a list."""
 
 from dataclasses import replace
 from urllib.parse import quote
@@ -51,7 +51,7 @@ pieces = st.one_of(
 # IMG-LIST-38, IMG-WART-11
 @settings(max_examples=400, deadline=None)
 @given(st.lists(pieces, max_size=6).map("&".join).map(str.encode) | st.binary(max_size=40))
-def test_any_query_string_has_a_meaning_or_is_invalid(raw: bytes) -> None:
+def test_any_query_string_is_parsed_or_invalid(raw: bytes) -> None:
     try:
         query = asked(raw)
     except Invalid as refusal:
@@ -137,7 +137,7 @@ def test_any_query_string_has_a_meaning_or_is_invalid(raw: bytes) -> None:
         ("size_min=1&size_min=2", "size", "min", 2),
     ],
 )
-def test_a_filter_means(query: str, field: str, op: str, value: object) -> None:
+def test_a_filter_is_parsed(query: str, field: str, op: str, value: object) -> None:
     assert one(query) == Filter(field, op, value)
 
 
@@ -156,7 +156,7 @@ def test_a_filter_means(query: str, field: str, op: str, value: object) -> None:
         ("2026-01-01T00:00:00.999Z", NEW_YEAR),
     ],
 )
-def test_a_time_is_a_whole_second_however_it_is_written(text: str, begin: int) -> None:
+def test_a_time_is_a_whole_second_in_any_notation(text: str, begin: int) -> None:
     end = begin + 1_000_000
     for operator, op, value in (
         ("", "between", (begin, end)),
@@ -245,7 +245,7 @@ def test_tags_are_all_kept_and_other_filters_keep_the_last() -> None:
         ("name=a%00b", "name"),
     ],
 )
-def test_a_query_is_refused_in_words_that_name_what_is_wrong(query: str, named: str) -> None:
+def test_an_error_names_the_parameter(query: str, named: str) -> None:
     with pytest.raises(Invalid, match=named):
         asked(query)
 
@@ -305,7 +305,7 @@ _DOWN, _UP = True, False
          [("name", _UP), ("created_at", _DOWN), ("id", _DOWN)]),
     ],
 )  # fmt: skip
-def test_the_order_is_total_and_as_asked(query: str, sort: list[tuple[str, bool]]) -> None:
+def test_the_order_is_total_and_as_requested(query: str, sort: list[tuple[str, bool]]) -> None:
     assert list(asked(query).sort) == sort
 
 
@@ -321,19 +321,19 @@ def test_the_order_is_total_and_as_asked(query: str, sort: list[tuple[str, bool]
         ("limit=5&limit=6", 6), ("limit=007", 7),
     ],
 )  # fmt: skip
-def test_the_limit_is_a_number_that_is_capped(query: str, limit: int) -> None:
+def test_the_limit_is_capped(query: str, limit: int) -> None:
     assert asked(query).limit == limit
 
 
 # IMG-LIST-11
-def test_a_deployment_says_the_usual_and_the_largest_limit() -> None:
+def test_default_and_maximum_limit_are_configurable() -> None:
     api = replace(API, limit_default=3, limit_max=5)
     assert [asked(query, api).limit for query in ("", "limit=4", "limit=6")] == [3, 4, 5]
     assert asked("", replace(API, limit_default=30, limit_max=5)).limit == 5
 
 
 # IMG-LIST-03/04/05/07/08, CLI-05, CL-25
-def test_what_is_no_filter_on_a_column() -> None:
+def test_other_parameters_are_property_filters() -> None:
     query = asked("visibility=all&member_status=all&os_hidden=True&deleted=true&changes-since=&marker=m")
     assert query == ImageQuery(visibility="all", member_status="all", hidden=True, marker="m")
     assert asked("os_hidden=FALSE") == asked("") == ImageQuery()

@@ -1,4 +1,4 @@
-"""``user_storage_quota``: never exceeded by a byte, and given back to the byte."""
+"""``user_storage_quota``: never exceeded, and released exactly."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ask, files, ledger, queued_again, settled, upload, uploading
+from uploads import PausedBody, ask, assert_consistent, files, ledger, queued_again, upload, uploading
 
 from ferrotype.config.limits import Limits
 from ferrotype.testing.client import ADMIN, OWNER, STRANGER, Client, client
@@ -20,7 +20,7 @@ QUOTA = 10 * MIB
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     limits = Limits(user_storage_quota=QUOTA)
-    with client(tmp_path, upkeep=False, database_url=database_url, limits=limits) as api:
+    with client(tmp_path, background=False, database_url=database_url, limits=limits) as api:
         api.caller = OWNER
         yield api
 
@@ -38,7 +38,7 @@ def sized(size: int, known: bool) -> Any:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_project_fills_its_quota_to_the_last_byte(api: Client, tmp_path: Path, known: bool) -> None:
+def test_a_quota_can_be_filled_to_the_last_byte(api: Client, tmp_path: Path, known: bool) -> None:
     first, last, over = api.image(), api.image(), api.image()
     assert upload(api, first, sized(QUOTA - 1000, known)).status == 204
     # QUO-02, QUO-10, IMG-UP-20, IMG-UP-21, IMG-WART-06
@@ -50,10 +50,10 @@ def test_a_project_fills_its_quota_to_the_last_byte(api: Client, tmp_path: Path,
     assert api.delete(first["self"]).status == 204
     assert used(api) == 1000
     assert upload(api, over, sized(1, known)).status == 204  # IMG-UP-26
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
-def test_with_nothing_left_an_unknown_size_is_refused_before_it_is_read(api: Client, tmp_path: Path) -> None:
+def test_with_no_quota_left_an_unknown_size_is_refused_at_once(api: Client, tmp_path: Path) -> None:
     asked = []
 
     async def body() -> Any:
@@ -67,7 +67,7 @@ def test_with_nothing_left_an_unknown_size_is_refused_before_it_is_read(api: Cli
     queued_again(api, tmp_path, image)
 
 
-def test_a_long_stream_is_cut_where_the_quota_ends(api: Client, tmp_path: Path) -> None:
+def test_a_stream_is_refused_where_the_quota_ends(api: Client, tmp_path: Path) -> None:
     sent = []
 
     async def endless() -> Any:
@@ -82,34 +82,34 @@ def test_a_long_stream_is_cut_where_the_quota_ends(api: Client, tmp_path: Path) 
     assert used(api) == 0
 
 
-def test_the_owner_is_charged_whoever_uploads(api: Client) -> None:
+def test_the_owner_is_charged_for_an_upload_by_an_administrator(api: Client) -> None:
     theirs = api.image(caller=STRANGER)
     assert upload(api, theirs, bytes(1000), caller=ADMIN).status == 204
     assert (used(api, "p2"), used(api, "admins"), used(api)) == (1000, 0, 0)
-    assert upload(api, api.image(), bytes(QUOTA)).status == 204  # another project's room is its own
+    assert upload(api, api.image(), bytes(QUOTA)).status == 204  # another project has a quota of its own
     # Refusals for who asks come before those for how much.
     assert upload(api, theirs, bytes(QUOTA + 1), caller=OWNER).status == 404
 
 
-def test_an_upload_that_is_broken_off_gives_its_share_back_at_once(api: Client, tmp_path: Path) -> None:
+def test_an_aborted_upload_releases_its_charge_at_once(api: Client, tmp_path: Path) -> None:
     image, other = api.image(), api.image()
-    with uploading(api, image, Held(bytes(MIB)), headers={"x-openstack-image-size": str(QUOTA)}) as answer:
+    with uploading(api, image, PausedBody(bytes(MIB)), headers={"x-openstack-image-size": str(QUOTA)}) as answer:
         assert used(api) == QUOTA
         assert upload(api, other, b"x").status == 413  # SEC-87: what is reserved counts
     assert answer.result().status == 400
     assert used(api) == 0
     assert upload(api, other, bytes(QUOTA)).status == 204
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
-def test_what_an_unknown_size_reserved_too_much_is_given_back_at_its_end(api: Client) -> None:
-    with uploading(api, api.image(), Held(bytes(2 * MIB), bytes(MIB))) as answer:
+def test_excess_reservation_is_released_at_the_end(api: Client) -> None:
+    with uploading(api, api.image(), PausedBody(bytes(2 * MIB), bytes(MIB))) as answer:
         assert 2 * MIB <= used(api) <= QUOTA
     assert answer.result().status == 204
     assert used(api) == 3 * MIB
 
 
-def test_many_at_once_never_exceed_the_quota_by_a_byte(api: Client, tmp_path: Path) -> None:
+def test_concurrent_uploads_never_exceed_the_quota(api: Client, tmp_path: Path) -> None:
     """64 uploads of known and unknown sizes that fit alone and not together, some of them broken off."""
     dice = random.Random(20)
     images = [api.image() for _ in range(64)]
@@ -137,7 +137,7 @@ def test_many_at_once_never_exceed_the_quota_by_a_byte(api: Client, tmp_path: Pa
     kept = sum(size for size, status in zip(sizes, statuses, strict=True) if status == 204)
     assert kept == used(api) == sum(row.size or 0 for row in ledger(api))
     assert len(files(tmp_path)) == statuses.count(204) >= 10
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
     for image, size, status in zip(images, sizes, statuses, strict=True):
         if status != 204 and size <= QUOTA - used(api):
             assert upload(api, image, bytes(size)).status == 204

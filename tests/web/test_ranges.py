@@ -1,4 +1,4 @@
-"""Parts of the data, and conditions on them."""
+"""Range requests and conditional requests."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def test_every_range_is_what_a_slice_is(api: Client, image: Any, first: int, las
         ("bytes=\u0661-", 416), ("bytes=" + "9" * 5000 + "-", 416), ("bytes=-1.5", 416), ("bytes=0-1;x", 416),
     ],
 )  # fmt: skip
-def test_what_is_no_range_is_refused(api: Client, image: Any, asked: str, status: int) -> None:
+def test_an_invalid_range_is_refused(api: Client, image: Any, asked: str, status: int) -> None:
     reply = get(api, image, range=asked.encode().decode("latin-1"))
     assert reply.status == status
     assert reply.headers["content-range"] == "bytes */10"
@@ -87,7 +87,7 @@ def test_several_ranges_and_other_units_are_answered_whole(api: Client, image: A
 
 # IMG-DL-13
 @pytest.mark.parametrize("asked", ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0", "bytes=1-"])
-def test_of_nothing_there_is_no_part(api: Client, empty: Any, asked: str) -> None:
+def test_a_range_of_empty_data_is_416(api: Client, empty: Any, asked: str) -> None:
     reply = get(api, empty, range=asked)
     assert (reply.status, reply.headers["content-range"]) == (416, "bytes */0")
 
@@ -102,7 +102,7 @@ def test_of_nothing_there_is_no_part(api: Client, empty: Any, asked: str) -> Non
         ("bytes 5-2/*", 416, None), ("bytes 2-5", 416, None), ("bytes 0-" + "9" * 5000 + "/*", 416, None),
     ],
 )  # fmt: skip
-def test_the_old_way_of_asking_is_understood(
+def test_the_legacy_content_range_request_is_supported(
     api: Client, image: Any, asked: str, status: int, body: bytes | None
 ) -> None:
     reply = get(api, image, content_range=asked)
@@ -112,7 +112,7 @@ def test_the_old_way_of_asking_is_understood(
     assert get(api, image, content_range=asked, range="bytes=0-0").body == b"0"
 
 
-def test_conditions_are_judged_by_a_strong_tag(api: Client, image: Any) -> None:
+def test_conditional_requests_use_a_strong_etag(api: Client, image: Any) -> None:
     tag = f'"{image["os_hash_value"]}"'
     assert get(api, image).headers["etag"] == tag
     table: list[tuple[dict[str, str], int]] = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from uploads import Held, upload, uploading
+from uploads import PausedBody, upload, uploading
 
 from ferrotype.config import Config
 from ferrotype.config.formats import Formats
@@ -21,11 +21,17 @@ RAW = b"not a qcow2 header"
 RULES = "[.*]\ncreate = may\nread = may\nupdate = may\ndelete = may\n"
 
 
+def refresh_files(api: Client) -> None:
+    """Check the watched files as often as it takes for a change to take effect."""
+    for _ in range(2):
+        api.run(api.application._refresh_files())
+
+
 @contextmanager
 def creating(api: Client, document: Mapping[str, Any]) -> Iterator[Future[Reply]]:
     """Send a create whose body is complete only when the block ends."""
     sent = msgspec.json.encode(document)
-    held = Held(sent[:5], sent[5:])
+    held = PausedBody(sent[:5], sent[5:])
     with ThreadPoolExecutor(1) as pool:
         reply = pool.submit(api.post, "/v2/images", body=held.pieces(), caller=OWNER)
         try:
@@ -43,7 +49,7 @@ def other(config: Config) -> Config:
 
 
 def test_a_create_ends_under_the_configuration_that_it_began_with(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         running = api.application.ctx.config
         with creating(api, {"name": "x", "a": "1"}) as before:
             api.application.reload(other(running))
@@ -55,9 +61,9 @@ def test_a_create_ends_under_the_configuration_that_it_began_with(tmp_path: Path
 
 
 def test_an_upload_is_checked_under_the_configuration_that_it_began_with(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False, formats=Formats(require_match=True)) as api:
+    with client(tmp_path, background=False, formats=Formats(require_match=True)) as api:
         image, running = api.image(caller=OWNER, disk_format="qcow2"), api.application.ctx.config
-        with uploading(api, image, Held(RAW, RAW), caller=OWNER) as before:
+        with uploading(api, image, PausedBody(RAW, RAW), caller=OWNER) as before:
             api.application.reload(other(running))
         # CFA-04: the digest came from the first configuration, so the format check does, too.
         assert before.result().status == 415
@@ -70,10 +76,10 @@ def test_policy_and_property_protection_of_a_request_are_of_one_policy(tmp_path:
     rules.write_text('may: "role:member"\n')
     protect.write_text(RULES)
     protection = PropertyProtectionConfig(protect, by_roles=False)
-    with client(tmp_path, upkeep=False, policy=Policy(rules), protection=protection) as api:
+    with client(tmp_path, background=False, policy=Policy(rules), protection=protection) as api:
         with creating(api, {"a": "1"}) as before:
             rules.write_text('may: "!"\nadd_image: "role:member"\n')
-            api.run(api.application._refresh_files())
+            refresh_files(api)
             during = api.post("/v2/images", json={"a": "1"}, caller=OWNER)
         # SEC-76, PROP-03
         assert (before.result().status, before.result().json.get("a")) == (201, "1")
@@ -81,8 +87,41 @@ def test_policy_and_property_protection_of_a_request_are_of_one_policy(tmp_path:
         assert "a" not in api.get(before.result().json["self"], caller=OWNER).json
 
 
+def test_a_create_ends_under_the_property_protection_that_it_began_with(tmp_path: Path) -> None:
+    protect = tmp_path / "protect.conf"
+    protect.write_text(RULES.replace("may", "member"))
+    with client(tmp_path, background=False, protection=PropertyProtectionConfig(protect)) as api:
+        with creating(api, {"a": "1"}) as before:
+            protect.write_text(RULES.replace("may", "!"))
+            refresh_files(api)
+            during = api.post("/v2/images", json={"a": "1"}, caller=OWNER)
+        # SEC-76, PROP-03
+        assert (before.result().status, before.result().json.get("a")) == (201, "1")
+        assert during.status == 403
+        assert "a" not in api.get(before.result().json["self"], caller=OWNER).json
+
+
+def test_rules_and_property_protection_that_change_together_are_applied_together(tmp_path: Path) -> None:
+    rules, protect = tmp_path / "policy.yaml", tmp_path / "protect.conf"
+    rules.write_text('may: "role:member"\n')
+    protect.write_text(RULES)
+    protection = PropertyProtectionConfig(protect, by_roles=False)
+    with client(tmp_path, background=False, policy=Policy(rules), protection=protection) as api:
+        first = api.application.ctx
+        rules.write_text('may: "!"\nmight: "role:member"\n')
+        protect.write_text(RULES.replace("may", "might"))
+        refresh_files(api)
+        second = api.application.ctx
+        # WATCH-01: the context before keeps its pair, the next one has the other pair
+        for ctx, may in ((first, True), (second, False)):
+            assert ctx.authoriser.allows(OWNER, "may") is may
+            assert ctx.protection is not None and ctx.protection is ctx.view.protection
+            assert ctx.protection.rules == {"may" if may else "might"}
+            assert ctx.protection.allows(OWNER, "read", "a")
+
+
 def test_no_request_sees_half_of_a_reload(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         one = api.application.ctx.config
         configs, seen = (one, replace(other(one), limits=one.limits)), []
         for number in range(20):
@@ -95,7 +134,7 @@ def test_no_request_sees_half_of_a_reload(tmp_path: Path) -> None:
 
 
 def test_nothing_in_a_context_is_replaced_on_its_own(tmp_path: Path) -> None:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         before = api.application.ctx
         api.application.reload(other(before.config))
         after = api.application.ctx

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ferrotype.testing.callers_process import Account, Asker, served_to_callers
+from ferrotype.testing.callers_process import ConsistencyChecker, KeepAliveClient, served_to_callers
 from ferrotype.testing.client import PATCH, Reply
 
 OWNER, ADMIN, MEMBER = "ann.p1.member-reader", "al.adm.admin-member-reader", "mia.m1.member-reader"
@@ -65,19 +65,19 @@ def allowed(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 def documents(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Return documents that a schema allows, and every other time something in them that it does not."""
     properties = schema.get("properties", {})
-    usual = st.fixed_dictionaries({}, optional={key: allowed(each) for key, each in properties.items()})
+    valid = st.fixed_dictionaries({}, optional={key: allowed(each) for key, each in properties.items()})
     more = st.dictionaries(CLEAN, CLEAN, max_size=2)
     keys = st.sampled_from(sorted(properties)) | ODD_KEYS | TEXT if properties else ODD_KEYS
     odd = st.just({}) | st.dictionaries(keys, ANYTHING, min_size=1, max_size=2)
-    return st.tuples(more, usual, odd).map(lambda parts: parts[0] | parts[1] | parts[2])
+    return st.tuples(more, valid, odd).map(lambda parts: parts[0] | parts[1] | parts[2])
 
 
 class Fuzzed:
     """A service, its schemas, and strategies made from them."""
 
     def __init__(self, port: int, directory: Path):
-        self.ask = Asker(port)
-        self.account = Account(directory)
+        self.ask = KeepAliveClient(port)
+        self.account = ConsistencyChecker(directory)
         self.image_schema = self.ask("GET", "/v2/schemas/image", OWNER).json
         self.member_schema = self.ask("GET", "/v2/schemas/member", OWNER).json
         self.is_image = fastjsonschema.compile(self.image_schema)
@@ -141,7 +141,7 @@ def test_a_create_is_an_image_or_is_refused(api: Fuzzed, data: st.DataObject, to
 
 @given(st.data(), st.sampled_from([OWNER, ADMIN]))
 @MANY
-def test_a_change_is_made_whole_or_not_at_all(api: Fuzzed, data: st.DataObject, token: str) -> None:
+def test_a_patch_is_atomic(api: Fuzzed, data: st.DataObject, token: str) -> None:
     properties = api.image_schema["properties"]
 
     def operation(name: str, value: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -149,11 +149,11 @@ def test_a_change_is_made_whole_or_not_at_all(api: Fuzzed, data: st.DataObject, 
         op = st.sampled_from(["add", "add", "replace", "remove"])
         return st.fixed_dictionaries({"op": op, "path": st.just(path), "value": value})
 
-    usual = (st.sampled_from(sorted(api.settable)) | CLEAN).flatmap(
+    valid = (st.sampled_from(sorted(api.settable)) | CLEAN).flatmap(
         lambda name: operation(name, allowed(properties.get(name, {})))
     )
     odd = (st.sampled_from(sorted(properties)) | ODD_KEYS).flatmap(lambda name: operation(name, ANYTHING)) | ANYTHING
-    patch = data.draw(st.lists(usual, max_size=3) | st.lists(usual | odd, min_size=1, max_size=3))
+    patch = data.draw(st.lists(valid, max_size=3) | st.lists(valid | odd, min_size=1, max_size=3))
     before = api.sees(api.image)
     reply = api.send("PATCH", api.image, token, patch, PATCH)
     assert reply.status in (200, 400, 403, 404, 409, 413)
@@ -168,7 +168,7 @@ def test_a_change_is_made_whole_or_not_at_all(api: Fuzzed, data: st.DataObject, 
 
 @given(st.data())
 @MANY
-def test_a_member_is_one_or_is_refused(api: Fuzzed, data: st.DataObject) -> None:
+def test_a_member_is_added_or_refused(api: Fuzzed, data: st.DataObject) -> None:
     schema = {"properties": {"member": {"type": "string", "maxLength": 255}, **api.member_schema["properties"]}}
     of_schema = documents(schema)
     statuses = st.sampled_from(api.member_schema["properties"]["status"]["enum"])

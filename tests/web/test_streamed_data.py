@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ledger, tell, upload, uploading
+from uploads import PausedBody, execute, ledger, upload, uploading
 
 from ferrotype.admin.consistency import differences
 from ferrotype.config.api import Api
@@ -75,7 +75,7 @@ def stored(api: Client, store: str, data: bytes = DATA) -> Any:
 
 
 @BOTH
-def test_data_ranges_and_conditions_are_alike(api: Client, store: str) -> None:
+def test_data_ranges_and_conditions_work_as_with_files(api: Client, store: str) -> None:
     image = stored(api, store)
     path, size, etag = image["file"], len(DATA), f'"{hashlib.sha512(DATA).hexdigest()}"'
     whole = api.get(path)
@@ -123,7 +123,7 @@ def test_locations_and_discovery_name_the_store(api: Client) -> None:
     assert {each["id"] for each in api.get("/v2/info/stores").json["stores"]} == {"ram", "disk"}
 
 
-def test_a_lost_object_is_reported_and_no_copy_is_trusted_unread(api: Client) -> None:
+def test_a_missing_object_is_reported(api: Client) -> None:
     image = stored(api, "ram")
     ctx = api.application.ctx
     assert api.run(differences(ctx, False)) == []
@@ -143,7 +143,7 @@ def test_a_lost_object_is_reported_and_no_copy_is_trusted_unread(api: Client) ->
 
 
 @pytest.mark.parametrize("place", [0, READ_SIZE, len(DATA) - 1])
-def test_a_store_that_fails_in_mid_download_cuts_the_connection(
+def test_a_store_error_during_a_download_aborts_the_connection(
     api: Client, place: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = stored(api, "ram")
@@ -175,10 +175,10 @@ def test_a_download_waits_for_the_memory_budget_and_a_client_that_leaves_frees_i
 
 def test_an_upload_that_is_deleted_leaves_nothing_in_a_store_without_files(api: Client) -> None:
     image = api.image()
-    held = Held(b"first ", b"rest")
+    held = PausedBody(b"first ", b"rest")
     with uploading(api, image, held, headers={"x-image-meta-store": "ram"}) as answer:
         assert api.delete(image["self"]).status == 204
-        tell(api, "UPDATE blobs SET remove_at = 0")
+        execute(api, "UPDATE blobs SET remove_at = 0")
     assert answer.result().status in (410, 503)
     driver = api.application.ctx.stores.get("ram")._driver  # type: ignore[union-attr]
     assert (driver._objects, driver._unfinished, ledger(api)) == ({}, {}, [])

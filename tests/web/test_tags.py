@@ -15,7 +15,7 @@ def tags(api: Client, path: str) -> list[str]:
     return sorted(api.get(path).json["tags"])
 
 
-def test_a_tag_comes_once_and_goes_once(api: Client) -> None:
+def test_adding_and_removing_a_tag(api: Client) -> None:
     path = "/v2/images/" + api.image(caller=OWNER)["id"]
     for method, tag, status, left in [
         # IMG-TAG-01, CL-17
@@ -43,7 +43,7 @@ def test_a_tag_comes_once_and_goes_once(api: Client) -> None:
     ["\u00e9", "e\u0301", "\u65e5\u672c", "\U0001f4bf", "a b", " a ", "%", "%41", "a?b", "a#b", "a;b", "'; --",
      "_", "..", "\u200b"],
 )  # fmt: skip
-def test_a_tag_is_kept_to_the_letter(api: Client, tag: str) -> None:
+def test_a_tag_is_kept_exactly(api: Client, tag: str) -> None:
     path = "/v2/images/" + api.image(caller=OWNER)["id"]
     where = f"{path}/tags/{quote(tag, safe='')}"
     # IMG-TAG-02, IMG-TAG-05, UNI-04, SEC-114, IMG-WART-14
@@ -54,7 +54,7 @@ def test_a_tag_is_kept_to_the_letter(api: Client, tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", ["%00", "a%00", "%0A", "a%0D%0Ab", "%1B%5B31m", "%7F", "%FF", "%C0%AF", "%ED%A0%80"])
-def test_a_tag_that_is_no_clean_text_is_refused(api: Client, tag: str) -> None:
+def test_a_tag_with_control_characters_is_refused(api: Client, tag: str) -> None:
     path = "/v2/images/" + api.image(caller=OWNER)["id"]
     # IMG-TAG-05, SEC-55
     assert api.put(f"{path}/tags/{tag}", caller=OWNER).status == 400
@@ -71,7 +71,7 @@ def test_the_number_of_tags_is_limited(api: Client) -> None:
 
 
 @pytest.mark.parametrize(("limit", "status"), [(0, 413), (-1, 204)])
-def test_no_tag_or_any_number_of_them(tmp_path: Any, limit: int, status: int) -> None:
+def test_the_tag_quota_may_be_zero_or_unlimited(tmp_path: Any, limit: int, status: int) -> None:
     with client(tmp_path, limits=Limits(image_tag_quota=limit)) as api:
         # QUO-07, CFG-07
         assert api.put(f"/v2/images/{api.image()['id']}/tags/a").status == status

@@ -1,4 +1,4 @@
-"""PUT /v2/images/{id}/file: what is taken, and what is known of it then."""
+"""PUT /v2/images/{id}/file: accepted data, and the attributes it sets."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import Held, ask, files, ledger, qcow2, queued_again, settled, tell, upload, uploading
+from uploads import PausedBody, ask, assert_consistent, execute, files, ledger, qcow2, queued_again, upload, uploading
 
 from ferrotype.config.api import Api
 from ferrotype.config.formats import Formats
@@ -21,7 +21,7 @@ NOBODY = "/v2/images/00000000-0000-4000-8000-000000000000/file"
 @pytest.fixture(scope="module")
 def api(directory: Path) -> Iterator[Client]:
     limits = Limits(image_size_cap=3 << 20)
-    with client(directory, upkeep=False, api=Api(show_locations=True), limits=limits) as api:
+    with client(directory, background=False, api=Api(show_locations=True), limits=limits) as api:
         yield api
 
 
@@ -57,19 +57,19 @@ def test_an_upload_makes_the_image_active_at_once(api: Client, directory: Path, 
     assert (now["stores"], now["locations"][0]["metadata"]) == ("fast", {"store": "fast"})
     assert Path(now["locations"][0]["url"].removeprefix("file://")).read_bytes() == b"ten bytes!"
     assert api.get(f"{image['self']}/file").body == b"ten bytes!"
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
 # IMG-UP-03
 @pytest.mark.parametrize("body", [b"", [], None, [b"", b""]])
-def test_no_data_are_data(api: Client, directory: Path, body: Any) -> None:
+def test_an_empty_body_is_an_empty_image(api: Client, directory: Path, body: Any) -> None:
     image = api.image()
     assert upload(api, image, body).status == 204
     now = api.get(image["self"]).json
     assert (now["status"], now["size"], now["virtual_size"]) == ("active", 0, None)
     assert now["checksum"] == hashlib.md5(b"").hexdigest()
     assert api.get(f"{image['self']}/file").status == 200
-    settled(api, directory)
+    assert_consistent(api, directory)
 
 
 # IMG-UP-04, IMG-UP-05, SEC-85
@@ -100,7 +100,7 @@ def test_no_data_are_data(api: Client, directory: Path, body: Any) -> None:
     ],
     ids=str,
 )
-def test_the_announced_size_is_kept_to(
+def test_the_announced_size_must_match(
     api: Client, directory: Path, announced: dict[str, str], body: Any, status: int
 ) -> None:
     image = api.image()
@@ -108,17 +108,17 @@ def test_the_announced_size_is_kept_to(
     assert upload(api, image, body, announced).status == status
     if status == 204:
         assert api.get(image["self"]).json["size"] == 4
-        settled(api, directory)
+        assert_consistent(api, directory)
         return
     queued_again(api, directory, image)
     assert upload(api, image, b"good").status == 204  # IMG-UP-26
 
 
-def test_a_negative_size_lends_nobody_room(tmp_path: Path) -> None:
+def test_a_negative_size_is_refused(tmp_path: Path) -> None:
     with client(tmp_path, limits=Limits(user_storage_quota=1000)) as api:
         image, other = api.image(caller=OWNER), api.image(caller=OWNER)
         negative = {"content-type": OCTETS, "x-openstack-image-size": "-100000"}
-        held = Held(b"")
+        held = PausedBody(b"")
         assert api.put(f"{image['self']}/file", body=held.pieces(), headers=negative, caller=OWNER).status == 400
         assert upload(api, other, bytes(2000), caller=OWNER).status == 413  # QUO-02
 
@@ -127,7 +127,7 @@ def test_a_negative_size_lends_nobody_room(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "store", ["none", "", "os_glance_staging_store", "os_glance_tasks_store", "fast,cheap", "FAST"]
 )
-def test_a_store_that_there_is_none_of_is_refused_first(api: Client, store: str) -> None:
+def test_an_unknown_store_is_refused_first(api: Client, store: str) -> None:
     image = api.image()
     before = api.get(image["self"]).json
     for path in (f"{image['self']}/file", NOBODY):
@@ -153,7 +153,7 @@ def test_the_header_chooses_the_store(api: Client, directory: Path) -> None:
     assert api.get(other["self"]).json["stores"] == "fast"
 
 
-def test_with_one_store_the_header_means_nothing(tmp_path: Path) -> None:
+def test_with_one_store_the_header_is_ignored(tmp_path: Path) -> None:
     with client(tmp_path, single=True, api=Api(show_locations=True)) as api:
         image = api.image()
         # IMG-UP-06, STOR-23
@@ -161,29 +161,29 @@ def test_with_one_store_the_header_means_nothing(tmp_path: Path) -> None:
         now = api.get(image["self"]).json
         assert "stores" not in now
         assert now["locations"][0]["metadata"] == {}
-        settled(api, tmp_path)
+        assert_consistent(api, tmp_path)
 
 
-def test_only_a_queued_image_takes_data(api: Client, directory: Path) -> None:
+def test_only_a_queued_image_accepts_data(api: Client, directory: Path) -> None:
     # IMG-UP-09, SEC-88
     active, deactivated, saving = api.image(b"as it was"), api.image(b"as it was"), api.image()
     assert api.post(f"{deactivated['self']}/actions/deactivate").status == 204
     for image in (active, deactivated):
         assert upload(api, image, b"other").status == 409
         assert api.get(f"{image['self']}/file").body == b"as it was"
-    with uploading(api, saving, Held(b"one", b" two")):
+    with uploading(api, saving, PausedBody(b"one", b" two")):
         assert api.get(saving["self"]).json["status"] == "saving"
         assert upload(api, saving, b"other").status == 409  # IMG-CONC-03
         assert api.get(f"{saving['self']}/file").status == 204  # IMG-DL-02
     assert api.get(f"{saving['self']}/file").body == b"one two"
-    tell(api, f"UPDATE images SET status = 'importing' WHERE id = '{active['id']}'")
+    execute(api, f"UPDATE images SET status = 'importing' WHERE id = '{active['id']}'")
     assert upload(api, active, b"other").status == 409
-    tell(api, f"UPDATE images SET status = 'active' WHERE id = '{active['id']}'")
-    settled(api, directory)
+    execute(api, f"UPDATE images SET status = 'active' WHERE id = '{active['id']}'")
+    assert_consistent(api, directory)
 
 
 @pytest.mark.parametrize("missing", ["disk_format", "container_format"])
-def test_formats_come_first(api: Client, directory: Path, missing: str) -> None:
+def test_formats_must_be_set_before_data(api: Client, directory: Path, missing: str) -> None:
     image = api.image(**{missing: None})
     reply = upload(api, image, b"x")
     assert (reply.status, missing in reply.text) == (400, True)  # IMG-UP-10, IMG-STM-21
@@ -202,7 +202,7 @@ def test_who_may_upload(api: Client) -> None:
     assert api.put(NOBODY, body=b"x", headers={"content-type": OCTETS}).status == 404
 
 
-def test_what_is_refused_is_refused_before_the_body_is_read(api: Client) -> None:
+def test_refusals_do_not_read_the_body(api: Client) -> None:
     asked = []
 
     async def body() -> Any:
@@ -218,24 +218,26 @@ def test_what_is_refused_is_refused_before_the_body_is_read(api: Client) -> None
 
 # IMG-UP-20, QUO-01, SEC-85
 @pytest.mark.parametrize("body", [bytes((3 << 20) + 1), [bytes(65536)] * 48 + [b"x"], [bytes(4 << 20)]], ids=len)
-def test_no_image_is_larger_than_the_cap(api: Client, directory: Path, body: Any) -> None:
+def test_image_size_cap_is_enforced(api: Client, directory: Path, body: Any) -> None:
     image = api.image()
     assert upload(api, image, body).status == 413
     queued_again(api, directory, image)
     assert upload(api, image, [bytes(3 << 20)]).status == 204
 
 
-def test_a_client_that_goes_away_leaves_nothing(api: Client, directory: Path) -> None:
+def test_a_client_that_disconnects_leaves_nothing(api: Client, directory: Path) -> None:
     # IMG-UP-23, IMG-UP-26
     image = api.image()
     for body, headers in ([b"some", b"thing"], {}), (b"some", {"content-length": "9"}), ([bytes(1 << 20)] * 2, {}):
-        reply = api.put(f"{image['self']}/file", body=body, headers={"content-type": OCTETS, **headers}, cut=True)
+        reply = api.put(
+            f"{image['self']}/file", body=body, headers={"content-type": OCTETS, **headers}, disconnect=True
+        )
         assert reply.status == 400
         queued_again(api, directory, image)
     assert upload(api, image, b"something").status == 204
 
 
-def test_a_signed_image_is_not_stored_unverified(api: Client, directory: Path) -> None:
+def test_a_signed_image_is_refused(api: Client, directory: Path) -> None:
     names = ("img_signature", "img_signature_hash_method", "img_signature_key_type", "img_signature_certificate_uuid")
     image = api.image(**dict.fromkeys(names, "x"))
     # IMG-UP-30
@@ -246,7 +248,7 @@ def test_a_signed_image_is_not_stored_unverified(api: Client, directory: Path) -
 
 def test_changes_during_an_upload_are_kept(api: Client) -> None:
     image = api.image(name="before", tags=["old"], a="1")
-    with uploading(api, image, Held(b"one", b" two")) as answer:
+    with uploading(api, image, PausedBody(b"one", b" two")) as answer:
         # IMG-CONC-01, IMG-WART-05
         changes = [
             {"op": "replace", "path": "/name", "value": "after"},
@@ -279,7 +281,7 @@ def test_changes_during_an_upload_are_kept(api: Client) -> None:
         ("qcow2", "ova", b"anything", 204, None),
     ],
 )
-def test_data_are_what_they_are_said_to_be(
+def test_data_must_match_the_declared_format(
     api: Client, directory: Path, disk: str, container: str, data: bytes, status: int, virtual: int | None
 ) -> None:
     image = api.image(disk_format=disk, container_format=container)
@@ -297,7 +299,7 @@ def test_data_are_what_they_are_said_to_be(
         assert api.get(f"{image['self']}/file").body == qcow2()
 
 
-def test_formats_need_not_match_where_that_is_so_configured(tmp_path: Path) -> None:
+def test_the_format_match_is_configurable(tmp_path: Path) -> None:
     with client(tmp_path, formats=Formats(require_match=False)) as api:
         image = api.image(disk_format="vmdk")
         assert upload(api, image, qcow2()).status == 204
@@ -305,7 +307,7 @@ def test_formats_need_not_match_where_that_is_so_configured(tmp_path: Path) -> N
         assert upload(api, api.image(disk_format="qcow2"), qcow2(backing=True)).status == 415  # IMG-UP-45
 
 
-def test_a_store_that_takes_nothing_is_gone(api: Client, directory: Path) -> None:
+def test_a_read_only_store_is_410(api: Client, directory: Path) -> None:
     store, image = api.application.ctx.stores.get("cheap"), api.image()
     store.health = Health(False, "it is being moved")
     try:
@@ -318,10 +320,10 @@ def test_a_store_that_takes_nothing_is_gone(api: Client, directory: Path) -> Non
     assert upload(api, image, b"x", {"x-image-meta-store": "cheap"}).status == 204
 
 
-def test_names_of_objects_are_ours_and_new_each_time(api: Client, directory: Path) -> None:
+def test_object_names_are_new_for_each_upload(api: Client, directory: Path) -> None:
     image = api.image(name="../../etc/passwd")
     names = set()
-    with uploading(api, image, Held(b"a"), headers={"content-length": "2"}) as answer:
+    with uploading(api, image, PausedBody(b"a"), headers={"content-length": "2"}) as answer:
         names |= {row.name for row in ledger(api) if row.image_id == image["id"]}
         assert f".{min(names)}.part" in files(directory)  # STOR-109: not under its final name
     assert answer.result().status == 400
@@ -332,7 +334,7 @@ def test_names_of_objects_are_ours_and_new_each_time(api: Client, directory: Pat
     assert all(name.startswith(image["id"] + "-") and set(name) <= set("0123456789abcdef-") for name in names)
 
 
-def test_another_hash_can_be_configured(tmp_path: Path) -> None:
+def test_the_hash_algorithm_is_configurable(tmp_path: Path) -> None:
     for algorithm in ("sha256", "md5"):
         with client(tmp_path / algorithm, api=replace(Api(), hashing_algorithm=algorithm)) as api:
             image = api.image(b"data")

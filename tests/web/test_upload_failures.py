@@ -1,4 +1,4 @@
-"""Stores that fail in the middle: the status, the log line that helps, and nothing left behind."""
+"""Store failures during an upload: the status, a helpful log line, and no orphans."""
 
 import contextlib
 import logging
@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 from mounts import mounted, remount
-from uploads import Held, files, ledger, queued_again, settled, tell, tidy, upload, uploading
+from uploads import (
+    PausedBody,
+    assert_consistent,
+    execute,
+    files,
+    ledger,
+    queued_again,
+    run_cleanup,
+    upload,
+    uploading,
+)
 
 from ferrotype.testing.client import Client, client
 
@@ -24,34 +34,34 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Client]:
-    with client(tmp_path, upkeep=False) as api:
+    with client(tmp_path, background=False) as api:
         yield api
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_full_disk_is_413_and_what_was_written_goes(
+def test_a_full_disk_is_413_and_leaves_no_file(
     small: Path, api: Client, tmp_path: Path, known: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = api.image()
     body = bytes(6 * MIB)
     # IMG-UP-20, STOR-106, SEC-63
     reply = upload(api, image, body if known else [body[:65536]] * 96)
-    assert (reply.status, "no room" in reply.text) == (413, True)
-    said = f"no directory has {6 * MIB} bytes free: {small}" if known else f"in {small}: No space left on device"
-    assert any(line.startswith("Store fast: ") and said in line for line in caplog.messages)
+    assert (reply.status, "no space" in reply.text) == (413, True)
+    reason = f"no directory has {6 * MIB} bytes free: {small}" if known else f"in {small}: No space left on device"
+    assert any(line.startswith("store error: store=fast ") and reason in line for line in caplog.messages)
     queued_again(api, tmp_path, image)
     assert upload(api, image, bytes(2 * MIB)).status == 204  # IMG-UP-26
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
-def test_two_that_do_not_fit_together_do_not_harm_each_other(small: Path, api: Client, tmp_path: Path) -> None:
+def test_two_uploads_that_exceed_the_disk_together(small: Path, api: Client, tmp_path: Path) -> None:
     first, second = api.image(), api.image()
-    with uploading(api, first, Held(bytes(2 * MIB), bytes(MIB))) as answer:
+    with uploading(api, first, PausedBody(bytes(2 * MIB), bytes(MIB))) as answer:
         # SEC-63
         assert upload(api, second, [bytes(MIB)] * 3).status == 413
         queued_again_while(api, second)
     assert answer.result().status == 204
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def queued_again_while(api: Client, image: dict[str, str]) -> None:
@@ -59,7 +69,7 @@ def queued_again_while(api: Client, image: dict[str, str]) -> None:
     assert [row for row in ledger(api) if row.image_id == image["id"]] == []
 
 
-def test_a_disk_that_the_probe_found_full_is_full_and_not_switched_off(
+def test_a_full_store_is_still_tried(
     small: Path, api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     filler, image = small / "filler", api.image()
@@ -72,7 +82,7 @@ def test_a_disk_that_the_probe_found_full_is_full_and_not_switched_off(
     assert upload(api, image, [b"x" * 65536]).status == 413  # IMG-UP-20
     filler.unlink()
     assert upload(api, image, b"x").status == 204
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_a_store_that_turns_read_only_is_503_and_then_410(
@@ -85,7 +95,7 @@ def test_a_store_that_turns_read_only_is_503_and_then_410(
         reply = upload(api, image, b"x")
         assert (reply.status, reply.headers["retry-after"]) == (503, "5")
         assert str(small) not in reply.text
-        assert f"Store fast: cannot use {small}: Read-only file system" in caplog.text
+        assert f": cannot use {small}: Read-only file system" in caplog.text
         queued_again(api, tmp_path, image)
         api.run(api.application.ctx.stores.probe())
         assert f"store is read-only: store=fast: cannot write to {small}: Read-only file system." in caplog.text
@@ -100,19 +110,19 @@ def test_a_store_that_turns_read_only_is_503_and_then_410(
     finally:
         remount(small, "rw")
     api.run(api.application.ctx.stores.probe())
-    assert "store takes images again: store=fast" in caplog.text
+    assert "store accepts images again: store=fast" in caplog.text
     eventually_settled(api, tmp_path)
     assert upload(api, api.image(), b"x").status == 204
 
 
 def eventually_settled(api: Client, directory: Path) -> None:
-    """Assert that all is well once the pauses between attempts are over."""
-    tell(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
-    tidy(api)
-    settled(api, directory)
+    """Assert that the store is consistent after the retries."""
+    execute(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
+    run_cleanup(api)
+    assert_consistent(api, directory)
 
 
-def test_a_file_in_the_place_of_the_directory_is_503(
+def test_a_file_in_place_of_the_directory_is_503(
     api: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "fast").rename(tmp_path / "aside")
@@ -123,7 +133,7 @@ def test_a_file_in_the_place_of_the_directory_is_503(
     assert f"cannot use {tmp_path / 'fast'}: Not a directory" in caplog.text
     assert api.get(image["self"]).json["status"] == "queued"
     (tmp_path / "fast").unlink()
-    # Nor is a new one made: objects may lie in the one that is away.
+    # Nor is a new one created: the offline one may have objects.
     assert upload(api, image, b"x").status == 503
     assert not (tmp_path / "fast").exists()
     (tmp_path / "aside").rename(tmp_path / "fast")
@@ -132,8 +142,8 @@ def test_a_file_in_the_place_of_the_directory_is_503(
 
 
 @contextlib.contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root may write everywhere; so it is somebody else for a while."""
+def unprivileged() -> Iterator[None]:
+    """Run as another user: root may write everywhere."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -144,15 +154,15 @@ def as_nobody() -> Iterator[None]:
             os.seteuid(0)
 
 
-def test_a_directory_of_somebody_else_is_503(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with client(tmp_path, upkeep=False) as api:
+def test_a_directory_without_permission_is_503(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with client(tmp_path, background=False) as api:
         (tmp_path / "fast").chmod(0o500)
         image = api.image()
-        with as_nobody():
+        with unprivileged():
             # IMG-UP-24, SEC-63
             assert upload(api, image, b"x").status == 503
-        assert "Store fast: " in caplog.text
-        assert ": Permission denied (request" in caplog.text
+        assert "store error: store=fast request=" in caplog.text
+        assert ": Permission denied" in caplog.text
         (tmp_path / "fast").chmod(0o700)
         assert api.get(image["self"]).json["status"] == "queued"
         eventually_settled(api, tmp_path)
@@ -167,4 +177,4 @@ def test_failing_logs_say_which_request_and_which_store(
     caplog.set_level(logging.ERROR)
     reply = upload(api, api.image(), b"x", {"x-openstack-request-id": "req-mine"})
     assert reply.status == 503
-    assert any("Store fast" in line and "req-mine" in line for line in caplog.messages)
+    assert any("store=fast" in line and "req-mine" in line for line in caplog.messages)

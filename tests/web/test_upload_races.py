@@ -1,4 +1,4 @@
-"""Uploads that something comes in between: deletes, other uploads, lost leases, a database that goes away."""
+"""Uploads that race with deletes, other uploads, lost leases and database outages."""
 
 import asyncio
 import os
@@ -16,7 +16,18 @@ from typing import Any
 import pytest
 from needs import need
 from sqlalchemy import text
-from uploads import Held, ask, files, ledger, queued_again, settled, tell, tidy, upload, uploading
+from uploads import (
+    PausedBody,
+    ask,
+    assert_consistent,
+    execute,
+    files,
+    ledger,
+    queued_again,
+    run_cleanup,
+    upload,
+    uploading,
+)
 
 from ferrotype.background import cleanup
 from ferrotype.config.limits import Limits
@@ -35,7 +46,7 @@ MIB = 1 << 20
 @pytest.fixture
 def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
     limits = Limits(user_storage_quota=64 * MIB)
-    with client(tmp_path, upkeep=False, database_url=database_url, limits=limits) as api:
+    with client(tmp_path, background=False, database_url=database_url, limits=limits) as api:
         yield api
 
 
@@ -45,20 +56,20 @@ def stored(api: Client) -> int:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_an_image_that_is_deleted_during_its_upload(api: Client, tmp_path: Path, known: bool) -> None:
+def test_an_image_deleted_during_its_upload(api: Client, tmp_path: Path, known: bool) -> None:
     image = api.image(caller=OWNER)
     headers = {"x-openstack-image-size": str(3 * MIB)} if known else {}
-    with uploading(api, image, Held(bytes(2 * MIB), bytes(MIB)), headers=headers, caller=OWNER) as answer:
+    with uploading(api, image, PausedBody(bytes(2 * MIB), bytes(MIB)), headers=headers, caller=OWNER) as answer:
         assert api.delete(image["self"], caller=OWNER).status == 204
         assert api.get(image["self"], caller=OWNER).status == 404
         # SEC-86: it counts until it is really freed.
         assert stored(api) >= 2 * MIB
-        tidy(api)
+        run_cleanup(api)
         assert [row.state for row in ledger(api)] == ["deleting"]
     reply = answer.result()
     assert (reply.status, "deleted" in reply.text) == (410, True)  # IMG-UP-22, IMG-DEL-09
     assert (stored(api), files(tmp_path)) == (0, set())
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_an_upload_to_a_deleted_image_ends_before_its_last_byte(tmp_path: Path) -> None:
@@ -77,9 +88,9 @@ def test_an_upload_to_a_deleted_image_ends_before_its_last_byte(tmp_path: Path) 
             while not taken:
                 time.sleep(0.01)
             assert api.delete(image["self"]).status == 204
-            tidy(api)
+            run_cleanup(api)
             assert answer.result(60).status == 410  # IMG-UP-22
-        settled(api, tmp_path)
+        assert_consistent(api, tmp_path)
 
 
 @pytest.mark.slow
@@ -105,10 +116,10 @@ def test_a_hundred_deletes_during_uploads(api: Client, tmp_path: Path) -> None:
     assert {deleted for _, deleted in statuses} == {204}
     assert {uploaded for uploaded, _ in statuses} <= {204, 404, 410}
     assert (stored(api), ledger(api), files(tmp_path)) == (0, [], set())
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
-def test_of_two_uploads_at_once_one_wins(api: Client, tmp_path: Path) -> None:
+def test_of_two_concurrent_uploads_one_wins(api: Client, tmp_path: Path) -> None:
     for _ in range(10):
         image = api.image(caller=OWNER)
         bodies = [bytes([number]) * 100_000 for number in range(4)]
@@ -119,13 +130,13 @@ def test_of_two_uploads_at_once_one_wins(api: Client, tmp_path: Path) -> None:
         assert sorted(reply.status for reply in replies) == [204, 409, 409, 409]
         winner = next(body for body, reply in zip(bodies, replies, strict=True) if reply.status == 204)
         assert api.get(f"{image['self']}/file", caller=OWNER).body == winner
-    settled(api, tmp_path)
+    assert_consistent(api, tmp_path)
 
 
 def test_an_upload_whose_lease_was_lost_ends_with_503(api: Client, tmp_path: Path) -> None:
     image = api.image(caller=OWNER)
-    with uploading(api, image, Held(b"one", b" two"), caller=OWNER) as answer:
-        tell(api, "UPDATE workers SET lease_until = 1")
+    with uploading(api, image, PausedBody(b"one", b" two"), caller=OWNER) as answer:
+        execute(api, "UPDATE workers SET lease_until = 1")
     reply = answer.result()
     assert (reply.status, "retry-after" in reply.headers) == (503, True)
     queued_again(api, tmp_path, image)
@@ -133,29 +144,29 @@ def test_an_upload_whose_lease_was_lost_ends_with_503(api: Client, tmp_path: Pat
     assert upload(api, image, b"again", caller=OWNER).status == 204  # under a new lease
 
 
-def test_what_another_node_took_over_stays_taken(api: Client, tmp_path: Path) -> None:
-    """The other node is this one's own upkeep: it takes what no living worker writes, whoever that was."""
+def test_an_upload_reclaimed_by_another_node_is_not_resumed(api: Client, tmp_path: Path) -> None:
+    """This node's own background cleanup acts as the other node: it reclaims uploads without a live worker."""
     image = api.image(caller=OWNER)
-    late = Held(bytes(MIB), bytes(MIB))
+    late = PausedBody(bytes(MIB), bytes(MIB))
     with uploading(api, image, late, caller=OWNER) as answer:
         old = ledger(api)[0]
-        tell(api, "UPDATE workers SET lease_until = 1")
+        execute(api, "UPDATE workers SET lease_until = 1")
         api.run(api.application.ctx.lease.renew())
-        tidy(api)
+        run_cleanup(api)
         assert api.get(image["self"], caller=OWNER).json["status"] == "queued"
         assert stored(api) == 0
         assert ledger(api) == [] or ledger(api)[0].state == "deleting"
-        # Somebody else fills the image meanwhile; the zombie must not touch that.
-        with uploading(api, image, Held(b"new ", b"data"), caller=OWNER) as fresh:
+        # Another upload fills the image meanwhile; the zombie must not touch it.
+        with uploading(api, image, PausedBody(b"new ", b"data"), caller=OWNER) as second:
             late.go.set()
             assert answer.result().status == 503
             assert api.get(image["self"], caller=OWNER).json["status"] == "saving"
             assert old.name not in files(tmp_path)
-        assert fresh.result().status == 204
+        assert second.result().status == 204
     assert api.get(f"{image['self']}/file", caller=OWNER).body == b"new data"
     assert stored(api) == 8
-    tidy(api)
-    settled(api, tmp_path)
+    run_cleanup(api)
+    assert_consistent(api, tmp_path)
 
 
 class LateDriver(FileDriver):
@@ -169,7 +180,7 @@ class LateDriver(FileDriver):
     meanwhile: Callable[[], Awaitable[None]]
 
 
-def test_a_zombie_that_comes_to_its_very_end_changes_nothing(api: Client, tmp_path: Path) -> None:
+def test_a_zombie_upload_changes_nothing(api: Client, tmp_path: Path) -> None:
     image, ctx = api.image(caller=OWNER), api.application.ctx
 
     async def taken_over() -> None:
@@ -217,7 +228,7 @@ def test_a_cancelled_upload_leaves_nothing(api: Client, tmp_path: Path, chunks: 
         for _ in range(100):
             await asyncio.sleep(0)
         assert all(each.done() for each in left)
-        assert taken == read  # nobody is left reading
+        assert taken == read  # the body is no longer read
 
     api.run(cancelled())
     queued_again(api, tmp_path, image)
@@ -239,11 +250,11 @@ def restarted(server: Server) -> Iterator[None]:
             subprocess.run([*pg_ctl, "-m", "immediate", "stop"], user=user, check=True, stdout=log, stderr=log)
 
 
-def test_a_database_that_goes_away_during_an_upload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_outage_during_an_upload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     need("postgresql")
     with postgres(durable=True) as server, client(tmp_path, database_url=server.create_database()) as api:
         image, other = api.image(caller=OWNER), api.image(b"other")
-        with uploading(api, image, Held(bytes(MIB), b"rest"), caller=OWNER) as answer:
+        with uploading(api, image, PausedBody(bytes(MIB), b"rest"), caller=OWNER) as answer:
             os.kill(server.pid, signal.SIGQUIT)  # an immediate shutdown
             eventually(lambda: not (server.directory / "data" / "postmaster.pid").exists())
         assert answer.result().status == 503
@@ -253,11 +264,11 @@ def test_a_database_that_goes_away_during_an_upload(tmp_path: Path, caplog: pyte
         assert [name for name in files(tmp_path) if image["id"] in name] == []
         with restarted(server):
             eventually(lambda: api.run(renewed(api)))
-            tidy(api)
+            run_cleanup(api)
             queued_again(api, tmp_path, image)
             assert upload(api, image, b"again", caller=OWNER).status == 204
             assert api.get(f"{other['self']}/file").body == b"other"
-            settled(api, tmp_path)
+            assert_consistent(api, tmp_path)
 
 
 async def renewed(api: Client) -> bool:

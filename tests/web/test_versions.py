@@ -1,4 +1,4 @@
-"""The version document: where it is, what it says, and whose address it carries."""
+"""The version document: paths, content and the address in its links."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from ferrotype.testing.client import client
 
 ALWAYS = {f"v2.{minor}" for minor in (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 17)}
 WITH_STORES = ALWAYS | {f"v2.{minor}" for minor in (8, 10, 11, 12, 13)}
-NOBODY = {"x-auth-token": "nobody's"}
+UNKNOWN_TOKEN = {"x-auth-token": "unknown"}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "FOO"])
@@ -16,12 +16,12 @@ NOBODY = {"x-auth-token": "nobody's"}
     ("path", "status"),
     [("/", 300), ("/versions", 200), ("/versions/", 200), ("/versions/a/b", 200), ("/v2", 200), ("/v2/", 200)],
 )
-def test_versions_are_told_to_anybody_whatever_the_method(api, method, path, status):
-    answer = api.request(method, path, headers=NOBODY)
+def test_versions_need_no_authentication_with_any_method(api, method, path, status):
+    answer = api.request(method, path, headers=UNKNOWN_TOKEN)
     assert answer.status == status  # VER-01, VER-02, VER-12, CL-21, CL-44, CL-46
     assert answer.headers["content-type"] == "application/json"  # VER-03
     assert answer.headers["content-length"] == str(len(answer.body))
-    assert answer.body == api.get("/versions", headers=NOBODY).body
+    assert answer.body == api.get("/versions", headers=UNKNOWN_TOKEN).body
 
 
 def test_each_version_has_an_id_a_status_and_a_link(api):
@@ -50,20 +50,20 @@ def test_the_set_of_versions_follows_the_stores(api, single):
 
 
 @pytest.mark.parametrize("endpoint", ["https://images.example.org", "https://images.example.org/image/"])
-def test_links_name_the_public_endpoint_where_there_is_one(tmp_path, endpoint):
+def test_links_use_public_endpoint(tmp_path, endpoint):
     with client(tmp_path, server=Server(public_endpoint=endpoint)) as api:
         for headers in ({}, {"host": "localhost"}):
             version = api.get("/", headers=headers).json["versions"][0]
             assert version["links"][0]["href"] == endpoint.rstrip("/") + "/v2/"  # VER-05, CFG-01, SEC-101
 
 
-def test_links_name_the_host_that_was_asked(api):
+def test_links_use_the_host_header(api):
     version = api.get("/", headers={"host": "localhost:1234"}).json["versions"][0]
     assert version["links"][0]["href"] == "http://localhost:1234/v2/"  # VER-05, CL-45
 
 
 # VER-05, CL-23
-def test_links_name_the_address_that_was_reached_where_no_host_was_asked_for(tmp_path):
+def test_links_use_the_local_address_without_a_host_header(tmp_path):
     with client(tmp_path, auth=Auth(strategy="keystone")) as api:
         versions = api.get("/versions", headers={"host": ""}).json["versions"]
         assert {version["links"][0]["href"] for version in versions} == {"http://127.0.0.1:9292/v2/"}

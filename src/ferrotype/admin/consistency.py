@@ -1,4 +1,4 @@
-"""The consistency check: compare ledger, stores and usage counters. Read-only unless told to repair."""
+"""The consistency check: compare ledger, stores and usage counters. Read-only unless ``repair`` is set."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,8 +12,8 @@ from ferrotype.service.context import ServiceContext
 from ferrotype.stores.store import Store
 
 MAY_BE_NEEDED = (
-    "; the database does not know that its image was deleted or has its data elsewhere, so it is kept. If this is the"
-    " database of these stores, and up to date, --remove-unknown removes the object"
+    "; kept, because it may be the only copy of its image's data. If this database belongs to these stores and is up"
+    " to date, remove the object with --repair --remove-unknown"
 )
 
 
@@ -36,7 +36,7 @@ class Difference:
 
 
 async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = False) -> list[Difference]:
-    """Return every difference. The service may run meanwhile: what may be a race is looked at again.
+    """Return every difference. The service may run meanwhile: differences that may be a race are checked again.
 
     unknown-object    a store has an object that the ledger does not know; repair removes it when its name is one of
                       ours and its image was deleted, or can be read elsewhere; with ``remove_unknown``: in any case
@@ -46,7 +46,7 @@ async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = 
     no-such-store     the ledger names a store that this node does not have
     unused-object     a finished object that no image names; repair marks it for deletion
     wrong-count       a project's usage counter is not the ledger's sum; repair sets it
-    unreadable-store  an object of a store could not be looked at, or the store could not be listed; then none was
+    unreadable-store  an object of a store could not be checked, or the store could not be listed; then none was
     """
     found: list[Difference] = []
     known = await blobs.all_blobs(ctx.db)
@@ -61,7 +61,7 @@ async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = 
         found += unknown
     for blob in known:
         if ctx.stores.get(blob.store) is None:
-            detail = f"the ledger has it in store {blob.store}, which is not configured"
+            detail = f"the ledger records it in store {blob.store}, which is not configured"
             found.append(Difference("no-such-store", blob.name, detail))
         if blob.state == "live" and blob.store not in unreadable:
             found += await _finished_object(ctx, blob, blob.id in marked, repair)
@@ -81,9 +81,9 @@ async def _unknown_objects(
         return [Difference("unreadable-store", store.id, str(error))]
     found = []
     for name, handle in sorted(unknown.items()):
-        detail, repaired = f"store {store.id} has it, the ledger does not", False
+        detail, repaired = f"store {store.id} has the object, the ledger has no record of it", False
         if repair and not is_object_name(name):
-            detail += "; the service did not make its name, so it is kept"
+            detail += "; kept, because its name is not one that this service gives"
         elif repair and not remove_unknown and not await _is_dispensable(ctx, image_of(name)):
             # It may be the only copy that an image of another service has, or that this one got after the backup from
             # which the database was restored.
@@ -93,7 +93,7 @@ async def _unknown_objects(
                 await store.delete(name, handle)
                 repaired = True
             except StoreError as error:
-                detail += f"; it cannot be removed: {error}"
+                detail += f"; removing it failed: {error}"
         found.append(Difference("unknown-object", name, detail, repaired))
     return found
 
@@ -131,7 +131,7 @@ async def _finished_object(ctx: ServiceContext, blob: Blob, marked: bool, repair
         if repair:
             async with ctx.db.begin() as tx:
                 await blobs.mark_for_deletion(tx, {blob.id}, blob.image_id)
-        return [Difference("unused-object", blob.name, f"image {blob.image_id} does not name it", repair)]
+        return [Difference("unused-object", blob.name, f"image {blob.image_id} does not refer to it", repair)]
     store = ctx.stores.get(blob.store)
     if store is None:
         return []
@@ -141,8 +141,8 @@ async def _finished_object(ctx: ServiceContext, blob: Blob, marked: bool, repair
         if not await _is_live(ctx, blob):  # It was deleted before it was opened.
             return []
         if isinstance(error, BlobDamaged):
-            return [Difference("damaged-object", blob.name, f"image {blob.image_id} needs it: {error}")]
-        detail = f"image {blob.image_id} needs it, store {store.id} does not have it"
+            return [Difference("damaged-object", blob.name, f"image {blob.image_id} refers to it: {error}")]
+        detail = f"image {blob.image_id} refers to it, but store {store.id} does not have it"
         return [Difference("missing-object", blob.name, detail)]
     except StoreError as error:
         return [Difference("unreadable-store", store.id, str(error))]
@@ -151,7 +151,11 @@ async def _finished_object(ctx: ServiceContext, blob: Blob, marked: bool, repair
     if repair:
         async with ctx.db.begin() as tx:
             await ledger_check.unmark_damaged(tx, blob.id)
-    return [Difference("marked-damaged", blob.name, f"image {blob.image_id} can be read again", repair)]
+    return [
+        Difference(
+            "marked-damaged", blob.name, f"a read had failed, but image {blob.image_id} is readable again", repair
+        )
+    ]
 
 
 async def _is_live(ctx: ServiceContext, blob: Blob) -> bool:
@@ -169,6 +173,6 @@ async def _usage(ctx: ServiceContext, repair: bool) -> list[Difference]:
         if repair:
             async with ctx.db.begin() as tx:
                 await ledger_check.correct_usage(tx, project)
-        detail = f"the counter says {counter} bytes, the ledger adds up to {total}"
+        detail = f"the usage counter is {counter} bytes, the ledger adds up to {total}"
         found.append(Difference("wrong-count", f"project {project or '(none)'}", detail, repair))
     return found

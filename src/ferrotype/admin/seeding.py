@@ -1,4 +1,4 @@
-"""Images to measure with: many, quickly, and the same ones every time."""
+"""Create images for benchmarks: many, quickly, and the same ones every time."""
 
 import hashlib
 import time
@@ -47,7 +47,7 @@ def seeded_image(index: int) -> Image:
 
 
 async def seed(db: Database, count: int) -> str:
-    """Write ``count`` images behind those that were seeded before, and say how long it took."""
+    """Create ``count`` images after those of earlier runs; return a sentence with the time it took."""
     began = time.monotonic()
     first = 0
     while await rows.marker(db, seeded_image(first).id, None) is not None:

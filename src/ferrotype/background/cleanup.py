@@ -20,7 +20,7 @@ log = logging.getLogger("ferrotype.cleanup")
 
 
 async def expire_dead_workers(ctx: ServiceContext) -> None:
-    """End the leases of processes of this machine that are gone, so that their work need not wait."""
+    """Expire the leases of workers of this host whose process has ended, so that recovery need not wait."""
     for worker, process in await workers.recent(ctx.db):
         if worker != ctx.lease.worker and is_gone(process):
             async with ctx.db.begin() as tx:

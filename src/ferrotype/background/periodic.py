@@ -57,6 +57,6 @@ async def _repeat(work: Periodic) -> None:
         try:
             await work.run()
         except FerrotypeError as error:
-            log.error("Background %s failed; will retry: %s", work.name, error)
+            log.error("background work failed; will retry: work=%s: %s", work.name, error)
         except Exception:
-            log.exception("Background %s failed; will retry", work.name)
+            log.exception("background work failed; will retry: work=%s", work.name)

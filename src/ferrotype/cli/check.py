@@ -14,20 +14,25 @@ from ferrotype.cli.common import config_dirs, config_files, errors_exit, json_ou
 @config_files
 @config_dirs
 @json_output
-@click.option("--repair", is_flag=True, help="Mend what can be mended: remove left-over files, correct counters.")
+@click.option(
+    "--repair", is_flag=True, help="Repair what can be repaired safely: delete orphaned objects, correct counters."
+)
 @click.option(
     "--remove-unknown",
     is_flag=True,
-    help="With --repair: remove also what lies in the stores for images that the database does not know, or knows to"
-    " have no data. Where it is the wrong database, or an old copy of the right one, that is data nobody else has.",
+    help="With --repair: also delete objects of images that the database does not know, or knows to have no data."
+    " With a wrong or restored database that can delete the only copy of an image.",
 )
 def check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool, repair: bool, remove_unknown: bool) -> None:
-    """Compare the ledger with the stores, both ways, and the quota counters with the ledger; 1 on differences."""
+    """Compare the database with the stores, and the usage counters with the database.
+
+    Prints each difference; exits with 1 if any is left.
+    """
     from ferrotype import app
     from ferrotype.db import schema
 
     if remove_unknown and not repair:
-        raise click.UsageError("--remove-unknown says what --repair may do; give both.")
+        raise click.UsageError("--remove-unknown extends --repair; specify both.")
     config = read_config(files, dirs)
     with errors_exit(config):
         schema.ready(config.database)

@@ -1,4 +1,4 @@
-"""What several commands share: their options, reading the configuration, and how errors end a command."""
+"""Shared by the commands: common options, reading the configuration, and exit codes of errors."""
 
 import os
 import sys
@@ -15,16 +15,26 @@ from ferrotype.config.read import read
 from ferrotype.model.errors import FerrotypeError
 
 config_files = click.option(
-    "--config-file", "files", multiple=True, type=click.Path(path_type=Path), metavar="F", help="Read this file."
+    "--config-file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="Configuration file; may be repeated.",
 )
 config_dirs = click.option(
-    "--config-dir", "dirs", multiple=True, type=click.Path(path_type=Path), metavar="D", help="Read *.conf in it."
+    "--config-dir",
+    "dirs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="D",
+    help="Directory of configuration files (*.conf); may be repeated.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def read_config(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> Config:
-    """Return the configuration, or end the command with everything that is impossible in it."""
+    """Return the configuration; on errors print every one of them and exit with 2."""
     found_files, found_dirs = sources(files, dirs, os.environ)
     try:
         return read(found_files, found_dirs, overrides or {})
@@ -36,14 +46,16 @@ def read_config(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[
 
 @contextmanager
 def errors_exit(config: Config | None = None) -> Iterator[None]:
-    """Turn an error of ours into one line and exit code 1; one of a server says which one ``config`` names."""
+    """Print an expected error as one line and exit with 1; with ``config`` the line names an unavailable database."""
     try:
         yield
     except (FerrotypeError, OSError) as error:
-        from ferrotype.db.engine import DatabaseUnavailable  # Not where every command would have to import it.
+        from ferrotype.db.engine import (
+            DatabaseUnavailable,
+        )  # Imported here so that not every command imports SQLAlchemy.
 
         remote = config is not None and config.database.path is None and isinstance(error, DatabaseUnavailable)
-        where = f" (as [database] connection says: {database_name(config)})" if config and remote else ""
+        where = f" ([database] connection = {database_name(config)})" if config and remote else ""
         click.echo(f"{error}{where}", err=True)
         sys.exit(1)
 

@@ -13,7 +13,7 @@ from ferrotype.config.files import sources
 
 @click.group()
 def config() -> None:
-    """The configuration."""
+    """Validate the configuration."""
 
 
 @config.command("check")
@@ -21,7 +21,11 @@ def config() -> None:
 @config_dirs
 @json_output
 def config_check(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -> None:
-    """Say what a configuration would do, and what in it is unknown, removed or invalid (then 1)."""
+    """Validate a configuration without starting the service.
+
+    Prints the effective settings and lists unknown, removed and invalid options; exits with 1 if the service would
+    not start.
+    """
     from ferrotype import app
     from ferrotype.config.check import report
 

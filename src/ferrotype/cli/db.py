@@ -1,4 +1,4 @@
-"""``ferrotype db``: the database and its schema."""
+"""``ferrotype db``: manage the database schema."""
 
 import json
 import sys
@@ -11,14 +11,14 @@ from ferrotype.cli.common import config_dirs, config_files, errors_exit, json_ou
 
 @click.group()
 def db() -> None:
-    """The database and its schema."""
+    """Manage the database schema."""
 
 
 @db.command("sync")
 @config_files
 @config_dirs
 def db_sync(files: tuple[Path, ...], dirs: tuple[Path, ...]) -> None:
-    """Bring the database to the schema of this version."""
+    """Create the database schema, or upgrade it to the one of this version."""
     from ferrotype.db import schema
 
     config = read_config(files, dirs)
@@ -31,7 +31,7 @@ def db_sync(files: tuple[Path, ...], dirs: tuple[Path, ...]) -> None:
 @config_dirs
 @json_output
 def db_version(files: tuple[Path, ...], dirs: tuple[Path, ...], as_json: bool) -> None:
-    """Print the schema that the database has and the one that this version needs; 1 when they differ."""
+    """Print the schema versions that the database has and that the service needs; exits with 1 if they differ."""
     from ferrotype.db import schema
 
     config = read_config(files, dirs)

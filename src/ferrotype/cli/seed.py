@@ -1,4 +1,4 @@
-"""``ferrotype seed``: images to measure with."""
+"""``ferrotype seed``: create images for benchmarks."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ from ferrotype.cli.common import config_dirs, config_files, errors_exit, read_co
 @config_dirs
 @click.argument("count", type=click.IntRange(1))
 def seed(files: tuple[Path, ...], dirs: tuple[Path, ...], count: int) -> None:
-    """Write COUNT images without data, with 10 properties and 3 tags each, to measure with."""
+    """Create COUNT images for benchmarks: no data, 10 properties and 3 tags each."""
     from ferrotype import app
     from ferrotype.db import schema
 

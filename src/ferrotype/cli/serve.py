@@ -1,8 +1,9 @@
-"""``ferrotype serve``: the service in the foreground."""
+"""``ferrotype serve``: run the service in the foreground."""
 
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,14 +19,16 @@ from ferrotype.config.server import MAX_WORKERS, is_loopback
 @click.command()
 @config_files
 @config_dirs
-@click.option("--host", help="Address to listen on; 127.0.0.1 without authentication.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 9292.")
-@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Processes that answer requests.")
+@click.option("--host", help="Address to listen on. Default: bind_host; 127.0.0.1 without authentication.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on. Default: bind_port, which is 9292 unless set."
+)
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Number of worker processes.")
 @click.option(
     "--allow-unauthenticated-listen",
     is_flag=True,
-    help="Listen beyond this machine although nobody is asked who they are: whoever reaches the port can"
-    " read, change and delete every image.",
+    help="Listen on other than loopback addresses although authentication is disabled: any client that can connect"
+    " can read, change and delete every image.",
 )
 def serve(
     files: tuple[Path, ...],
@@ -35,7 +38,7 @@ def serve(
     workers: int | None,
     allow_unauthenticated_listen: bool,
 ) -> None:
-    """Serve images in the foreground. SIGTERM ends it gracefully, SIGHUP reads the configuration again."""
+    """Run the service in the foreground. SIGTERM stops it gracefully, SIGHUP reloads the configuration."""
     overrides = {
         "bind_host": host,
         "bind_port": port,
@@ -47,33 +50,35 @@ def serve(
         logs.start(config.logging)
     from ferrotype import app, server
     from ferrotype.db import schema
+    from ferrotype.service.watched_files import Snapshot
 
     for warning in config.warnings:
         logging.getLogger("ferrotype.config").warning("%s", warning)
     with errors_exit(config):
         schema.check(config.database)
-    at_home = not files and not dirs and not os.environ.get("FERROTYPE_CONFIG_FILE")
+    unconfigured = not files and not dirs and not os.environ.get("FERROTYPE_CONFIG_FILE")
 
     def reload_config(running: Config) -> tuple[Config, tuple[str, ...]]:
-        config, waiting = app.reloadable_changes(running, read(*sources(files, dirs, os.environ), overrides))
-        logs.follow(config.logging)  # of the supervisor, and of the workers that it starts from now on
-        return config, waiting
+        config, needs_restart = app.reloadable_changes(running, read(*sources(files, dirs, os.environ), overrides))
+        logs.apply(config.logging)  # for the supervisor, and for the workers that it starts from now on
+        return config, needs_restart
 
-    sys.exit(server.serve(config, reload_config, app.build, lambda url: _say_hello(config, url, at_home)))
+    build = partial(app.build, snapshot=Snapshot())
+    sys.exit(server.serve(config, reload_config, build, lambda url: _print_banner(config, url, unconfigured)))
 
 
-def _say_hello(config: Config, url: str, at_home: bool) -> None:
-    """Tell where the service listens, where its data lie, who may call, and what to try.
+def _print_banner(config: Config, url: str, examples: bool) -> None:
+    """Print the URL, the places of the data, whether authentication is disabled, and example commands.
 
-    Whoever would have read it may be gone, or have no room left: the service serves all the same.
+    A closed or full standard output is only logged: it must not keep the service from running.
     """
     data = ", ".join(entry.place for entry in config.stores.entries)
-    hello = (
-        f"Ferrotype {__version__} listens on {url}; images lie in {data}, records in {database_name(config)}."
-        f"{_open(config)}\n"
+    banner = (
+        f"Ferrotype {__version__} listens on {url}; image data: {data}; database: {database_name(config)}."
+        f"{_access(config)}\n"
     )
-    if at_home:
-        hello += (
+    if examples:
+        banner += (
             "Try:\n"
             f"  curl {url}/v2/images\n"
             f"  openstack --os-auth-type none --os-endpoint {url} image create --file disk.qcow2"
@@ -81,18 +86,18 @@ def _say_hello(config: Config, url: str, at_home: bool) -> None:
             f"  glance --os-image-url {url} --os-auth-token any image-list\n"
         )
     try:
-        # Python's own stream would keep what it cannot write, and fail with it again later.
-        os.write(1, hello.encode(errors="backslashreplace"))
+        # sys.stdout would buffer what it cannot write, and fail again at exit.
+        os.write(1, banner.encode(errors="backslashreplace"))
     except OSError as error:
-        logging.getLogger("ferrotype").warning("standard output takes no greeting: %s", error.strerror)
+        logging.getLogger("ferrotype").warning("banner could not be written to standard output: %s", error.strerror)
 
 
-def _open(config: Config) -> str:
+def _access(config: Config) -> str:
     if config.auth.strategy != "none":
         return ""
-    who = (
-        "so only this machine can reach it"
+    clients = (
+        "only this machine can connect"
         if is_loopback(config.server.bind_host)
-        else "whoever reaches it may do anything"
+        else "any client that can connect has full access"
     )
-    return f" Nobody is asked who they are, {who}."
+    return f" Authentication is disabled; {clients}."

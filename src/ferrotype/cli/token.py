@@ -10,19 +10,19 @@ from ferrotype.cli.common import config_dirs, config_files, errors_exit, read_co
 
 @click.group()
 def token() -> None:
-    """Tokens of programs, where there is no Keystone."""
+    """API tokens, where there is no Keystone."""
 
 
 @token.command("new")
 @config_files
 @config_dirs
 @click.argument("name")
-@click.option("--project", default="default", show_default=True, help="Project that the program works in.")
-@click.option("--role", "roles", multiple=True, required=True, help="A role that it has there.")
+@click.option("--project", default="default", show_default=True, help="Project that the token is for.")
+@click.option("--role", "roles", multiple=True, required=True, help="A role in the project.")
 def token_new(
     files: tuple[Path, ...], dirs: tuple[Path, ...], name: str, project: str, roles: tuple[str, ...]
 ) -> None:
-    """Make a token for the program NAME and print it, this once: the file keeps only its hash."""
+    """Make an API token called NAME and print it once: the file keeps only its hash."""
     from ferrotype.identity import accounts, tokens
 
     found = read_config(files, dirs).accounts
@@ -31,5 +31,5 @@ def token_new(
         sys.exit(2)
     fresh = tokens.new()
     with errors_exit():
-        accounts.add(found.tokens, [name, tokens.hashed(fresh), project, ",".join(roles)])
+        accounts.add_token(found.tokens, [name, tokens.hashed(fresh), project, ",".join(roles)])
     click.echo(fresh)

@@ -1,4 +1,4 @@
-"""The files of users and API tokens, where there is no Keystone."""
+"""The files of users, their roles and API tokens, where there is no Keystone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,10 @@ from ferrotype.config.values import Values
 
 @dataclass(frozen=True)
 class Accounts:
-    """The user file and the file of API tokens. ``identity_api``: the built-in Identity API is enabled."""
+    """The files of users, roles and API tokens. ``identity_api``: the built-in Identity API is enabled."""
 
     users: Path
+    roles: Path = Path("/etc/ferrotype/roles")
     tokens: Path | None = None
     identity_api: bool = True
 
@@ -22,6 +23,9 @@ OPTIONS = (
     Option("oslo_middleware", "http_basic_auth_user_file", TEXT, "/etc/htpasswd",
            "file of users with bcrypt hashes of their passwords, where `auth_strategy` is `http_basic`",
            dest="accounts.users"),
+    Option("identity", "roles_file", TEXT, str(Accounts.roles),
+           "file of users' roles by project, where `auth_strategy` is `http_basic`; `ferrotype user grant` writes it",
+           dest="accounts.roles"),
     Option("identity", "tokens_file", TEXT, None,
            "file of hashed API tokens, where `auth_strategy` is `http_basic`; `ferrotype token new` writes it",
            dest="accounts.tokens"),
@@ -47,4 +51,5 @@ def read(values: Values, auth: Auth, server: Server) -> Accounts | None:
             " and set public_endpoint to its https URL."
         )
     users = Path(values.get("oslo_middleware", "http_basic_auth_user_file")).absolute()
-    return Accounts(users, Path(tokens).absolute() if tokens else None, enabled is not False)
+    roles = Path(values.get("identity", "roles_file")).absolute()
+    return Accounts(users, roles, Path(tokens).absolute() if tokens else None, enabled is not False)

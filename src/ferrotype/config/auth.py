@@ -47,7 +47,9 @@ def read(values: Values) -> Auth:
     chosen = values.get("DEFAULT", "auth_strategy")
     words = [word for word in (values.get("paste_deploy", "flavor") or "").split("+") if word]
     strategy = (chosen or ("keystone" if "keystone" in words else "none")).lower()
-    if strategy not in STRATEGIES:
+    if values.is_invalid("DEFAULT", "auth_strategy") or (not chosen and values.is_invalid("paste_deploy", "flavor")):
+        strategy = "unknown"  # What follows from a strategy would be untrue.
+    elif strategy not in STRATEGIES:
         values.problem("DEFAULT", "auth_strategy", "must be none, keystone or http_basic")
     elif not chosen and (strange := [word for word in words if word not in _FLAVORS]):
         text = (

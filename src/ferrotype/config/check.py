@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ferrotype.config import Config
-from ferrotype.config.database import masked
+from ferrotype.config.database import Database, masked
 from ferrotype.config.files import Line, referred
 from ferrotype.config.options import IGNORED, REMOVED, STORE, SUPPORTED
 from ferrotype.config.read import Reading, examine
@@ -146,7 +146,7 @@ def _settings(config: Config) -> Iterator[tuple[str, str]]:
     yield "workers", str(server.workers)
     exposed = auth.strategy == "none" and auth.allow_unauthenticated_listen
     yield "authentication", auth.strategy + (" (any client that can connect has full access)" if exposed else "")
-    yield "database", masked(config.database.url)
+    yield "database", _database(config.database)
     for entry in config.stores.entries:
         yield "store", _store(entry, config)
     yield "image size limit", f"{limits.image_size_cap} bytes"
@@ -163,6 +163,16 @@ def _settings(config: Config) -> Iterator[tuple[str, str]]:
     yield "container formats", ", ".join(config.formats.container_formats)
     yield "import methods", ", ".join(config.api.import_methods) or "none"
     yield "log", f"{config.logging.level} to {config.logging.file or 'standard error'}"
+
+
+def _database(database: Database) -> str:
+    """Return kind, place and pool; never a password."""
+    if database.kind != "postgresql":
+        return masked(database.url)
+    return (
+        f"{masked(database.url)} ({database.pool_size} connections for each worker,"
+        f" {database.connect_timeout:g} seconds to connect, application_name {database.application_name})"
+    )
 
 
 def _store(entry: StoreConfig, config: Config) -> str:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ferrotype.config.auth import Auth
-from ferrotype.config.options import BOOL, NAMES, Option, at_least
+from ferrotype.config.options import BOOL, COUNT, NAMES, Option
 from ferrotype.config.values import Values
 
 
@@ -15,7 +15,7 @@ class Cors:
     #: as browsers send them; ``*`` is every page
     origins: tuple[str, ...] = ()
     allow_credentials: bool = True
-    #: seconds that a browser may cache a preflight response; 0 leaves that to the browser
+    #: seconds that a browser may cache a preflight response; 0 leaves that to the browser, -1: not at all
     max_age: int = 3600
     allow_methods: tuple[str, ...] = ("GET", "PUT", "POST", "DELETE", "PATCH")
     allow_headers: tuple[str, ...] = (
@@ -34,8 +34,8 @@ OPTIONS = (
     Option("cors", "allow_credentials", BOOL, Cors.allow_credentials,
            "these pages may send the browser's credentials for this service; never with `*`",
            dest="cors.allow_credentials", reloadable=True),
-    Option("cors", "max_age", at_least(0), Cors.max_age,
-           "seconds that a browser may cache a preflight response; 0 leaves it to the browser",
+    Option("cors", "max_age", COUNT, Cors.max_age,
+           "seconds that a browser may cache a preflight response; 0 leaves it to the browser, -1: not at all",
            dest="cors.max_age", reloadable=True),
     Option("cors", "allow_methods", NAMES, list(Cors.allow_methods), "methods that these pages may use",
            dest="cors.allow_methods", reloadable=True),

@@ -3,9 +3,11 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, unquote
 
-from ferrotype.config.options import TEXT, Option, at_least
+from ferrotype.config import postgresql
+from ferrotype.config.options import MAX_CONNECTIONS, TEXT, Option, at_least
+from ferrotype.config.postgresql import CONNECT_TIMEOUT, Host
 from ferrotype.config.values import Values
 
 
@@ -19,6 +21,13 @@ class Database:
     path: Path | None = None
     #: connections of one worker
     pool_size: int = 10
+    #: of PostgreSQL: hosts with their ports, tried in this order, where ``url`` names several
+    hosts: tuple[Host, ...] = ()
+    application_name: str = "ferrotype"
+    #: seconds that a connection to a host may take
+    connect_timeout: float = CONNECT_TIMEOUT
+    #: verify the server with the system's CA certificates
+    system_ca: bool = False
     #: seconds that a SQLite transaction waits for another one
     busy_timeout: float = 30.0
 
@@ -28,17 +37,17 @@ OPTIONS = (
            "`sqlite:////path/of/file` or `postgresql://user:password@host/name`; a driver named in it is ignored",
            dest="database.url", deprecated_names=(("DEFAULT", "sql_connection"), ("database", "sql_connection")),
            sample_default="SQLite in the data directory"),
-    Option("database", "max_pool_size", at_least(1), Database.pool_size,
+    Option("database", "connection_parameters", TEXT, None,
+           "parameters to append to `connection`, such as `sslmode=require&connect_timeout=5`", dest="database.url"),
+    Option("database", "max_pool_size", at_least(1, MAX_CONNECTIONS), Database.pool_size,
            "connections of each worker to PostgreSQL, at least 3: one for its lease, a third of the rest for reading"
            " only", dest="database.pool_size"),
 )  # fmt: skip
 
 _KINDS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
 _MARIADB = ("mysql", "mariadb")
-_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^:/?#@\[\],]*)(?::\d{0,5})?"
-_PARTS = re.compile(
-    rf"//(?:([^:/]*?)(?::(.*?))?@)?({_HOST}(?:,{_HOST})*(?:/[^?#]*)?(?:\?.*)?)", re.DOTALL
-)  # user, password, where
+#: Parameters of Python's SQLite driver: they concern how Glance uses it, and nothing that it stores.
+_SQLITE_IGNORED = ("check_same_thread", "cached_statements", "detect_types", "isolation_level", "timeout")
 
 
 def read(values: Values, default: Path, configured: bool) -> Database:
@@ -46,7 +55,7 @@ def read(values: Values, default: Path, configured: bool) -> Database:
     pool_size = values.get("database", "max_pool_size")
     url = (values.get("database", "connection") or "").strip()
     if not url:
-        if configured:
+        if configured and not values.is_invalid("database", "connection"):
             values.warn(f"[database] connection is not set; the database is SQLite in {default}.")
         return _sqlite(default, pool_size)
     found = re.fullmatch(r"([a-z]+)(?:\+\w+)?:(//.*)", url, re.DOTALL)
@@ -59,9 +68,21 @@ def read(values: Values, default: Path, configured: bool) -> Database:
     if not found or dialect not in _KINDS:
         # Placeholder for ``config check``; the recorded problem prevents the start.
         return Database(url=url, kind=dialect or "unknown", pool_size=pool_size)
+    parameters = (values.get("database", "connection_parameters") or "").strip()
     if _KINDS[dialect] == "postgresql":
-        return _postgresql(values, found[2], pool_size)
-    name = found[2].removeprefix("//").partition("?")[0]
+        target = postgresql.translate(values, found[2], parameters)
+        name = target.application_name or Database.application_name
+        return Database(kind="postgresql", pool_size=pool_size, **{**target._asdict(), "application_name": name})
+    name, _, query = found[2].removeprefix("//").partition("?")
+    name = unquote(name)
+    for parameter, value in parse_qsl(f"{query}&{parameters}"):
+        if parameter not in _SQLITE_IGNORED:
+            text = f"has {parameter}={value}, which cannot be honoured for SQLite; remove {parameter}"
+            values.problem("database", "connection", text)
+            return _sqlite(default, pool_size)
+        values.warn(
+            f"[database] connection: {parameter}={value} has no effect: the service opens SQLite its own way."
+        )
     if not name.startswith("/") or name.removeprefix("/") in ("", ":memory:"):
         text = "must name a file, as in sqlite:////var/lib/ferrotype/ferrotype.sqlite"
         values.problem("database", "connection", text)
@@ -72,20 +93,6 @@ def read(values: Values, default: Path, configured: bool) -> Database:
     return _sqlite(path.absolute(), pool_size)
 
 
-def _postgresql(values: Values, parts: str, pool_size: int) -> Database:
-    """Parse as SQLAlchemy does, which takes any character in a password as it is."""
-    found = _PARTS.fullmatch(parts)
-    if found is None:
-        text = (
-            "must be postgresql://user:password@host:port/name; write @, / and : in user or password %40, %2F or %3A"
-        )
-        values.problem("database", "connection", text)
-    else:
-        who = ":".join(quote(unquote(part), safe="") for part in found.group(1, 2) if part is not None)
-        parts = f"//{who}@{found[3]}" if found[1] is not None else f"//{found[3]}"
-    return Database(url=f"postgresql:{parts}", kind="postgresql", pool_size=pool_size)
-
-
 def _sqlite(path: Path, pool_size: int) -> Database:
     return Database(url=f"sqlite:///{path}", kind="sqlite", path=path, pool_size=pool_size)
 
@@ -93,4 +100,4 @@ def _sqlite(path: Path, pool_size: int) -> Database:
 def masked(url: str) -> str:
     """Return a connection URL with its password replaced by ***."""
     url = re.sub(r"(://[^:/?]*):.*@", r"\1:***@", url, flags=re.DOTALL)
-    return re.sub(r"([?&]\w*passw\w*=)[^&]*", r"\1***", url)
+    return re.sub(r"([?&](?:\w*passw\w*|\w*secret|scram_\w+)=)[^&]*", r"\1***", url)

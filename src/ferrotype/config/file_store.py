@@ -1,5 +1,6 @@
 """A store of type ``file``: objects are files in one directory or several."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from ferrotype.config.options import BOOL, STORE, TEXT, Option, at_least, ignore
 from ferrotype.config.values import Values
 
 DEFAULT_DIRECTORY = "/var/lib/glance/images"
+#: The longest path of a directory, in bytes: the database keeps ``directory/name`` in 1,024 characters.
+MAX_PATH = 900
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ def _directories(values: Values, sections: Sequence[str]) -> tuple[tuple[Path, i
     one, many = _DATADIR.name, _DATADIRS.name
     for section in sections:
         directory, listed = values.get(section, one), values.get(section, many)
+        if values.is_invalid(section, one) or values.is_invalid(section, many):
+            return ()  # The default would be compared with the directories of other stores.
         if directory is None and listed is None:
             continue
         if directory and listed:
@@ -88,7 +93,7 @@ def _directories(values: Values, sections: Sequence[str]) -> tuple[tuple[Path, i
             return _with_priorities(values, section, listed)
         if not directory:
             values.problem(section, one, "is empty; set it to the directory of the store")
-            continue
+            return ()
         return ((_directory(values, section, one, directory), 0),)
     return ((Path(DEFAULT_DIRECTORY), 0),)
 
@@ -112,8 +117,18 @@ def _directory(values: Values, section: str, name: str, text: str) -> Path:
     path = Path(text.strip())
     if not path.is_absolute():
         values.warn(f"[{section}] {name} = {text} is relative to the working directory: {path.absolute()}.")
-    if path.exists() and not path.is_dir():
-        values.problem(section, name, f"names {path}, which is not a directory; name a directory", show=False)
+    if (size := len(os.fsencode(path.absolute()))) > MAX_PATH:
+        text = (
+            f"names a directory whose path has {size} bytes; the database has room for {MAX_PATH}, use a shorter one"
+        )
+        values.problem(section, name, text, show=False)
+        return path.absolute()
+    try:
+        reason = "is not a directory" if path.exists() and not path.is_dir() else None
+    except OSError as error:  # A directory above it cannot be searched, or a name is too long.
+        reason = f"cannot be reached: {error.strerror}"
+    if reason:
+        values.problem(section, name, f"names {path}, which {reason}; name a directory", show=False)
     return path.absolute()
 
 

@@ -38,14 +38,14 @@ def sources(
     if files or dirs:
         return tuple(files), tuple(dirs)
     named = [Path(part) for part in environ.get("FERROTYPE_CONFIG_FILE", "").split(os.pathsep) if part]
-    return tuple(p for p in named if not p.is_dir()), tuple(p for p in named if p.is_dir())
+    return tuple(p for p in named if not is_directory(p)), tuple(p for p in named if is_directory(p))
 
 
 def expand(files: Sequence[Path], dirs: Sequence[Path], problems: list[str]) -> tuple[Path, ...]:
     """Return the files in the order in which they are read, the last one winning: directories last, by name."""
     found = [path.absolute() for path in files]
     for directory in dirs:
-        if not directory.is_dir():
+        if not is_directory(directory):
             problems.append(f"{directory} is not a directory; --config-dir needs an existing one.")
             continue
         inside = sorted(p.absolute() for p in directory.glob("*.conf") if not p.name.startswith("."))
@@ -68,6 +68,10 @@ def parse(files: Sequence[Path], problems: list[str]) -> tuple[tuple[Path, ...],
                 f"{file} is not a text file: byte {error.start} is invalid in {error.encoding}; save it as UTF-8."
             )
             continue
+        if "\0" in text:
+            number = text.count("\n", 0, text.index("\0")) + 1
+            problems.append(f"{file}:{number} contains the character NUL; save the file as text without it.")
+            continue
         reading = _Reading(file)
         try:
             # The parser reports an assignment when it reads the line after it.
@@ -78,6 +82,22 @@ def parse(files: Sequence[Path], problems: list[str]) -> tuple[tuple[Path, ...],
         readable.append(file)
         lines += reading.lines
     return tuple(readable), tuple(lines)
+
+
+def no_file(path: str | Path) -> str | None:
+    """Return why ``path`` is not the path of a file, as the end of a sentence; None if it is."""
+    try:
+        return None if Path(path).is_file() else "is not a file"
+    except OSError as error:  # A directory above it cannot be searched, or a name is too long.
+        return f"cannot be reached: {error.strerror}"
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether this is a directory that can be reached."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def without_bom(text: str) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 
-from ferrotype.config.files import last
+from ferrotype.config.files import last, no_file
 from ferrotype.config.options import BOOL, TEXT, Option
 from ferrotype.config.values import Values
 
@@ -78,7 +77,7 @@ def login_options(section: str, dest: str) -> tuple[Option, ...]:
 
 
 def read_login(
-    values: Values, section: str, interfaces: tuple[str, ...], timeout: int | None, retries: int | None
+    values: Values, section: str, interfaces: tuple[str, ...], timeout: float | None, retries: int | None
 ) -> Login:
     """Return how the service logs in, as ``section`` says; None is the default."""
     home = values.get(section, "auth_section") or section
@@ -88,16 +87,20 @@ def read_login(
     known = PLUGIN_OPTIONS if home == section else ()
     names = dict.fromkeys([*known, *(line.name for line in values.lines if line.section == home)])
     options = {name.replace("-", "_"): text for name in names if (text := _text(values, home, name))}
-    if not auth_type:
+    if not auth_type and home != section and home not in {line.section for line in values.lines}:
+        values.problem(section, "auth_section", "names a section that does not exist; add it, or remove auth_section")
+    elif (
+        not auth_type and not values.is_invalid(section, "auth_section") and not values.is_invalid(home, "auth_type")
+    ):
         text = "must name the plugin with which the service logs in to Keystone; usually: password"
-        values.problem(section, "auth_type", text)
+        values.problem(home, "auth_type", text)
     for choice in _REQUIRED.get(auth_type, ()):
-        if not any(options.get(name) for name in choice):
+        if not any(options.get(name) or values.is_invalid(home, name) for name in choice):
             values.problem(home, choice[0], f"must be set for auth_type {auth_type}")
     files = {name: values.get(section, name) or None for name in ("cafile", "certfile", "keyfile")}
     for option, file in files.items():
-        if file and not Path(file).is_file():
-            values.problem(section, option, "is not a file; correct the path or remove the option")
+        if file and (reason := no_file(file)):
+            values.problem(section, option, f"{reason}; correct the path or remove the option")
     return Login(
         auth_type=auth_type,
         options=MappingProxyType(options),
@@ -105,7 +108,7 @@ def read_login(
         region=values.get(section, "region_name") or None,
         verify=not values.get(section, "insecure"),
         timeout=float(timeout or Login.timeout),
-        retries=retries or 0,
+        retries=max(0, retries or 0),
         **files,
     )
 

@@ -1,4 +1,4 @@
-"""Where the log goes, and how much of it."""
+"""Options of logging: destination and level."""
 
 from dataclasses import dataclass
 from pathlib import Path

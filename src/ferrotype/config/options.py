@@ -25,12 +25,39 @@ BOOL = types.Boolean()
 NAMES = types.List(item_type=types.String(), bounds=False)
 BRACKETED = types.List(item_type=types.String(quotes=True), bounds=True)
 PORTS = types.List(item_type=types.Integer(min=0, max=65535), bounds=True)
-COUNT = types.Integer()
+#: The largest integer that the databases and JSON clients represent.
+BIGINT = 2**63 - 1
+COUNT = types.Integer(min=-BIGINT - 1, max=BIGINT)  # Negative numbers have meanings of their own.
+#: The longest duration that every timer of the operating system represents in milliseconds.
+MAX_SECONDS = 1_000_000
+#: The most connections in a pool of a worker.
+MAX_CONNECTIONS = 10_000
 
 
-def at_least(minimum: int) -> types.Integer:
-    """Return the type of whole numbers from ``minimum`` on."""
-    return types.Integer(min=minimum)
+def at_most(maximum: int) -> types.Integer:
+    """Return the type of whole numbers up to ``maximum``, negative ones too: Glance takes them for 0."""
+    return types.Integer(min=-BIGINT - 1, max=maximum)
+
+
+def at_least(minimum: int, maximum: int = BIGINT) -> types.Integer:
+    """Return the type of whole numbers from ``minimum`` to ``maximum``."""
+    return types.Integer(min=minimum, max=maximum)
+
+
+def requirement(type_: types.ConfigType | None) -> str | None:
+    """Return what values of a type must be, as the end of a sentence; None for types with messages of their own."""
+    if isinstance(type_, types.Boolean):
+        return "must be true or false"
+    if isinstance(type_, types.Number):
+        what = "number" if isinstance(type_, types.Float) else "whole number"
+        return f"must be a {what} from {type_.min} to {type_.max}"
+    if isinstance(type_, types.HostAddress):
+        return "must be an IP address or a host name"
+    if isinstance(type_, types.String) and type_.choices:
+        return f"must be one of {', '.join(type_.choices)}"
+    if isinstance(type_, types.List) and isinstance(type_.item_type, types.Integer):
+        return f"must be whole numbers from {type_.item_type.min} to {type_.item_type.max}, as in [80,443]"
+    return None
 
 
 class Option(NamedTuple):
@@ -68,7 +95,7 @@ def ignored_option(section: str, name: str, type_: types.ConfigType, reason: str
 
 # Connections and bus addresses hold a password; the values of the others are secret as a whole.
 _SECRET = re.compile(
-    r"(password|secret|hmac_keys|transport_url|connection|encryption_key|_store_key|access_key"
+    r"(password|secret|hmac_keys|transport_url|connection|connection_parameters|encryption_key|_store_key|access_key"
     r"|secret_key|token)$|^(role_id|approle_\w+_id|admin_token)$"
 )
 

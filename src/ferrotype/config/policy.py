@@ -12,7 +12,7 @@ from ferrotype.config.values import Values
 
 @dataclass(frozen=True)
 class Policy:
-    """Where the policy files are. They need not exist; the service reads them whenever they change."""
+    """Where the policy files are. The service reads them at start and whenever they change."""
 
     file: Path | None = None
     dirs: tuple[Path, ...] = ()
@@ -46,9 +46,9 @@ OPTIONS = (
            dest="policy.new_defaults", reloadable=True),
     Option("oslo_policy", "enforce_scope", BOOL, Policy.enforce_scope,
            "refuse tokens whose scope is a domain or the system", dest="policy.enforce_scope", reloadable=True),
-    # Starting without the file would allow what it was written to prevent.
     Option("DEFAULT", "property_protection_file", TEXT, None,
-           "file that says who may create, read, update and delete which additional properties; read at start",
+           "file that says who may create, read, update and delete which additional properties;"
+           " read again whenever it changes",
            dest="protection.file"),
     Option("DEFAULT", "property_protection_rule_format", types.String(choices=["roles", "policies"]), "roles",
            "whether that file names `roles` or policy rules (`policies`)", dest="protection.by_roles"),
@@ -56,16 +56,21 @@ OPTIONS = (
 
 
 def read(values: Values, directories: Sequence[Path]) -> Policy:
-    """Return where the policy files are: in the first of ``directories``, the configuration's, that has them."""
+    """Return where the policy files are: in the first of ``directories``, the configuration's, that has them.
+
+    A file that is set must exist: starting without it would allow what it was written to prevent (POL-27).
+    """
     fields = values.fields(OPTIONS, "policy")
     names = [fields["file"]] if fields["file"] else ["policy.yaml", "policy.json"]
     candidates = [base / name for name in names for base in directories]
-    dirs = [base / name for name in fields["dirs"] or ["policy.d"] for base in directories]
+    dirs = []
+    for name in fields["dirs"] or ["policy.d"]:
+        places = [base / name for base in directories]
+        dirs += [place for place in places if place.is_dir()][:1] or places[:1]  # POL-26
     existing = [path for path in candidates if path.is_file()]
     if candidates and not existing and values.is_set("oslo_policy", "policy_file"):
-        values.warn(
-            f"[oslo_policy] policy_file: {candidates[0]} does not exist; the default rules apply until it does."
-        )
+        text = f"names {candidates[0]}, which is not a file; create it or remove the option"
+        values.problem("oslo_policy", "policy_file", text)
     file = next(iter([*existing, *candidates]), None)
     return Policy(**{**fields, "file": file, "dirs": tuple(dict.fromkeys(dirs))})
 

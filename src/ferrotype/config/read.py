@@ -15,6 +15,7 @@ from ferrotype.config import (
     auth,
     cors,
     database,
+    exposure,
     formats,
     imports,
     keystone,
@@ -67,6 +68,7 @@ def examine(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str,
     values.problems[:0] = problems
     _check_ignored(values)
     config = _config(values, readable, dirs, bool(files or dirs))
+    values.warnings += exposure.warnings(config, readable, dirs, stores.staging(values).values())
     config = replace(config, warnings=(*values.warnings, *_warnings_about_lines(values)))
     found = tuple(dict.fromkeys(values.problems))
     return Reading(config, readable, lines, values.store_ids, found, tuple(values.warnings))

@@ -1,8 +1,8 @@
-"""The tables of options in docs/configuration.md."""
+"""The tables of options in docs/reference/configuration.md."""
 
 from itertools import groupby
 
-from ferrotype.config import ignored
+from ferrotype.config import ignored, libpq
 from ferrotype.config.options import SUPPORTED, Option
 from ferrotype.config.table import TABLE
 
@@ -46,3 +46,22 @@ def _default(option: Option) -> str:
     if isinstance(option.default, list):
         return f"`{','.join(option.default)}`" if option.default else "none"
     return f"`{option.default}`"
+
+
+def connection_parameters() -> str:
+    """Return what becomes of the parameters of a PostgreSQL connection as a Markdown table."""
+    lines = ["| parameter | effect | values, reason |", "|---|---|---|"]
+    for name, parameter in libpq.PARAMETERS.items():
+        notes = []
+        if parameter.neutral and parameter.effect != libpq.TRANSLATED:
+            notes.append(f"taken as they are: {_values(parameter.neutral)}")
+        if parameter.refused:
+            notes.append(f"refused: {_values(parameter.refused)}")
+        if parameter.reason:
+            notes.append(parameter.reason)
+        lines.append(f"| `{name}` | {parameter.effect} | {'; '.join(notes)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(values: tuple[str, ...]) -> str:
+    return ", ".join(f"`{value}`" for value in values)

@@ -11,7 +11,10 @@ _RELOADABLE = frozenset(option.dest for option in TABLE.options if option.reload
 #: What sets a field, or a whole record that comes or goes, where no option has it as its ``dest``.
 _SOURCES = {
     "database.kind": "[database] connection",
-    "database.path": "[database] connection",
+    **dict.fromkeys(
+        (f"database.{name}" for name in ("url", "path", "hosts", "application_name", "connect_timeout", "system_ca")),
+        "[database] connection",
+    ),
     "api.schema_properties": "schema-image.json",
     "api.schema_required": "schema-image.json",
     "stores.multi": "[DEFAULT] enabled_backends",

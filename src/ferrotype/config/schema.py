@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ferrotype.config.files import no_file
 from ferrotype.config.values import Values
 
 NAME = "schema-image.json"
@@ -30,7 +31,7 @@ SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
         "architecture": {"type": "string", "description": "Architecture of the operating system."},
         "os_distro": {"type": "string", "description": "Name of the operating system's distribution."},
         "os_version": {"type": "string", "description": "Version of the operating system."},
-        "description": {"type": "string", "description": "A text about this image for people."},
+        "description": {"type": "string", "description": "A human-readable description of this image."},
         "cinder_encryption_key_id": {
             "type": "string",
             "description": "ID of the key that the image's data is encrypted with.",
@@ -38,7 +39,7 @@ SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
         "cinder_encryption_key_deletion_policy": {
             "type": "string",
             "enum": ["on_image_deletion", "do_not_delete"],
-            "description": "What becomes of that key when the image is deleted.",
+            "description": "What happens to that key when the image is deleted.",
         },
     }
 )
@@ -46,7 +47,7 @@ SHIPPED_SCHEMA: Mapping[str, Any] = MappingProxyType(
 
 def read(values: Values, directories: Sequence[Path]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Return the properties and the required names, of Glance's own file where none of ``directories`` has one."""
-    path = next((directory / NAME for directory in directories if (directory / NAME).is_file()), None)
+    path = next((directory / NAME for directory in directories if not no_file(directory / NAME)), None)
     if path is None:
         return SHIPPED_SCHEMA, ()
     try:

@@ -1,6 +1,7 @@
 """Where and how the service listens."""
 
 import ipaddress
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from oslo_config import types
 
 from ferrotype.config.auth import Auth
-from ferrotype.config.options import BOOL, NAMES, TEXT, Option, at_least
+from ferrotype.config.options import BOOL, MAX_SECONDS, NAMES, TEXT, Option, at_least
 from ferrotype.config.values import Values
 
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
@@ -34,7 +35,7 @@ class Server:
     proxy_headers: bool = False
     #: proxies whose X-Forwarded-For tells which client it is, for limits that hold for each client
     trusted_proxies: Networks = ()
-    #: how long running transfers may go on after SIGTERM
+    #: how long running transfers may go on after SIGTERM; infinity: until they end
     graceful_timeout: float = 60
     #: how long an idle connection is kept open
     keep_alive: float = 75
@@ -50,10 +51,10 @@ OPTIONS = (
     Option("DEFAULT", "workers", types.Integer(min=1, max=MAX_WORKERS), None,
            f"worker processes that answer requests, at most {MAX_WORKERS}", dest="server.workers",
            sample_default=f"1 with SQLite, else one for each core, at most {_DEFAULT_WORKERS}"),
-    Option("DEFAULT", "backlog", at_least(1), Server.backlog, "connections that may wait to be accepted",
+    Option("DEFAULT", "backlog", at_least(1, 2**31 - 1), Server.backlog, "connections that may wait to be accepted",
            dest="server.backlog"),
-    Option("DEFAULT", "graceful_shutdown_timeout", at_least(1), Server.graceful_timeout,
-           "seconds that running transfers may go on after SIGTERM", dest="server.graceful_timeout"),
+    Option("DEFAULT", "graceful_shutdown_timeout", at_least(0, MAX_SECONDS), Server.graceful_timeout,
+           "seconds that running transfers may go on after SIGTERM; 0: no limit", dest="server.graceful_timeout"),
     Option("DEFAULT", "public_endpoint", TEXT, None,
            "URL at which clients reach the service; the base of the links in the list of versions",
            dest="server.public_endpoint"),
@@ -75,7 +76,8 @@ def read(values: Values, auth: Auth, sqlite: bool) -> Server:
     fields = values.fields(OPTIONS, "server")
     unauthenticated = auth.strategy == "none"
     host = fields["bind_host"] or ("127.0.0.1" if unauthenticated else "0.0.0.0")  # noqa: S104
-    if unauthenticated and not auth.allow_unauthenticated_listen and not is_loopback(host):
+    allowed = auth.allow_unauthenticated_listen or values.is_invalid("DEFAULT", "allow_unauthenticated_listen")
+    if unauthenticated and not allowed and not is_loopback(host):
         values.problem(
             "DEFAULT",
             "bind_host",
@@ -92,6 +94,7 @@ def read(values: Values, auth: Auth, sqlite: bool) -> Server:
         "bind_host": host,
         "workers": fields["workers"] or (1 if sqlite else min(_DEFAULT_WORKERS, cores)),
         "public_endpoint": endpoint,
+        "graceful_timeout": fields["graceful_timeout"] or math.inf,
         "healthcheck_disable_file": Path(disable) if disable else None,
         "trusted_proxies": _networks(values, fields["trusted_proxies"]),
     }

@@ -1,5 +1,6 @@
 """Which stores there are. A type of store is a row in ``TYPES``, with its options and its record in a module."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def ids(backends: str | None) -> tuple[str, ...]:
 
 def read(values: Values, local: Path | None) -> Stores:
     """Return the stores. ``local`` is the directory of the one store where there is no configuration at all."""
-    if values.get("DEFAULT", "enabled_backends") is not None:
+    if values.get("DEFAULT", "enabled_backends"):  # Empty is the same as unset, as in Glance.
         stores = _multi_store(values)
     elif local:
         # It has an ID, so that discovery answers.
@@ -120,15 +121,17 @@ def read(values: Values, local: Path | None) -> Stores:
 
 def _multi_store(values: Values) -> Stores:
     entries = tuple(_entry(values, id_, type_) for id_, type_ in _enabled(values))
-    known = [entry.id for entry in entries]
-    listed = ", ".join(known) or "none"
+    known = ids(values.get("DEFAULT", "enabled_backends"))  # also those that have a problem of their own
+    listed = ", ".join(known)
     default = values.get("glance_store", "default_backend")
-    if not default:
+    if not known or values.is_invalid("glance_store", "default_backend"):
+        default = None
+    elif not default:
         values.problem("glance_store", "default_backend", f"must be set to one of enabled_backends: {listed}")
     elif default not in known:
         values.problem("glance_store", "default_backend", f"must be one of enabled_backends: {listed}")
     staging = values.get("DEFAULT", "staging_store")
-    if staging and staging not in known:
+    if staging and known and staging not in known:
         values.problem("DEFAULT", "staging_store", f"must be one of enabled_backends: {listed}")
     return Stores(multi=True, default=default or "", entries=entries)
 
@@ -136,11 +139,12 @@ def _multi_store(values: Values) -> Stores:
 def _single_store(values: Values) -> Stores:
     types = [_canonical(name) for name in values.get("glance_store", "stores")]
     type_ = _canonical(values.get("glance_store", "default_store"))
-    for unknown in sorted(set(types) - {*TYPES, *UNSUPPORTED}):
+    strange = sorted(set(types) - {*TYPES, *UNSUPPORTED})
+    for unknown in strange:
         values.problem("glance_store", "stores", f"contains the unknown type {unknown!r}; remove it")
     if type_ not in (*TYPES, *UNSUPPORTED):
         values.problem("glance_store", "default_store", f"is not a type of store; use {' or '.join(TYPES)}")
-    elif type_ not in types:
+    elif type_ not in types and not strange:
         values.problem("glance_store", "default_store", f"must be one of stores ({', '.join(types)})")
     elif type_ in UNSUPPORTED:
         text = f"is of type {type_}, which this version does not support; use {' or '.join(TYPES)}"
@@ -190,6 +194,7 @@ def _enabled(values: Values) -> list[tuple[str, str]]:
             continue
         elif id_.lower() in seen:
             problem(f"has stores {seen[id_.lower()]!r} and {id_!r}, which share a section; choose another ID")
+            continue
         seen[id_.lower()] = id_
         if type_ in UNSUPPORTED:
             supported = " or ".join(TYPES)
@@ -207,6 +212,20 @@ def _entry(values: Values, id_: str, type_: str) -> StoreConfig:
     return StoreConfig(id_, type_, description, values.get(id_, "weight") or 0, options)
 
 
+def staging(values: Values) -> dict[str, Path]:
+    """Return the directories of staging and tasks that the configuration names, by what names them."""
+    found: dict[str, Path] = {}
+    if values.get("DEFAULT", "enabled_backends"):
+        for section in ("os_glance_staging_store", "os_glance_tasks_store"):
+            if (line := values.line(section, "filesystem_store_datadir")) and line.value:
+                found[f"[{section}]"] = Path(values.get(section, line.name))
+    else:
+        uri = urlsplit(values.get("DEFAULT", "node_staging_uri") or "")
+        if uri.scheme == "file":
+            found["[DEFAULT] node_staging_uri"] = Path(unquote(uri.path))
+    return found
+
+
 def _check_disjoint(values: Values, stores: Stores) -> None:
     """Report a store directory that is, contains or lies inside another directory of the configuration."""
     places: list[tuple[str, Path]] = []
@@ -215,15 +234,10 @@ def _check_disjoint(values: Values, stores: Stores) -> None:
         if isinstance(entry.options, FileStore):
             places += [(title, path) for path, _ in entry.options.directories]
     owned = len(places)
-    staging = urlsplit(values.get("DEFAULT", "node_staging_uri") or "")
-    if not stores.multi and staging.scheme == "file":
-        places.append(("[DEFAULT] node_staging_uri", Path(unquote(staging.path))))
-    for section in ("os_glance_staging_store", "os_glance_tasks_store"):
-        if stores.multi and (line := values.line(section, "filesystem_store_datadir")) and line.value:
-            places.append((f"[{section}]", Path(values.get(section, line.name))))
+    places += staging(values).items()
     if cache := values.get("DEFAULT", "image_cache_dir"):
         places.append(("[DEFAULT] image_cache_dir", Path(cache)))
-    real = [path.resolve() for _, path in places]
+    real = [Path(os.path.realpath(path)) for _, path in places]  # Path.resolve raises for a loop of links.
     for second in range(len(places)):
         for first in range(min(second, owned)):
             if real[first] == real[second]:

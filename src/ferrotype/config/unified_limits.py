@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import types
 
 from ferrotype.config.login import Login, login_options, read_login
-from ferrotype.config.options import BOOL, NAMES, TEXT, Option, at_least
+from ferrotype.config.options import BOOL, MAX_SECONDS, NAMES, TEXT, Option, at_most
 from ferrotype.config.values import Values
 
 SECTION = "oslo_limit"
@@ -42,10 +42,10 @@ OPTIONS = (
     *login_options(SECTION, "unified_limits.login"),
     Option(SECTION, "valid_interfaces", NAMES, ["internal", "public"],
            "interfaces of Keystone's endpoint, in the order of preference", dest="unified_limits.login.interfaces"),
-    Option(SECTION, "timeout", at_least(1), None, "seconds to wait for Keystone", dest="unified_limits.login.timeout",
-           sample_default="10"),
-    Option(SECTION, "connect_retries", at_least(0), Login.retries, "retries of a failed connection within that time",
-           dest="unified_limits.login.retries"),
+    Option(SECTION, "timeout", types.Float(min=0.001, max=MAX_SECONDS), None, "seconds to wait for Keystone",
+           dest="unified_limits.login.timeout", sample_default="10"),
+    Option(SECTION, "connect_retries", at_most(MAX_SECONDS), Login.retries,
+           "retries of a failed connection within that time", dest="unified_limits.login.retries"),
 )  # fmt: skip
 
 
@@ -54,7 +54,8 @@ def read(values: Values) -> UnifiedLimits | None:
     if not values.get("DEFAULT", "use_keystone_limits"):
         return None
     fields: dict[str, Any] = {name: value or None for name, value in values.fields(OPTIONS, "unified_limits").items()}
-    if not (fields["endpoint_id"] or fields["service_type"] or fields["service_name"]):
+    invalid = any(values.is_invalid(SECTION, f"endpoint_{name}") for name in ("id", "service_type", "service_name"))
+    if not invalid and not (fields["endpoint_id"] or fields["service_type"] or fields["service_name"]):
         text = "must name the endpoint whose limits apply; or set endpoint_service_type and endpoint_region_name"
         values.problem(SECTION, "endpoint_id", text)
     interfaces = tuple(values.get(SECTION, "valid_interfaces"))

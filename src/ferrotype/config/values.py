@@ -10,7 +10,7 @@ from typing import Any
 from oslo_config import cfg, types
 
 from ferrotype.config.files import Line, last, without_bom
-from ferrotype.config.options import STORE, STORE_SECTIONS, TEXT, Option, Table, is_secret
+from ferrotype.config.options import STORE, STORE_SECTIONS, TEXT, Option, Table, is_secret, requirement
 
 #: Names that oslo.config keeps for itself in DEFAULT.
 _BUILT_IN = frozenset({"config_file", "config_dir", "config_source"})
@@ -46,8 +46,13 @@ class Values:
             former = (place for place in option.deprecated_names if last(self.lines, *place))
             section, name = next(former, (section, name))
         try:
-            return self.conf[name] if section == "DEFAULT" else self.conf[section][name]
-        except (cfg.Error, ValueError) as error:
+            value = self.conf[name] if section == "DEFAULT" else self.conf[section][name]
+            # oslo.config takes nan for a number within all limits, and an empty number for None.
+            empty = value is None and option and option.default is not None and option.section != STORE
+            if value != value or empty:
+                raise ValueError("not a number")
+            return value
+        except (cfg.Error, ValueError, RecursionError) as error:
             self._invalid(section, name, error)
         return option.default if option else None
 
@@ -91,13 +96,18 @@ class Values:
         return frozenset(line.value.lower() for line in named if line)
 
     def is_set(self, section: str, name: str) -> bool:
-        """Return whether a file sets the option."""
-        return self.line(section, name) is not None
+        """Return whether a file sets the option to a value that could be read."""
+        return self.line(section, name) is not None and not self.is_invalid(section, name)
+
+    def is_invalid(self, section: str, name: str) -> bool:
+        """Return whether ``get`` found the value to be invalid and returned the default instead."""
+        line = self.line(section, name)
+        return line is not None and (line.section, line.name) in self._reported
 
     def problem(self, section: str, name: str, text: str, show: bool = True) -> None:
         """Add an error about the option's value. ``text`` continues the sentence after name and value."""
         line = self.line(section, name)
-        shown = f" = {line.value}" if show and line and not is_secret(name) else ""
+        shown = f" = {_printable(line.value)}" if show and line and not is_secret(name) else ""
         where = f" ({line.where})" if line else ""
         self.problems.append(f"[{section}] {name}{shown}{where} {text}.")
 
@@ -111,8 +121,8 @@ class Values:
         self._reported.add((section, name))
         line = self.line(section, name)
         unknown = re.search(r"no such option (\S+)", str(error), re.IGNORECASE)
-        if line and "$" in line.value and unknown:
-            text = "refers with $ to an option that does not exist; write $$ for a dollar sign"
+        if line and "$" in line.value and (unknown or isinstance(error, RecursionError)):
+            text = "refers with $ to an option that does not exist, or to itself; write $$ for a dollar sign"
             self.problem(section, name, text, show=False)
             return
         option, _ = self.table.declared(section, name, self.store_ids)
@@ -121,10 +131,9 @@ class Values:
             self.problem(section, name, "must be written in brackets, as in [a,b]; [] is an empty list")
             return
         reason = str(error).partition("is not valid: ")[2] or str(error)
-        if reason.startswith("invalid literal for int"):
-            reason = "it must be a whole number"
         reason = "the value has the wrong type" if is_secret(name) else reason.rstrip(".")
-        self.problem(section, name, f"is invalid: {reason}; correct the value or remove the option")
+        text = requirement(option.type if option else None) or f"is invalid: {reason}"
+        self.problem(section, name, f"{text}; correct the value or remove the option")
 
 
 def load(
@@ -154,6 +163,12 @@ def load(
             text = f"{name} = {overrides[name]} from the command line is invalid: {error}; correct the value."
             values.problems.append(text)
     return values
+
+
+def _printable(value: str) -> str:
+    """Return a value as one line of at most 200 characters."""
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 @contextmanager

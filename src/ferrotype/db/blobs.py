@@ -310,7 +310,7 @@ async def written_by(connection: Connection, worker: str) -> list[Blob]:
 async def reclaim(tx: Transaction, blob: Blob) -> bool:
     """Mark an orphaned object for deletion; False when its writer finished it after all.
 
-    The row goes on naming the writer: the data is removed only when that cannot write any more.
+    The row keeps its writer: the data is removed only once the writer can no longer write (no zombie writes).
     """
     was = await by_id(tx, blob.id, lock=True)
     if was is None or not await tx.run(_RECLAIM, of=blob.id, writer_=blob.writer):

@@ -1,4 +1,4 @@
-"""The id of each directory of a store, so that another directory in its place is noticed."""
+"""The id of each directory of a store, to notice a different directory at its path."""
 
 import hashlib
 import os

@@ -143,7 +143,7 @@ async def insert_image(tx: Transaction, image: Image) -> Image:
     try:
         row = await tx.row(INSERT, **values)
     except Duplicate:
-        raise Conflict(f"Image id {image.id} is taken, or was once.") from None
+        raise Conflict(f"An image with ID {image.id} already exists, or existed before.") from None
     if row is None:
         raise RuntimeError("the database returned no row for an image that was inserted")
     created = replace(image, created_at=row[0], updated_at=row[0])
@@ -205,7 +205,7 @@ async def save(tx: Transaction, before: Image, after: Image) -> Image:
     update_columns = _update(changed, was_live, deletes)
     row = await tx.update_returning(update_columns, of=before.id, expecting=before.status, **values)
     if row is None:
-        raise Conflict(f"Image {before.id} is no longer {before.status}: something else changed it meanwhile.")
+        raise Conflict(f"Image {before.id} is no longer {before.status}: another request changed it.")
     await _save_search_index(tx, before, after)
     if deletes or before.visibility != after.visibility or before.os_hidden != after.os_hidden:
         listed = not deletes and after.visibility == "shared" and not after.os_hidden

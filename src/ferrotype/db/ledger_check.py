@@ -1,4 +1,4 @@
-"""What the consistency check reads and corrects in the ledger: damaged objects, and usage counters."""
+"""Queries of the consistency check: damaged objects, and usage counters compared with the ledger."""
 
 from sqlalchemy import BigInteger, Text, bindparam, cast, func, literal_column, null, select, union_all, update
 

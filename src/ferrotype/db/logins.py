@@ -23,7 +23,7 @@ async def secret(db: Database, name: str) -> bytes:
             await tx.run(_CREATE_SECRET, name=name, value=secrets.token_hex(32))
         row = await db.row(_SECRET, of=name)  # Another process may have created it first.
     if row is None:
-        raise RuntimeError("a secret that was just written is not there")
+        raise RuntimeError("a secret that was just written was not found")
     return bytes.fromhex(row[0])
 
 

@@ -78,6 +78,6 @@ def ready(config: DatabaseConfig) -> None:
 def _check_known(found: str) -> None:
     if found not in REVISIONS:
         raise WrongSchema(
-            f"The database has schema {found}, which this version does not know (its own is {HEAD})."
-            " A newer version made it, or another program: run that, or name another database."
+            f"The database has schema {found}, which this version does not know (it needs {HEAD})."
+            " A newer version or another program created it: run that, or configure another database."
         )

@@ -5,7 +5,7 @@ So requests that would exceed a limit together are checked one after the other. 
 
 from typing import Any
 
-from sqlalchemy import Text, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, Select, Text, bindparam, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from ferrotype.db.engine import Connection, Statement, Transaction, one_of, upsert
@@ -43,6 +43,19 @@ _OF_PROJECT = _statements(_c.owner == _project)
 _WITHOUT_OWNER = _statements(_c.owner.is_(None))
 
 
+def _at_most(owned: ColumnElement[bool]) -> Statement:
+    some: Select[Any] = (
+        select(literal_column("1"))
+        .select_from(images)
+        .where(owned, *_live)
+        .limit(bindparam("most", type_=BigInteger))
+    )
+    return Statement(select(literal_column("count(*)")).select_from(some.subquery()))
+
+
+_AT_MOST, _AT_MOST_WITHOUT_OWNER = _at_most(_c.owner == _project), _at_most(_c.owner.is_(None))
+
+
 async def open_account(tx: Transaction, account: str) -> None:
     """Make sure that an account has a row."""
     await tx.run(_OPEN, project=account, stored=0)
@@ -74,6 +87,12 @@ async def _fits(tx: Transaction, project: str | None, quota: Quota, which: int) 
     count = int(row[0]) if row else 0
     if count > quota.most:
         raise quota.exceeded_by(count - 1, 1)
+
+
+async def count_images(connection: Connection, project: str | None, most: int) -> int:
+    """Return how many images a project has, counting at most ``most``; for None, images without an owner."""
+    row = await connection.row(_AT_MOST if project else _AT_MOST_WITHOUT_OWNER, project=project, most=most)
+    return int(row[0]) if row else 0
 
 
 async def of(connection: Connection, project: str | None) -> Usage:

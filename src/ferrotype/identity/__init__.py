@@ -1,1 +1,1 @@
-"""Who is calling? A request's credentials -> a Caller with facts. What they may do is not decided here."""
+"""Authentication: a request's credentials -> a Caller. Authorization is in ``rules``."""

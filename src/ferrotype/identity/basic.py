@@ -1,8 +1,8 @@
-"""Names and passwords: out of an ``Authorization`` header, and whether they belong together.
+"""HTTP Basic: read name and password from an ``Authorization`` header, and verify them.
 
-A check of a password is slow on purpose, so it is done in a thread, never twice at a time for the same password,
-and not more of them at once than leave processors for everybody else. What was found is remembered for a while
-under a key that is made with a secret of this process: the password itself is nowhere kept.
+Verifying a password is slow on purpose. It is done in a thread, once at a time for the same password
+(single-flight), and by at most half of the processors. Results are cached for a while under a keyed hash with a
+secret of this process: the password itself is stored nowhere.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from ferrotype.offload import ThreadPools
 CHALLENGE = 'Basic realm="Images", charset="UTF-8"'
 #: Seconds for which a right and a wrong password are remembered. The latter spares us a client that repeats it.
 REMEMBER_RIGHT, REMEMBER_WRONG = 60.0, 10.0
-#: Seconds before somebody hears that a password was wrong, or could not be checked.
+#: Seconds before the answer that a password is wrong, or cannot be verified now.
 PAUSE = 0.5
-#: Checks that are under way or waiting; whoever comes then is told to come back.
+#: Checks that may run or wait; further ones are refused with Retry-After.
 WAITING = 32
-#: Passwords that are remembered at once.
+#: Most passwords in the cache.
 MOST = 1024
-#: More of a password has never counted with bcrypt.
+#: Bytes of a password that bcrypt looks at.
 SIGNIFICANT = 72
 
 
@@ -46,74 +46,75 @@ def credentials(header: str) -> tuple[str, str] | None:
 
 
 class Passwords:
-    """Tells right from wrong passwords. ``processes`` are those that share this machine's processors."""
+    """Verifies passwords. ``processes`` share this machine's processors."""
 
     def __init__(self, pools: ThreadPools, processes: int = 1):
         self._pools = pools
         self._key = secrets.token_bytes(32)
         self._free = asyncio.Semaphore(max(1, len(os.sched_getaffinity(0)) // (2 * processes)))
         self._right, self._wrong = _Memory(REMEMBER_RIGHT), _Memory(REMEMBER_WRONG)
-        self._under_way: dict[bytes, asyncio.Task[bool]] = {}
+        self._in_flight: dict[bytes, asyncio.Task[bool]] = {}
 
-    async def fits(self, name: str, password: str, account: Account | None, dearest: int) -> bool:
-        """Tell whether the password is the account's; where there is none it is not, and that takes as long.
+    async def verify(self, name: str, password: str, account: Account | None, max_cost: int) -> bool:
+        """Tell whether the password is the account's. Without an account it is not, which takes the same time.
 
-        ``dearest`` is the highest cost among all passwords: every wrong one costs as much. Raises Busy when
-        too many are being checked.
+        ``max_cost`` is the highest cost among all passwords: every wrong one costs as much. Raises Busy when
+        too many are being verified.
         """
         if "\0" in name + password:
             return False
-        # A hash is part of the key: when the account's line changes, nothing remembered of it counts.
-        told = "\0".join((name, account.secret if account else "", password))
-        key = hmac.digest(self._key, told.encode(), "sha256")
+        # The hash is part of the key: when the user's line changes, what is cached for it no longer counts.
+        content = "\0".join((name, account.secret if account else "", password))
+        key = hmac.digest(self._key, content.encode(), "sha256")
         if self._right.holds(key):
             return True
         if not self._wrong.holds(key):
-            work = self._under_way.get(key)
+            work = self._in_flight.get(key)
             if work is None:
-                if len(self._under_way) >= WAITING:
-                    await asyncio.sleep(PAUSE)  # Else a crowd that guesses would ask again at once.
-                    raise Busy("Too many passwords are being checked at present; please try again.", retry_after=2)
-                work = self._begin(key, password, account, dearest)
+                if len(self._in_flight) >= WAITING:
+                    await asyncio.sleep(PAUSE)  # Otherwise many clients that guess would retry at once.
+                    raise Busy("Too many passwords are being verified. Please retry.", retry_after=2)
+                work = self._begin(key, password, account, max_cost)
             if await asyncio.shield(work):
                 return True
         await asyncio.sleep(PAUSE)
         return False
 
-    def _begin(self, key: bytes, password: str, account: Account | None, dearest: int) -> asyncio.Task[bool]:
+    def _begin(self, key: bytes, password: str, account: Account | None, max_cost: int) -> asyncio.Task[bool]:
         secret = account.secret if account else None
-        work = asyncio.create_task(self._check(key, password.encode()[:SIGNIFICANT], secret, dearest))
-        self._under_way[key] = work
+        work = asyncio.create_task(self._check(key, password.encode()[:SIGNIFICANT], secret, max_cost))
+        self._in_flight[key] = work
         return work
 
-    async def _check(self, key: bytes, password: bytes, secret: str | None, dearest: int) -> bool:
+    async def _check(self, key: bytes, password: bytes, secret: str | None, max_cost: int) -> bool:
         try:
             async with self._free:
-                right = await self._pools.offload(_compare, password, secret, dearest)
+                right = await self._pools.offload(_compare, password, secret, max_cost)
         finally:
-            del self._under_way[key]
+            del self._in_flight[key]
         (self._right if right else self._wrong).keep(key)
         return right
 
 
-def _compare(password: bytes, secret: str | None, dearest: int) -> bool:
+def _compare(password: bytes, secret: str | None, max_cost: int) -> bool:
     if secret is None:
-        bcrypt.checkpw(password, _nobodys(dearest))
+        bcrypt.checkpw(password, _dummy_hash(max_cost))
         return False
     if bcrypt.checkpw(password, secret.encode()):
         return True
-    for step in range(cost(secret), dearest):  # Each costs as much as all before it: the sum is that of the dearest.
-        bcrypt.checkpw(password, _nobodys(step))
+    # Each step costs as much as all before it, so that together they cost as much as one check at max_cost.
+    for step in range(cost(secret), max_cost):
+        bcrypt.checkpw(password, _dummy_hash(step))
     return False
 
 
-def _nobodys(step: int) -> bytes:
-    """Return a hash of this cost that no password has."""
+def _dummy_hash(step: int) -> bytes:
+    """Return a hash of this cost that belongs to no password."""
     return b"$2b$%02d$" % step + b"." * 53
 
 
 class _Memory:
-    """A bounded set that forgets each entry a fixed time after it came."""
+    """A bounded set whose entries expire a fixed time after they were added."""
 
     def __init__(self, seconds: float):
         self._seconds = seconds
@@ -125,5 +126,5 @@ class _Memory:
     def keep(self, key: bytes) -> None:
         self._until.pop(key, None)
         if len(self._until) >= MOST:
-            del self._until[next(iter(self._until))]  # The oldest, as all stay equally long.
+            del self._until[next(iter(self._until))]  # The oldest.
         self._until[key] = time.monotonic() + self._seconds

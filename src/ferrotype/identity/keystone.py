@@ -1,4 +1,4 @@
-"""Tokens of Keystone: validated once, believed for a while, asked about by one request at a time."""
+"""Authentication by Keystone tokens: validated once, cached, and validated by one request at a time."""
 
 import logging
 from collections.abc import Mapping
@@ -7,98 +7,98 @@ from functools import partial
 from msgspec.structs import replace
 
 from ferrotype.config.keystone import Keystone as KeystoneConfig
-from ferrotype.identity.facts import Facts, Kept, could_be_token, facts_from, key_of
-from ferrotype.identity.session import Flights, Keystone, document, unavailable
+from ferrotype.identity.session import Keystone, SingleFlight, document, unavailable
+from ferrotype.identity.token_info import TokenCache, TokenInfo, cache_key, could_be_token, parse_token
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Unauthenticated
 
 log = logging.getLogger("ferrotype.identity")
 
-#: Tokens that are validated at the same time.
+#: Tokens that are validated concurrently.
 THREADS = 8
 
 
-class Tokens:
-    """Says who is calling by the token of the request, and nothing else of it is believed."""
+class KeystoneAuth:
+    """Authenticates callers by their token alone; other identity headers of a request are ignored."""
 
     def __init__(self, config: KeystoneConfig):
         self._config = config
         self._keystone = Keystone(config.login)
-        self._kept = Kept(config.token_cache_time)
-        self._flights: Flights[Facts | None] = Flights(THREADS, "keystone")
-        self._shared = None
+        self._cache = TokenCache(config.token_cache_time)
+        self._validations: SingleFlight[TokenInfo | None] = SingleFlight(THREADS, "keystone")
+        self._memcached = None
         if config.memcached and config.token_cache_time > 0:
-            from ferrotype.identity.memcached import Shared
+            from ferrotype.identity.memcached import MemcachedTokenCache
 
-            self._shared = Shared(config.memcached, config.token_cache_time)
+            self._memcached = MemcachedTokenCache(config.memcached, config.token_cache_time)
 
     async def identify(self, headers: Mapping[str, str]) -> Caller:
-        """Return the caller. Raises Unauthenticated, and Busy when Keystone would have to be asked and cannot."""
+        """Return the caller. Raises Unauthenticated; Busy when Keystone is needed and unavailable."""
         token = (headers.get("x-auth-token") or headers.get("x-storage-token") or "").strip()
         if not token:
-            raise Unauthenticated("A token is needed: send it as X-Auth-Token.")
-        service = await self._service(headers.get("x-service-token", "").strip())
-        # A service that may carry users' tokens goes on with work that outlasted them.
-        carried = bool(service & frozenset(self._config.service_token_roles))
-        facts = await self._facts(token, carried)
-        if facts is None or (facts.expired and not carried):
-            raise Unauthenticated("The token is not valid, or not any more.")
-        return replace(facts.caller, service_roles=service) if service else facts.caller
+            raise Unauthenticated("Authentication is required: send a token in 'X-Auth-Token'.")
+        service_roles = await self._service_roles(headers.get("x-service-token", "").strip())
+        # Long-running work of a service may outlast the user's token; its service token vouches for that.
+        accept_expired = bool(service_roles & frozenset(self._config.service_token_roles))
+        info = await self._token_info(token, accept_expired)
+        if info is None or (info.expired and not accept_expired):
+            raise Unauthenticated("The token is invalid or expired.")
+        return replace(info.caller, service_roles=service_roles) if service_roles else info.caller
 
-    async def _service(self, token: str) -> frozenset[str]:
-        """Return the roles of the service that sends the request for somebody; none where its token is no good."""
-        facts = await self._facts(token, allow_expired=False) if token else None
-        if facts is None or facts.expired:
+    async def _service_roles(self, token: str) -> frozenset[str]:
+        """Return the roles of a service token; none if it is missing, invalid or lacks a required role."""
+        info = await self._token_info(token, allow_expired=False) if token else None
+        if info is None or info.expired:
             return frozenset()
-        roles = facts.caller.roles
+        roles = info.caller.roles
         if self._config.service_token_roles_required and not roles & frozenset(self._config.service_token_roles):
             return frozenset()
         return roles
 
-    async def _facts(self, token: str, allow_expired: bool) -> Facts | None:
-        """Return what a token means; None for one that Keystone does not know."""
+    async def _token_info(self, token: str, allow_expired: bool) -> TokenInfo | None:
+        """Return the validation of a token; None if Keystone rejects it."""
         if not could_be_token(token):
             return None
-        key = key_of(token)
-        facts = self._kept.get(key)
-        if facts is not None:
-            return facts
-        if self._kept.refused((key, allow_expired)):
+        key = cache_key(token)
+        info = self._cache.get(key)
+        if info is not None:
+            return info
+        if self._cache.is_rejected((key, allow_expired)):
             return None
-        return await self._flights.join(
+        return await self._validations.do(
             (key, allow_expired),
             self._config.login.timeout,
-            partial(self._learn, key, allow_expired),
+            partial(self._on_result, key, allow_expired),
             partial(self._validate, token, key, allow_expired),
         )
 
-    def _learn(self, key: bytes, allow_expired: bool, facts: Facts | None) -> None:
-        if facts is None:
-            self._kept.refuse((key, allow_expired))
+    def _on_result(self, key: bytes, allow_expired: bool, info: TokenInfo | None) -> None:
+        if info is None:
+            self._cache.reject((key, allow_expired))
         else:
-            self._kept.put(key, facts)
+            self._cache.put(key, info)
 
-    def _validate(self, token: str, key: bytes, allow_expired: bool) -> Facts | None:
-        """Ask, in a thread: what processes have in common first, then Keystone."""
-        shared = self._shared.get(key) if self._shared else None
-        if shared is not None and self._kept.believed(shared) and (allow_expired or not shared.expired):
+    def _validate(self, token: str, key: bytes, allow_expired: bool) -> TokenInfo | None:
+        """Validate a token, with memcached or else with Keystone. Blocks; runs in a thread."""
+        shared = self._memcached.get(key) if self._memcached else None
+        if shared is not None and self._cache.is_current(shared) and (allow_expired or not shared.expired):
             return shared
         path = "/auth/tokens?nocatalog" + ("&allow_expired=1" if allow_expired else "")
         status, content = self._keystone.get(path, {"X-Subject-Token": token})
         if status in (400, 404):
             return None
         if status != 200:
-            log.error("Keystone answers %d when it is asked about a token", status)
+            log.error("token validation failed: Keystone returned status=%d", status)
             raise unavailable()
         try:
-            facts = facts_from(document(content, "token"))
+            info = parse_token(document(content, "token"))
         except (KeyError, TypeError, ValueError, AttributeError):
-            log.error("Keystone describes a token in a way that is not understood")
+            log.error("token validation failed: Keystone's response is malformed")
             raise unavailable() from None
-        if self._shared:
-            self._shared.put(key, facts)
-        return facts
+        if self._memcached:
+            self._memcached.put(key, info)
+        return info
 
     def close(self) -> None:
-        """Let go of threads and connections."""
-        self._flights.close()
+        """Stop the threads; running validations are abandoned."""
+        self._validations.close()

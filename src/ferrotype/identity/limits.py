@@ -1,4 +1,4 @@
-"""What projects may have, as Keystone has registered it: asked every few seconds, and the last known kept."""
+"""Keystone's unified limits: refreshed every few seconds, and the last known ones used during an outage."""
 
 import logging
 import time
@@ -8,61 +8,61 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ferrotype.config.unified_limits import UnifiedLimits
-from ferrotype.identity.session import Flights, Keystone, document, unavailable
+from ferrotype.identity.session import Keystone, SingleFlight, document, unavailable
 from ferrotype.model.errors import Busy
 
 log = logging.getLogger("ferrotype.identity")
 
-#: Seconds for which limits are used without asking again.
-FRESH = 5.0
-#: Seconds for which a request waits for news when there is something older to go by.
-PATIENCE = 1.0
-#: Projects whose limits a process remembers.
-MOST_KEPT = 10_000
+#: Seconds for which limits are used without being refreshed.
+CACHE_SECONDS = 5.0
+#: Seconds for which a request waits for a refresh when there are older limits to use.
+REFRESH_TIMEOUT = 1.0
+#: Most projects whose limits a process caches.
+MAX_CACHED = 10_000
 
 _THREADS = 4
 
 Limits = Mapping[str, int]
 
 
-class Registered:
+class KeystoneLimits:
     """The limits of each project: its own where it has one, else the registered default.
 
-    A resource that nobody registered is missing here, which means that there may be none of it.
+    A resource without a registered limit is missing here, which means a limit of 0.
     """
 
     def __init__(self, config: UnifiedLimits):
         self._config = config
         self._keystone = Keystone(config.login)
-        self._flights: Flights[Limits] = Flights(_THREADS, "limits")
-        #: project -> when it was last asked about, and the limits
-        self._known: dict[str, tuple[float, Limits]] = {}
+        self._refreshes: SingleFlight[Limits] = SingleFlight(_THREADS, "limits")
+        #: project -> when its limits were fetched, and the limits
+        self._cache: dict[str, tuple[float, Limits]] = {}
         self._endpoint: tuple[str, str | None] | None = None
 
     async def of(self, project: str | None) -> Limits:
-        """Return the limits of a project, or what holds for everybody. Raises Busy where they were never known."""
+        """Return the limits of a project; for None the defaults. Raises Busy if they were never fetched."""
         key = project or ""
-        known = self._known.get(key)
-        if known and time.monotonic() - known[0] < FRESH:
-            return known[1]
-        patience = PATIENCE if known else self._config.login.timeout
+        cached = self._cache.get(key)
+        if cached and time.monotonic() - cached[0] < CACHE_SECONDS:
+            return cached[1]
+        timeout = REFRESH_TIMEOUT if cached else self._config.login.timeout
         try:
-            return await self._flights.join(key, patience, partial(self._learn, key), partial(self._ask, project))
+            return await self._refreshes.do(key, timeout, partial(self._put, key), partial(self._fetch, project))
         except Busy:
-            if known is None:
+            if cached is None:
                 raise
-            # Asked again only after a while: an outage must not make every request wait.
-            self._known[key] = (time.monotonic(), known[1])
-            return known[1]
+            # Back off: during an outage only one request in CACHE_SECONDS waits for Keystone.
+            self._cache[key] = (time.monotonic(), cached[1])
+            return cached[1]
 
-    def _learn(self, key: str, limits: Limits) -> None:
-        if key not in self._known and len(self._known) >= MOST_KEPT:
-            del self._known[next(iter(self._known))]
-        self._known[key] = (time.monotonic(), limits)
+    def _put(self, key: str, limits: Limits) -> None:
+        if key not in self._cache and len(self._cache) >= MAX_CACHED:
+            del self._cache[next(iter(self._cache))]
+        self._cache[key] = (time.monotonic(), limits)
 
-    def _ask(self, project: str | None) -> Limits:
-        """Ask, in a thread."""
-        service, region = self._endpoint or self._found_endpoint()
+    def _fetch(self, project: str | None) -> Limits:
+        """Read the limits from Keystone. Blocks; runs in a thread."""
+        service, region = self._endpoint or self._find_endpoint()
         where = {"service_id": service} | ({"region_id": region} if region else {})
         limits = {each["resource_name"]: each["default_limit"] for each in self._list("registered_limits", where)}
         if project:
@@ -70,11 +70,11 @@ class Registered:
                 limits[each["resource_name"]] = each["resource_limit"]
         return limits
 
-    def _found_endpoint(self) -> tuple[str, str | None]:
-        """Return the service and the region whose limits count."""
+    def _find_endpoint(self) -> tuple[str, str | None]:
+        """Return service and region of the endpoint whose limits apply."""
         model = self._document("/limits/model", "model")["name"]
         if model != "flat":
-            log.error("Keystone counts limits by the model '%s'; only 'flat' is understood", model)
+            log.error("unsupported limit model in Keystone; only 'flat' is supported: model=%s", model)
             raise unavailable()
         config = self._config
         if config.endpoint_id:
@@ -87,24 +87,25 @@ class Registered:
         self._endpoint = (endpoint["service_id"], endpoint.get("region_id"))
         return self._endpoint
 
-    def _only(self, kind: str, which: Mapping[str, str | None]) -> Any:
-        found = self._list(kind, which)
+    def _only(self, kind: str, filters: Mapping[str, str | None]) -> Any:
+        """Return the only service or endpoint that matches; raise Busy if there is none or more than one."""
+        found = self._list(kind, filters)
         if len(found) != 1:
-            log.error("Keystone has %d %s with %s; [oslo_limit] must name exactly one", len(found), kind, dict(which))
+            log.error("[oslo_limit] must match exactly one of %s: matches=%d %s", kind, len(found), dict(filters))
             raise unavailable()
         return found[0]
 
-    def _list(self, kind: str, which: Mapping[str, str | None]) -> Any:
-        query = urlencode({name: value for name, value in which.items() if value})
+    def _list(self, kind: str, filters: Mapping[str, str | None]) -> Any:
+        query = urlencode({name: value for name, value in filters.items() if value})
         return self._document(f"/{kind}?{query}", kind)
 
     def _document(self, path: str, name: str) -> Any:
         status, content = self._keystone.get(path)
         if status != 200:
-            log.error("Keystone answers %d when it is asked for %s", status, path)
+            log.error("reading limits failed: Keystone returned status=%d path=%s", status, path)
             raise unavailable()
         return document(content, name)
 
     def close(self) -> None:
-        """Let go of threads and connections."""
-        self._flights.close()
+        """Stop the threads; running refreshes are abandoned."""
+        self._refreshes.close()

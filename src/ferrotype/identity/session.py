@@ -1,7 +1,7 @@
-"""Asking Keystone as the service itself: keystoneauth in a few threads, and an answer or a refusal in bounded time.
+"""Requests to Keystone as the service user, with keystoneauth, in a few threads and in bounded time.
 
-keystoneauth waits where it is called, so everything here runs in threads; the loop waits for the outcome no
-longer than it wants to, while one piece of work a key goes on and serves whoever comes for it next.
+keystoneauth blocks, so its calls run in threads. Requests wait for a result with a timeout; a call that takes longer
+continues and serves the next request for the same key (single-flight).
 """
 
 import asyncio
@@ -22,18 +22,18 @@ log = logging.getLogger("ferrotype.identity")
 
 V = TypeVar("V")
 
-#: Pieces of work that may be under way or wait for a thread. Beyond it the answer is at once that there is none.
-MOST_UNDER_WAY = 256
-#: Seconds before a connection that failed is tried again; doubled each time.
-_PAUSE = 0.1
+#: Most calls that run or wait for a thread; further ones fail at once.
+MAX_IN_FLIGHT = 256
+#: Seconds before a failed connection is retried; doubled each time.
+_RETRY_DELAY = 0.1
 
 
 class Misconfigured(FerrotypeError):
-    """The service cannot log in to Keystone in the way it was told to."""
+    """The options of ``auth_type`` are invalid or incomplete."""
 
 
 class Keystone:
-    """Keystone as the service sees it once it has logged in. Calls wait: they belong into threads."""
+    """An authenticated session with Keystone. Calls block; run them in threads."""
 
     def __init__(self, login: Login):
         self._login = login
@@ -46,12 +46,12 @@ class Keystone:
             "region_name": login.region,
             "version": (3, 0),
         }
-        self._answered = True
+        self._available = True
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
-        """Return status and body of the answer. Raises Busy when there is none in time, or none that counts."""
+        """Return status and body of the response. Raises Busy on a timeout, and on 401, 403 and 5xx."""
         deadline = time.monotonic() + self._login.timeout
-        pause = _PAUSE
+        delay = _RETRY_DELAY
         for attempt in range(self._login.retries + 1):
             try:
                 answer = self._session.get(
@@ -63,89 +63,92 @@ class Keystone:
                     log=False,
                 )
             except exceptions.ConnectFailure as error:
-                if attempt == self._login.retries or time.monotonic() + pause >= deadline:
-                    raise self._out_of_reach(error) from error
-                time.sleep(pause)
-                pause *= 2
-            except exceptions.ClientException as error:  # It does not let us in, or has no such endpoint.
-                raise self._out_of_reach(error) from error
+                if attempt == self._login.retries or time.monotonic() + delay >= deadline:
+                    raise self._unavailable(error) from error
+                time.sleep(delay)
+                delay *= 2
+            except exceptions.ClientException as error:  # The log-in failed, or the catalog has no such endpoint.
+                raise self._unavailable(error) from error
             else:
-                return self._judged(answer.status_code, answer.content)
-        raise self._out_of_reach("no attempt was made")
+                return self._checked(answer.status_code, answer.content)
+        raise self._unavailable("no attempt was made")
 
-    def _judged(self, status: int, content: bytes) -> tuple[int, bytes]:
+    def _checked(self, status: int, content: bytes) -> tuple[int, bytes]:
         if status in (401, 403):
-            raise self._out_of_reach(f"it answered {status}; does the service have the right roles?")
+            raise self._unavailable(f"it returned status {status}; check the service user's roles")
         if status >= 500:
-            raise self._out_of_reach(f"it answered {status}")
-        if not self._answered:
-            log.warning("Keystone answers again.")
-        self._answered = True
+            raise self._unavailable(f"it returned status {status}")
+        if not self._available:
+            log.warning("Keystone is available again")
+        self._available = True
         return status, content
 
-    def _out_of_reach(self, why: object) -> Busy:
-        if self._answered:  # Said once, not for every request of an outage.
-            log.error("Keystone cannot be asked: %s", str(why)[:500])
-        self._answered = False
+    def _unavailable(self, why: object) -> Busy:
+        if self._available:  # Logged once per outage, not once per request.
+            log.error("Keystone is unavailable: %s", str(why)[:500])
+        self._available = False
         return unavailable()
 
 
 def unavailable() -> Busy:
-    """Return what a caller is told while Keystone does not answer."""
-    return Busy("The identity service does not answer at present; please repeat the request.", retry_after=5)
+    """Return the error for callers while Keystone is unavailable."""
+    return Busy("The identity service is unavailable at the moment. Please retry.", retry_after=5)
 
 
 def _plugin(login: Login) -> Any:
-    def written(option: Any) -> str | None:
-        names = (option.dest, *(older.dest for older in option.deprecated))
+    def option_value(option: Any) -> str | None:
+        names = (option.dest, *(deprecated.dest for deprecated in option.deprecated))
         return next((login.options[name] for name in names if name in login.options), None)
 
     try:
-        return loading.get_plugin_loader(login.auth_type).load_from_options_getter(written)
+        return loading.get_plugin_loader(login.auth_type).load_from_options_getter(option_value)
     except (exceptions.ClientException, exceptions.MissingRequiredOptions, TypeError, ValueError) as error:
         raise Misconfigured(
             f"The service cannot log in to Keystone with auth_type {login.auth_type}: {error}"
         ) from error
 
 
-class Flights(Generic[V]):
-    """Work in threads, one piece for each key at a time; whoever wants the same waits for the same."""
+class SingleFlight(Generic[V]):
+    """Runs blocking calls in threads, one at a time per key; concurrent requests for a key share one call.
+
+    This keeps an expired cache entry from causing a thundering herd of requests to Keystone.
+    """
 
     def __init__(self, threads: int, name: str):
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._under_way: dict[Any, asyncio.Future[V]] = {}
+        self._in_flight: dict[Any, asyncio.Future[V]] = {}
 
-    async def join(self, key: Any, patience: float, landed: Callable[[V], None], work: Callable[[], V]) -> V:
-        """Return the outcome of ``work``, which is begun unless it is under way; raise Busy after ``patience``.
+    async def do(self, key: Any, max_wait: float, on_result: Callable[[V], None], work: Callable[[], V]) -> V:
+        """Return the result of ``work``, started unless a call for ``key`` is running.
 
-        ``landed`` is told of a result even when nobody waits for it any more.
+        Raises Busy after ``max_wait`` seconds; ``on_result`` gets the result even if every caller has given up.
         """
-        flight = self._under_way.get(key)
-        if flight is None:
-            if len(self._under_way) >= MOST_UNDER_WAY:
+        future = self._in_flight.get(key)
+        if future is None:
+            if len(self._in_flight) >= MAX_IN_FLIGHT:
                 raise unavailable()
-            flight = asyncio.get_running_loop().run_in_executor(self._threads, work)
-            self._under_way[key] = flight
-            flight.add_done_callback(lambda done: self._end(key, done, landed))
+            future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            self._in_flight[key] = future
+            future.add_done_callback(lambda done: self._finish(key, done, on_result))
         try:
-            return await asyncio.wait_for(asyncio.shield(flight), patience)
+            return await asyncio.wait_for(asyncio.shield(future), max_wait)
         except TimeoutError:
             raise unavailable() from None
 
-    def _end(self, key: Any, flight: asyncio.Future[V], landed: Callable[[V], None]) -> None:
-        self._under_way.pop(key, None)
-        if not flight.cancelled() and flight.exception() is None:
-            landed(flight.result())
+    def _finish(self, key: Any, future: asyncio.Future[V], on_result: Callable[[V], None]) -> None:
+        self._in_flight.pop(key, None)
+        if not future.cancelled() and future.exception() is None:
+            on_result(future.result())
 
     def close(self) -> None:
-        """Take on no more work, and do not wait for what is under way: it changes nothing."""
+        """Accept no more calls, and do not wait for running ones: they change nothing."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def document(content: bytes, name: str) -> Any:
-    """Return what Keystone's answer holds under a name; raise Busy when it is not what Keystone would say."""
+    """Return the member ``name`` of a response's JSON object; raise Busy if the response is malformed."""
     try:
         return msgspec.json.decode(content)[name]
     except (msgspec.DecodeError, KeyError, TypeError):
-        log.error("Keystone's answer holds no %s", name)
+        log.error("Keystone's response is malformed: missing=%s", name)
         raise unavailable() from None

@@ -1,7 +1,7 @@
-"""Tokens: those an operator hands out, known by their hash, and those a log-in gives, known by our signature.
+"""Tokens: API tokens, known by their hash, and tokens that a login issues, known by our signature.
 
-A signed token tells whose it is and which state of the account it was made for. Roles are not in it: they are
-looked up when it is used, and when the account's line changed, the token is void.
+A signed token names a user, a project, and a fingerprint of the account as it was. Roles are not in it: they are
+looked up when it is used, and when the user's password or roles in the project change, the token is void.
 """
 
 import base64
@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from ferrotype.identity.accounts import Account
 
-#: Only characters that every client sends as they are.
-_MARK = "tt1"
+#: How a signed token begins. Every client sends its characters as they are.
+PREFIX = "tt1"
 
 
 class Token(Struct, frozen=True, array_like=True):
-    """What a signed token says. Times are microseconds; ``account`` is the state of the user's line."""
+    """The payload of a signed token. Times are microseconds since 1970; ``account`` is the account's fingerprint."""
 
     id: str
     user: str
@@ -33,22 +33,22 @@ class Token(Struct, frozen=True, array_like=True):
 
 
 def new() -> str:
-    """Return a fresh token for a program."""
+    """Return a fresh API token."""
     return secrets.token_urlsafe(32)
 
 
 def new_id() -> str:
-    """Return an id for a signed token; who knows it cannot make the token from it."""
+    """Return an id for a signed token; the token cannot be made from it."""
     return secrets.token_urlsafe(16)
 
 
 def hashed(token: str) -> str:
-    """Return what is kept of a token that an operator hands out."""
+    """Return the hash by which an API token is known."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def holder(accounts: Iterable[Account], token: str) -> Account | None:
-    """Return the account whose token this is. The time it takes tells nothing of the tokens there are."""
+def account_for_token(accounts: Iterable[Account], token: str) -> Account | None:
+    """Return the account of an API token. The comparison takes the same time whatever tokens there are."""
     asked, found = hashed(token), None
     for account in accounts:
         if hmac.compare_digest(account.secret, asked):
@@ -64,30 +64,31 @@ class Signer:
         self._accounts = hmac.digest(secret, b"accounts", "sha256")
         self._decode = msgspec.msgpack.Decoder(Token).decode
 
-    def state(self, account: Account) -> bytes:
-        """Return a mark of everything that the account's line says; it tells nobody what that is."""
-        return hmac.digest(self._accounts, msgspec.msgpack.encode(account), "sha256")[:16]
+    def account_fingerprint(self, account: Account, project: str | None) -> bytes:
+        """Return a keyed hash of an account's name, password hash and roles in a project."""
+        content = msgspec.msgpack.encode((account.name, account.secret, project, account.roles(project)))
+        return hmac.digest(self._accounts, content, "sha256")[:16]
 
     def sign(self, token: Token) -> str:
         """Return the token as clients carry it."""
-        said = f"{_MARK}.{_text(msgspec.msgpack.encode(token))}"
-        return f"{said}.{self._signature(said)}"
+        payload = f"{PREFIX}.{_text(msgspec.msgpack.encode(token))}"
+        return f"{payload}.{self._signature(payload)}"
 
     def read(self, text: str) -> Token | None:
-        """Return what a token says, or None where it is not one of ours to the last bit."""
-        said, _, signature = text.rpartition(".")
-        if not hmac.compare_digest(self._signature(said).encode(), signature.encode()):
+        """Return the payload of a token; None unless we signed it exactly so."""
+        payload, _, signature = text.rpartition(".")
+        if not hmac.compare_digest(self._signature(payload).encode(), signature.encode()):
             return None
-        mark, _, content = said.partition(".")
-        if mark != _MARK:
+        prefix, _, content = payload.partition(".")
+        if prefix != PREFIX:
             return None
         try:
             return self._decode(base64.urlsafe_b64decode(content + "=" * (-len(content) % 4)))
         except (binascii.Error, msgspec.DecodeError):  # Signed by us, and in a form of another version.
             return None
 
-    def _signature(self, said: str) -> str:
-        return _text(hmac.digest(self._tokens, said.encode(), "sha256"))
+    def _signature(self, payload: str) -> str:
+        return _text(hmac.digest(self._tokens, payload.encode(), "sha256"))
 
 
 def _text(content: bytes) -> str:

@@ -1,1 +1,1 @@
-"""The resources of the Image API and their state tables. Pure: no I/O, no authorization."""
+"""The resources of the Image API and their state machines. Pure: no I/O, no authorization."""

@@ -23,7 +23,7 @@ State = Literal["writing", "ready", "live", "deleting"]
 
 
 class ObjectRef(Struct, frozen=True):
-    """What a driver is told of an object that it stores."""
+    """Identifies an object to a store driver."""
 
     name: str
     image_id: str
@@ -35,7 +35,7 @@ class Blob(Struct, frozen=True, gc=False, kw_only=True):
 
     id: str
     store: str
-    #: our name for the object, unique per attempt
+    #: the service's name for the object, unique per attempt
     name: str
     #: the back end's name for it; None until it is known
     handle: str | None = None
@@ -54,12 +54,12 @@ class Blob(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def ref(self) -> ObjectRef:
-        """What the driver is told of it."""
+        """The reference for the store driver."""
         return ObjectRef(self.name, self.image_id, self.project)
 
 
 class Stored(Struct, frozen=True, kw_only=True):
-    """What is known of data that went through the pipe and is durable in a store."""
+    """Size, digests and findings of data that is durable in a store."""
 
     handle: str
     size: int

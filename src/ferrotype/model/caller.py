@@ -1,4 +1,4 @@
-"""Who sends a request, as far as it was authenticated."""
+"""The caller of a request."""
 
 from msgspec import Struct
 

@@ -24,7 +24,7 @@ FerrotypeError
  |   |- StoreReadOnly
  |   `- StoreUnavailable
  |- DatabaseUnavailable     (db.engine)
- `- ...                     what stops a start or a reload: the errors of config, policies, accounts, schema and logs
+ `- ...                     what stops a start or a reload: the errors of config, watched files, schema and logs
 """
 
 
@@ -114,7 +114,7 @@ class BlobDamaged(StoreError):
 
 
 class StoreFull(StoreError):
-    """The store has no room for the object."""
+    """The store has no space for the object."""
 
 
 class StoreDenied(StoreError):
@@ -122,7 +122,7 @@ class StoreDenied(StoreError):
 
 
 class StoreReadOnly(StoreError):
-    """The store takes no objects: by its type, or because its last probe failed."""
+    """The store accepts no objects: by its type, or because its last probe failed."""
 
 
 class StoreUnavailable(StoreError):

@@ -1,4 +1,4 @@
-"""What a list of images was asked for, and whose images it may come from."""
+"""A list request: filters, order and page, and the scope of images that the caller may list."""
 
 from typing import Literal
 

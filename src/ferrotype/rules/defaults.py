@@ -1,7 +1,7 @@
-"""The rules that hold when the deployment's policy file says nothing: name -> text, and what each one guards.
+"""The default policy rules: name -> text, and what each rule guards.
 
-The texts are in the policy language. ``legacy`` is what held before roles did (``enforce_new_defaults`` off):
-everybody for reading, the owner for writing.
+The texts are in the policy language. ``legacy`` has the rules without roles (``enforce_new_defaults`` off):
+anyone may read, the owner may write.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _MEMBER = "role:admin or project_id:%(member_id)s"
 
 
 class Default(NamedTuple):
-    """One rule: its text, its text without roles, what it guards, and the calls that ask it."""
+    """One rule: its text, its text without roles, what it guards, and the requests that are checked with it."""
 
     text: str
     legacy: str
@@ -31,15 +31,15 @@ class Default(NamedTuple):
 _IMAGE = "/v2/images/{image_id}"
 
 DEFAULTS: Mapping[str, Default] = {
-    "default": Default("", "", "What holds for a rule that is referred to and does not exist."),
-    "context_is_admin": Default(_ADMIN, _ADMIN, "Who is an administrator, everywhere."),
-    "service_api": Default(_SERVICE, _SERVICE, "Who is another service of the cloud."),
-    "add_image": Default(_OWNER_WRITES, _OWNER, "Make an image.", ("POST /v2/images",)),
+    "default": Default("", "", "Used for a rule that is referred to and does not exist."),
+    "context_is_admin": Default(_ADMIN, _ADMIN, "Callers who are administrators."),
+    "service_api": Default(_SERVICE, _SERVICE, "Callers who are other OpenStack services."),
+    "add_image": Default(_OWNER_WRITES, _OWNER, "Create an image.", ("POST /v2/images",)),
     "get_images": Default(_OWNER_READS, "", "List images.", ("GET /v2/images",)),
     "get_image": Default(
         f"role:admin or (role:reader and {_REACH})",
         "",
-        "Show an image; whoever may not is told that there is none.",
+        "Show an image; other callers get 404.",
         (f"GET {_IMAGE}",),
     ),
     "modify_image": Default(
@@ -56,15 +56,15 @@ DEFAULTS: Mapping[str, Default] = {
     "download_from_store": Default(
         f"role:admin or (role:member and {_REACH})",
         "",
-        "Choose the store that an image's data come from.",
+        "Choose the store from which an image's data is read.",
         (f"GET {_IMAGE}/file?prefer={{stores}}",),
     ),
-    "upload_image": Default(_OWNER_WRITES, _OWNER, "Give an image its data.", (f"PUT {_IMAGE}/file",)),
+    "upload_image": Default(_OWNER_WRITES, _OWNER, "Upload an image's data.", (f"PUT {_IMAGE}/file",)),
     "copy_image": Default(_ADMIN, _ADMIN, "Copy an image's data to further stores.", (f"POST {_IMAGE}/import",)),
     "get_image_location": Default(
         _OWNER_READS,
         "",
-        "Learn where an image's data are.",
+        "Show the locations of an image.",
         (f"GET {_IMAGE}", "DELETE /v2/stores/{store_id}/{image_id}"),
     ),
     "set_image_location": Default(
@@ -79,11 +79,11 @@ DEFAULTS: Mapping[str, Default] = {
     "add_image_location": Default(
         f"{_SERVICE} or (role:member and project_id:%(project_id)s)",
         f"{_SERVICE} or (role:member and project_id:%(project_id)s)",
-        "Name data that are in a store already.",
+        "Add a location with existing data.",
         (f"POST {_IMAGE}/locations",),
     ),
     "fetch_image_location": Default(
-        _SERVICE, _SERVICE, "Learn the locations of an image, as a service.", (f"GET {_IMAGE}/locations",)
+        _SERVICE, _SERVICE, "List the locations of an image.", (f"GET {_IMAGE}/locations",)
     ),
     "add_member": Default(_OWNER_WRITES, _OWNER, "Share an image with a project.", (f"POST {_IMAGE}/members",)),
     "delete_member": Default(
@@ -107,12 +107,10 @@ DEFAULTS: Mapping[str, Default] = {
         "Accept or reject an image.",
         (f"PUT {_IMAGE}/members/{{member_id}}",),
     ),
-    "deactivate": Default(_OWNER_WRITES, _OWNER, "Take an image out of use.", (f"POST {_IMAGE}/actions/deactivate",)),
-    "reactivate": Default(
-        _OWNER_WRITES, _OWNER, "Bring an image back into use.", (f"POST {_IMAGE}/actions/reactivate",)
-    ),
+    "deactivate": Default(_OWNER_WRITES, _OWNER, "Deactivate an image.", (f"POST {_IMAGE}/actions/deactivate",)),
+    "reactivate": Default(_OWNER_WRITES, _OWNER, "Reactivate an image.", (f"POST {_IMAGE}/actions/reactivate",)),
     "stores_info_detail": Default(
-        _SERVICE, _ADMIN, "See how the stores are configured.", ("GET /v2/info/stores/detail",)
+        _SERVICE, _ADMIN, "Show the stores with their configuration.", ("GET /v2/info/stores/detail",)
     ),
 }
 

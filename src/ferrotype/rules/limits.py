@@ -1,4 +1,4 @@
-"""Is there room? Asked on numbers that were already fetched."""
+"""Check counts and sizes against the configured limits. Pure: the numbers were fetched before."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,27 +9,35 @@ from ferrotype.model.errors import OverLimit
 
 def _within(count: int, limit: int, what: str) -> None:
     if 0 <= limit < count:
-        raise OverLimit(f"An image may have at most {limit} {what}; this would be {count}.")
+        raise OverLimit(f"An image may have at most {limit} {what}; this request would make it {count}.")
 
 
 def tags_fit(before: Collection[str], after: Collection[str], limits: Limits) -> None:
-    """Raise OverLimit when a new tag makes the tags too many; keeping and removing is always fine."""
+    """Raise OverLimit if new tags exceed the limit; keeping and removing tags is always allowed."""
     if set(after) - set(before):
         _within(len(set(after)), limits.image_tag_quota, "tags")
 
 
-def properties_fit(before: Mapping[str, Any], after: Mapping[str, Any], limits: Limits) -> None:
-    """Raise OverLimit when a new name makes the properties too many; changing and removing is always fine."""
+def properties_fit(
+    before: Mapping[str, Any], after: Mapping[str, Any], limits: Limits, hidden: Collection[str] = ()
+) -> None:
+    """Raise OverLimit if new properties exceed the limit; changing and removing them is always allowed.
+
+    The error has no count if that would reveal the number of properties ``hidden`` from the caller (SEC-89).
+    """
+    limit = limits.image_property_quota
+    if hidden and after.keys() - before.keys() and 0 <= limit < len(after):
+        raise OverLimit(f"An image may have at most {limit} properties.")
     if after.keys() - before.keys():
-        _within(len(after), limits.image_property_quota, "properties")
+        _within(len(after), limit, "properties")
 
 
 def members_fit(count: int, limits: Limits) -> None:
-    """Raise OverLimit when there would be too many members."""
+    """Raise OverLimit if ``count`` members exceed the limit."""
     _within(count, limits.image_member_quota, "members")
 
 
 def size_fits(size: int, limits: Limits) -> None:
-    """Raise OverLimit when an announced size is larger than any image may be."""
+    """Raise OverLimit if an announced size exceeds ``image_size_cap``."""
     if size > limits.image_size_cap:
-        raise OverLimit(f"An image may have at most {limits.image_size_cap} bytes; {size} were announced.")
+        raise OverLimit(f"An image may have at most {limits.image_size_cap} bytes; the request announces {size}.")

@@ -1,4 +1,4 @@
-"""Our rules for oslo.policy's own tools: sample and policy generators, and the checker.
+"""Ferrotype's policy rules for the tools of oslo.policy: sample and policy generators, and the checker.
 
     oslopolicy-sample-generator --namespace ferrotype
     oslopolicy-policy-generator --namespace ferrotype --config-file glance-api.conf
@@ -31,14 +31,16 @@ def list_rules() -> list[Any]:
 
 
 def enforcer() -> Any:
-    """Return an oslo.policy enforcer of our rules and of the files that the command line names."""
+    """Return an oslo.policy enforcer with the default rules and the files named on the command line."""
     from oslo_config import cfg
     from oslo_policy import policy
 
     conf = cfg.ConfigOpts()
     arguments = [part for part in sys.argv[1:] if not part.startswith("--namespace") and part != "ferrotype"]
-    known = [part for at, part in enumerate(arguments) if "--config-" in part or "--config-" in arguments[at - 1]]
-    conf(known, project="ferrotype")
-    made = policy.Enforcer(conf)
-    made.register_defaults(list_rules())
-    return made
+    config_options = [
+        part for at, part in enumerate(arguments) if "--config-" in part or "--config-" in arguments[at - 1]
+    ]
+    conf(config_options, project="ferrotype")
+    enforcer = policy.Enforcer(conf)
+    enforcer.register_defaults(list_rules())
+    return enforcer

@@ -24,6 +24,11 @@ def is_visible(caller: Caller, image: Image, shared: bool) -> bool:
     )
 
 
+def is_owner(caller: Caller, image: Image) -> bool:
+    """Tell whether the caller is an administrator or of the image's owner; an image without owner has none."""
+    return caller.is_admin or (image.owner is not None and image.owner == caller.project)
+
+
 def scope(caller: Caller, visibility: str | None) -> Scope:
     """Return the branches of a list of this visibility; None is the default view, "all" adds community images."""
     return Scope(
@@ -61,6 +66,14 @@ ANONYMOUS_ACTIONS = frozenset(
     }
 )  # fmt: skip
 
+#: Actions that change an image or its members: the owner's and administrators', whatever the policy says (POL-30).
+OWNER_ACTIONS = frozenset(
+    {
+        "modify_image", "delete_image", "upload_image", "deactivate", "reactivate", "add_member", "delete_member",
+        "set_image_location", "delete_image_location", "add_image_location",
+    }
+)  # fmt: skip
+
 #: Actions that another service of the cloud may do to images that it cannot see.
 VISIBLE_TO_SERVICES = frozenset({"fetch_image_location", "add_image_location"})
 
@@ -69,13 +82,21 @@ class Authoriser:
     """Authorizes every access to an image. ``rules`` has a policy rule for each action.
 
     ``filters_lists``: the deployment overrides the rule ``get_image``, so every image of a list is checked with
-    it; the default rule allows what the list's scope allows. ``projects_only``: a token scoped to a domain or to
-    the system is refused, whatever its roles.
+    it; the default rule allows what the list's scope allows. ``guards_locations``: the deployment sets the rule
+    ``get_image_location``, so it is asked wherever an image document shows a location (POL-32).
+    ``projects_only``: a token scoped to a domain or to the system is refused, whatever its roles.
     """
 
-    def __init__(self, rules: Mapping[str, Rule], filters_lists: bool = False, projects_only: bool = True):
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        filters_lists: bool = False,
+        projects_only: bool = True,
+        guards_locations: bool = False,
+    ):
         self._rules = rules
         self.filters_lists = filters_lists
+        self._guards_locations = guards_locations
         self._projects_only = projects_only
 
     def is_admin(self, caller: Caller) -> bool:
@@ -86,26 +107,35 @@ class Authoriser:
         """Tell whether the rule of the action allows it to the caller."""
         return not _is_anonymous_change(caller, action) and self._rules[action](caller, image, shared)
 
+    def may_see_locations(self, caller: Caller, image: Image) -> bool:
+        """Tell whether image documents show ``locations`` and ``direct_url`` of a visible image to the caller."""
+        if not self._guards_locations:
+            return True
+        shared = not caller.is_admin and image.visibility == "shared" and image.owner != caller.project
+        return self.allows(caller, "get_image_location", image, shared)
+
     def permit(self, caller: Caller, action: str, image: Image, shared: bool) -> None:
         """Raise unless ``caller`` may do ``action`` to ``image``.
 
         Raises NotFound when the caller cannot see the image, so that the error does not reveal its existence;
         Forbidden when the caller can see it. Other services may read and add locations of images they cannot see.
+        Changes are for the owner and administrators: policy rules narrow that and never override it (POL-30).
         """
         is_service = action in VISIBLE_TO_SERVICES and "service" in caller.roles
         if not is_visible(caller, image, shared) and not is_service:
             raise NotFound(f"No image found with ID {image.id}.")
-        if self.allows(caller, action, image, shared):
+        permitted = action not in OWNER_ACTIONS or is_service or is_owner(caller, image)
+        if permitted and self.allows(caller, action, image, shared):
             return
         if not self.allows(caller, "get_image", image, shared):
             raise NotFound(f"No image found with ID {image.id}.")
-        raise Forbidden(f"You are not allowed to do this ({action}) to image {image.id}.")
+        raise Forbidden(f"You are not allowed to perform the action {action} on image {image.id}.")
 
     def require(self, caller: Caller, action: str) -> None:
         """Raise Forbidden unless ``caller`` may do ``action``, which involves no image."""
         self.check_scope(caller, action)
         if not self.allows(caller, action):
-            raise Forbidden(f"You are not allowed to do this ({action}).")
+            raise Forbidden(f"You are not allowed to perform the action {action}.")
 
     def check_scope(self, caller: Caller, action: str) -> None:
         """Raise Forbidden when ``caller`` may not do ``action`` to any image; asked before the image is looked up.

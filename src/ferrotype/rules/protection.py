@@ -1,8 +1,8 @@
-"""Which additional properties may a caller create, read, update and delete?
+"""Property protections: which additional properties may a caller create, read, update and delete?
 
-A deployment's file has sections whose names are regular expressions, searched in the property's name from the
-top; the first that matches decides, and what none matches nobody may touch. Each section says for each of the
-four operations who may: roles, or the name of one policy rule; ``@`` is everybody, ``!`` nobody.
+A deployment's file has sections whose names are regular expressions. They are searched in the property's name from
+the top, the first that matches decides, and a property that none matches is closed to all. Each section says for
+each of the four operations who is allowed: roles, or the name of one policy rule; ``@`` is everyone, ``!`` no one.
 """
 
 import configparser
@@ -29,7 +29,7 @@ class ProtectionError(FerrotypeError):
 
 class _Section(NamedTuple):
     pattern: re.Pattern[str]
-    #: operation -> roles or one rule's name; None for everybody
+    #: operation -> roles or one rule's name; None for everyone
     allowed: Mapping[Operation, frozenset[str] | None]
 
 
@@ -74,37 +74,44 @@ class Protection:
         return self._found[name]
 
 
-def protection(text: str, passes: Passes | None, rules: Collection[str] = ()) -> Protection:
-    """Return the protection that a file's text describes; raise ProtectionError where it is wrong.
-
-    With ``passes`` the values are names of policy rules, which must be among ``rules``; else they are roles.
-    """
+def sections(text: str) -> dict[str, Mapping[str, str]]:
+    """Return the sections of a file in order, with their lines; raise ProtectionError where it cannot be read."""
     parser = configparser.RawConfigParser(delimiters=("=", ":"), interpolation=None)
     try:
         parser.read_string(text)
     except configparser.Error as error:
         raise ProtectionError(f"The property protections cannot be read: {error}") from error
-    sections = []
-    for name in parser.sections():
-        if name.startswith("os_glance"):  # Those are the service's own, whatever the file says.
+    return {name: parser[name] for name in parser.sections()}
+
+
+def protection(
+    found: Mapping[str, Mapping[str, str]], passes: Passes | None, rules: Collection[str] = ()
+) -> Protection:
+    """Return the protection that a file's sections describe; raise ProtectionError where one is wrong.
+
+    With ``passes`` the values are names of policy rules, which must be among ``rules``; else they are roles.
+    """
+    compiled = []
+    for name, lines in found.items():
+        if name.startswith("os_glance"):  # Those properties are the service's own, whatever the file says.
             continue
         try:
             pattern = re.compile(name)
         except re.error as error:
             raise ProtectionError(f"Section [{name}] is not a regular expression: {error}.") from error
-        allowed = {each: _allowed(name, each, parser[name].get(each), passes, rules) for each in OPERATIONS}
-        sections.append(_Section(pattern, allowed))
-    return Protection(tuple(sections), passes)
+        allowed = {each: _allowed(name, each, lines.get(each), passes, rules) for each in OPERATIONS}
+        compiled.append(_Section(pattern, allowed))
+    return Protection(tuple(compiled), passes)
 
 
 def _allowed(
     section: str, operation: Operation, value: str | None, passes: Passes | None, rules: Collection[str]
 ) -> frozenset[str] | None:
     if value is None:
-        raise ProtectionError(f"Section [{section}] must say who may {operation}; ! is nobody, @ is everybody.")
+        raise ProtectionError(f"Section [{section}] must say who may {operation}; ! is no one, @ is everyone.")
     names = {part.strip().lower() if passes is None else part.strip() for part in value.split(",")} - {""}
     if names >= {"@", "!"}:
-        raise ProtectionError(f"Section [{section}] says both @ and ! for {operation}.")
+        raise ProtectionError(f"Section [{section}] has both @ and ! for {operation}.")
     if "@" in names:
         return None
     names -= {"!"}

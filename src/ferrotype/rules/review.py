@@ -183,7 +183,8 @@ def apply_patch(
             after = replace(after, properties=_patch_property(after.properties, operation, patch.only_new))
     reject_empty_tag(set(after.tags) - set(before.tags))
     quota.tags_fit(before.tags, after.tags, limits)
-    quota.properties_fit(before.properties, after.properties, limits)
+    hidden = protection.hidden(caller, before.properties) if protection else ()
+    quota.properties_fit(before.properties, after.properties, limits, hidden)
     for name in schemas.required:
         if name in before.properties and name not in after.properties:
             raise Invalid(f"Property '{name}' is required in this deployment.")

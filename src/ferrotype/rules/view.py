@@ -20,6 +20,8 @@ class View:
     #: additional properties that the deployment's schema describes
     schema_properties: Mapping[str, Any]
     protection: Protection | None = None
+    #: whether the deployment's policy lets a caller see the locations of an image
+    may_see_locations: Callable[[Caller, Image], bool] = lambda caller, image: True
 
     def ordered(self, image: Image) -> tuple[Location, ...]:
         """Return the locations of the image, those in preferred stores first (IMG-ENT-31)."""

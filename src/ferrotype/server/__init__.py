@@ -3,12 +3,12 @@
 supervisor       binds, forks, restarts workers, passes commands on
 worker           one event loop, one application, one HTTP server
 connection       one HTTP connection: keep-alive, pipelining, timeouts
-request_parser   bytes -> requests; request_head judges each head
+request_parser   bytes -> requests; request_head validates each head
 exchange         one request and its response, as ASGI; response_head writes the head
 body_reader      large request bodies, past transport and parser
 file_sender      files, by sendfile
 limits           what one connection may take
-sockets, malloc  what the kernel and the C library can do for us
+sockets, malloc  what the kernel and the C library offer
 """
 
 from ferrotype.server.supervisor import MIN_UPTIME, serve

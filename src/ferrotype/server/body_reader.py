@@ -46,9 +46,9 @@ class BodyReader:
                 set_rcvlowat(self._waiter.socket, min(self.missing, READ_LOW_WATER))
                 await self._waiter.readable(READ_DELAY)
                 if self._expired:
-                    raise ConnectionAbortedError("the client sent nothing of the request body for too long")
+                    raise ConnectionAbortedError("timeout: the client stopped sending the request body")
                 if self._waiter.cancelled:
-                    raise ConnectionResetError("the client went away")
+                    raise ConnectionResetError("the client disconnected")
                 data = self._recv_nowait()
             return data
         finally:
@@ -65,7 +65,7 @@ class BodyReader:
         except BlockingIOError:
             return None
         except OSError as error:  # ETIMEDOUT is a TimeoutError, EHOSTUNREACH a plain OSError.
-            raise ConnectionResetError("the client went away") from error
+            raise ConnectionResetError("the client disconnected") from error
         if not data:
             raise ConnectionResetError("the client closed the connection before the end of the request body")
         return data

@@ -44,7 +44,6 @@ class HTTPServer:
         self.admission: Admission[Connection] = Admission(limits, proxies)
         self.connections = self.admission.connections
         self.tasks: set[asyncio.Task[None]] = set()
-        self.responses = 0
 
     def connection(self) -> "Connection":
         """Return the protocol of a new connection: a factory for ``loop.create_server``."""
@@ -291,7 +290,6 @@ class Connection(asyncio.Protocol):
 
     def on_response_complete(self, exchange: Exchange) -> None:
         """Go on after a response: with the next request, or towards the end of the connection."""
-        self._server.responses += 1
         if not exchange.keep_alive and not exchange.lingers:
             self._close()
         elif self._transport.is_closing():

@@ -1,7 +1,7 @@
 """One request and its response, as an ASGI application sees them.
 
 ``receive``: a body that did not arrive whole ends with ``http.disconnect``, never with ``more_body`` false.
-``send``: waits until the transport has room again; raises ConnectionResetError once the client is gone, and
+``send``: waits until the transport's buffer has space again; raises ConnectionResetError once the client is gone, and
 ResponseError for what cannot be sent. A body that ends short of its Content-Length aborts the connection.
 In place of ``http.response.body``, ``{"type": SENDFILE, "file", "offset", "count"}`` sends a part of a file as the
 whole body: see ``file_sender``.
@@ -79,10 +79,10 @@ class Exchange:
         except asyncio.CancelledError:
             await self._fail(503, "The service is shutting down.")
         except ResponseAborted:  # The application has logged why.
-            await self._fail(503, "The response could not be completed; please repeat the request.")
+            await self._fail(503, "The response could not be completed. Please retry.")
         except Exception:
             if self.disconnected:
-                log.debug("request ended because the client went away", exc_info=True)
+                log.debug("request ended because the client disconnected", exc_info=True)
             else:
                 log.exception("request failed: %s %s", self._scope["method"], self._scope["path"])
                 await self._fail(500, "Internal server error.")
@@ -105,7 +105,7 @@ class Exchange:
         try:
             await error_app(RequestError(status, text))(self._scope, self.receive, self.send)
         except ConnectionResetError:
-            log.debug("the client went away before the error response: status=%d", status)
+            log.debug("the client disconnected before the error response: status=%d", status)
 
     def on_disconnect(self) -> None:
         """The rest of the request will not come, and the client does not read the response."""
@@ -205,7 +205,7 @@ class Exchange:
         if self._connection.is_closing():  # The client has ended its side in the middle of the request's body.
             self.on_disconnect()
         if self.disconnected:
-            raise ConnectionResetError("the client went away")
+            raise ConnectionResetError("the client disconnected")
 
 
 def error_app(error: RequestError) -> Any:

@@ -46,7 +46,7 @@ class FileSender:
         out = self._waiter.socket.fileno()
         while count:
             if self._waiter.cancelled:
-                raise ConnectionResetError("the client went away")
+                raise ConnectionResetError("the client disconnected")
             size = min(count, SENDFILE_BYTES)
             try:
                 # Also when cancelled: the thread must end before the descriptors that it uses are closed.
@@ -55,7 +55,7 @@ class FileSender:
                 await self._wait_writable()
                 continue
             except (ConnectionError, TimeoutError) as error:
-                raise ConnectionResetError("the client went away") from error
+                raise ConnectionResetError("the client disconnected") from error
             if not sent:
                 raise FileTruncated(f"the file ended {count} bytes before the end of the response")
             file.sent += sent
@@ -71,7 +71,7 @@ class FileSender:
             if await self._waiter.writable(self._idle_seconds):
                 return
             if not self._waiter.cancelled and unacknowledged(self._waiter.socket) >= before:
-                raise ConnectionAbortedError("the client took nothing of the file for too long")
+                raise ConnectionAbortedError("timeout: the client stopped reading the file")
 
     def cancel(self) -> None:
         """Let ``send`` raise ConnectionResetError, now and later."""

@@ -40,7 +40,7 @@ class BodyConnection(Protocol):
         """Return another descriptor of the socket; the caller closes it."""
 
     def abort(self, reason: str, level: int) -> None:
-        """Reset the connection and log why. The running exchange is told, and stops its body."""
+        """Reset the connection and log why. The running exchange is notified and stops its body."""
 
     def on_body_bypassed(self) -> None:
         """The rest of the body was read past the parser."""
@@ -125,7 +125,7 @@ class RequestBody:
             self._reader.cancel()
 
     def close(self) -> None:
-        """Close what was opened. Nobody may be waiting in ``receive``."""
+        """Close what was opened. ``receive`` must not be waiting."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -158,7 +158,7 @@ class RequestBody:
             set_result(self._waiter, None)
 
     def _on_idle(self) -> None:
-        self._connection.abort("the client sent nothing of the request body for too long", logging.INFO)
+        self._connection.abort("timeout: the client stopped sending the request body", logging.INFO)
 
     def _direct_reader(self) -> BodyReader | None:
         """Return what reads the rest of the body from the socket; None as long as the parser has some of it."""

@@ -1,4 +1,4 @@
-"""Judge the head of a request. A head that two HTTP implementations could read differently is refused: such heads
+"""Validate the head of a request. A head that two HTTP implementations could read differently is refused: such heads
 are what request smuggling is made of."""
 
 import re

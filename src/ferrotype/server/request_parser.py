@@ -27,7 +27,7 @@ REST_OF_END = re.compile(rb"[\r\n]{1,4}")
 
 
 class RequestHandler(Protocol):
-    """What is told about parsed requests. A RequestError raised in a callback ends the parsing."""
+    """Receives the events of the parser. A RequestError raised in a callback ends the parsing."""
 
     def on_request(self, head: RequestHead) -> None:
         """A head is complete."""
@@ -184,7 +184,7 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
-            return  # A trailer: the request was judged without it (RFC 9110 section 6.5.1).
+            return  # A trailer: the request was validated without it (RFC 9110 section 6.5.1).
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self._limits.head_bytes:
             raise RequestError(431, f"The request head is larger than {self._limits.head_bytes} bytes.")
@@ -224,6 +224,6 @@ def error_for(error: httptools.HttpParserError, start: bytes) -> Exception:
         return error.__context__ if isinstance(error.__context__, Exception) else error
     if isinstance(error, httptools.HttpParserInvalidMethodError):
         if UNKNOWN_METHOD.match(start):
-            return RequestError(405, "This method is not known.", ALLOW)
+            return RequestError(405, "The method is not supported.", ALLOW)
         return RequestError(400, NOT_HTTP)
     return RequestError(400, f"{NOT_HTTP}: {error}")

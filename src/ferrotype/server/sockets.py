@@ -13,8 +13,8 @@ from typing import Any
 class SocketWaiter:
     """Waits until a socket is ready. One wait at a time; ``cancel`` ends it and every later one.
 
-    The socket is a duplicate of a connection's, and closed with the waiter: the loop lets nobody else wait on the
-    one that a transport uses, and that number may become another connection's when the transport closes.
+    The socket is a duplicate of a connection's and closed with the waiter: the loop allows no second reader on a
+    transport's descriptor, whose number may be reused by another connection when the transport closes.
     """
 
     def __init__(self, connection: socket.socket):
@@ -52,7 +52,7 @@ class SocketWaiter:
             set_result(self._ready, False)
 
     def close(self) -> None:
-        """Close the socket. Nobody may be waiting."""
+        """Close the socket. There must be no wait."""
         self.socket.close()
 
 

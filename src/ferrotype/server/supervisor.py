@@ -77,7 +77,7 @@ class Supervisor:
 
 
 def serve(config: Config, reload_config: ReadConfig, build: Build, print_banner: Callable[[str], None]) -> int:
-    """Serve until told to stop; return the exit code. ``print_banner`` gets the URL once the port is bound."""
+    """Serve until stopped by a signal; return the exit code. ``print_banner`` gets the URL once the port is bound."""
     try:
         listener = listen(config.server)
     except OSError as error:
@@ -127,14 +127,14 @@ def explain_bind_error(server: Server, error: OSError) -> str:
 
 
 def supervise(supervisor: Supervisor) -> int:
-    """Keep the workers running until told to stop; return the exit code."""
+    """Keep the workers running until stopped by a signal; return the exit code."""
     spawn(supervisor)
     while supervisor.workers or not supervisor.stop_requests:
         handle_signal(supervisor, signal.sigtimedwait(SIGNALS, signal_timeout(supervisor)))
         poll_ready(supervisor)
         reap(supervisor)
         if not supervisor.started and not supervisor.workers and not supervisor.stop_requests:
-            log.error("the first worker could not start, so the service does not; the reason is above")
+            log.error("the first worker could not start; stopping (see the error above)")
             return START_FAILED
         if time.monotonic() >= supervisor.kill_at:
             kill(supervisor)
@@ -243,7 +243,7 @@ def reap(supervisor: Supervisor) -> None:
             supervisor.failed_starts += 1
             delay = min(0.5 * 2**supervisor.failed_starts, MAX_BACK_OFF)
         supervisor.not_before = time.monotonic() + delay
-        next_one = f"; another one starts in {delay:g} s" if supervisor.started else ""
+        next_one = f"; starting another one in {delay:g} s" if supervisor.started else ""
         log.error("worker %s ended %s after %.1f s%s", pid, how, uptime, next_one)
 
 
@@ -292,9 +292,9 @@ def reload(supervisor: Supervisor) -> None:
     try:
         supervisor.config, needs_restart = supervisor.reload_config(supervisor.config)
     except Exception as error:
-        log.error("the configuration was not reloaded, the service goes on with the one it has: %s", error)
+        log.error("configuration not reloaded; keeping the running one: %s", error)
         return
     for sentence in needs_restart:
         log.warning("%s", sentence)
-    log.info("the configuration was reloaded")
+    log.info("configuration reloaded")
     broadcast(supervisor, RELOAD)

@@ -114,7 +114,7 @@ def run_worker(context: WorkerContext) -> int:
 
 
 async def serve_until_drained(context: WorkerContext) -> int:
-    """Start the application, serve until told to drain, stop it; return the exit code."""
+    """Start the application, serve until commanded to drain, stop it; return the exit code."""
     app = await start_application(context)
     if app is None:
         return START_FAILED

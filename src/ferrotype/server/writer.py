@@ -58,7 +58,7 @@ class Writer:
     def _check_progress(self, before: int) -> None:
         self._timer = None
         if self._transport.get_write_buffer_size() and self.unsent() >= before:
-            self._on_stall("the client took nothing of the response for too long")
+            self._on_stall("timeout: the client stopped reading the response")
         else:
             self.watch()
 

@@ -1,1 +1,1 @@
-"""What one can do: a module for each noun, a function for each verb. Every verb reads fetch, judge, act, record."""
+"""The operations of the API: a module per resource, a function per operation: fetch, check, act, record."""

@@ -1,7 +1,7 @@
 """Dependencies shared by all service functions, and how they fetch an image."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ferrotype.config import Config
@@ -17,6 +17,7 @@ from ferrotype.rules.review import could_be_image_id
 from ferrotype.rules.schemas import Schemas
 from ferrotype.rules.view import View
 from ferrotype.service.lease import Lease
+from ferrotype.service.record_quota import RecordQuota
 from ferrotype.stores.store import Stores
 
 
@@ -46,6 +47,8 @@ class ServiceContext:
     protection: Protection | None = None
     #: when the projects' limits are Keystone's
     unified_limits: UnifiedLimits | None = None
+    #: when they are not
+    record_quota: RecordQuota = field(default_factory=RecordQuota)
 
 
 async def fetch(

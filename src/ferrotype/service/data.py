@@ -63,7 +63,7 @@ async def upload(
                 review.ready_for_data(image)
                 limits.size_fits(announced or 0, ctx.config.limits)
                 if ctx.unified_limits and image.owner != owner:
-                    raise Conflict(f"Image {image_id} was given to another project meanwhile.")
+                    raise Conflict(f"The owner of image {image_id} changed during the upload.")
                 saving = await rows.save(tx, image, transition(image, "saving"))
                 blob = await objects.reserve(ctx, tx, blob_id, image, store, announced, allowed.size)
                 await usage.uploading_fits(tx, image.owner, allowed.uploading)
@@ -115,7 +115,7 @@ async def ownership_lost_error(connection: Connection, blob: Blob) -> ClientErro
     """Return the error for an upload that this worker does not own any more."""
     if await rows.get(connection, blob.image_id, None) is None:
         return Gone(f"Image {blob.image_id} was deleted during the upload.")
-    return Busy("This node lost its lease on the upload; please repeat it.")
+    return Busy("This node lost its lease on the upload. Please retry.")
 
 
 async def _activate(ctx: ServiceContext, blob: Blob, store: Store, stored: Stored) -> None:
@@ -168,7 +168,7 @@ async def download(
             failure = error
             await report_unreadable(ctx, image, location, store, error)
     if image.locations:
-        raise StoreUnavailable(f"The data of image {image_id} cannot be read at present.") from failure
+        raise StoreUnavailable(f"The data of image {image_id} cannot be read at the moment.") from failure
     return image, None
 
 
@@ -197,15 +197,15 @@ async def report_unreadable(
         async with ctx.db.begin() as tx:
             await ledger_check.mark_damaged(tx, location.blob)
     except DatabaseUnavailable as unavailable:  # The next reader marks it; this one may have another copy.
-        log.error("the damaged copy could not be marked: image=%s: %s", image.id, unavailable)
+        log.error("marking a damaged copy failed: image=%s: %s", image.id, unavailable)
 
 
 def preferred(ctx: ServiceContext, text: str) -> tuple[str, ...]:
     """Return the stores that a ``prefer`` parameter names; raise Invalid for one that does not exist."""
     if not ctx.stores.multi:
-        raise Invalid("'prefer' needs more than one store, and this deployment has one.")
+        raise Invalid("'prefer' requires several stores; this deployment has one.")
     wanted = tuple(each for each in (part.strip() for part in text.split(",")) if each)
     for store_id in wanted:
         if ctx.stores.get(store_id) is None or store_id.startswith("os_glance_"):
-            raise Invalid(f"'prefer' names a store that does not exist: {store_id[:64]}")
+            raise Invalid(f"'prefer' names a store that does not exist: {store_id[:64]}.")
     return wanted

@@ -14,7 +14,7 @@ from ferrotype.model.image import Image, NewImage, Status, transition
 from ferrotype.model.patch import Patch
 from ferrotype.model.query import ImageQuery
 from ferrotype.rules import limits, review
-from ferrotype.rules.permit import is_visible, scope
+from ferrotype.rules.permit import is_owner, is_visible, scope
 from ferrotype.service import objects, quotas
 from ferrotype.service.context import ServiceContext, fetch
 
@@ -23,13 +23,15 @@ async def create_image(ctx: ServiceContext, caller: Caller, new: NewImage) -> Im
     """Create a queued image. Raises Forbidden, Invalid, OverLimit, and Conflict for an id that is taken."""
     ctx.authoriser.check_scope(caller, "add_image")
     image = review.parse_new_image(new, caller, ctx.schemas)
-    if not ctx.authoriser.allows(caller, "add_image", image):
+    if not is_owner(caller, image) or not ctx.authoriser.allows(caller, "add_image", image):  # POL-30
         raise Forbidden("You are not allowed to create this image (add_image).")
     _check_visibility(ctx, caller, image)
     review.check_property_protection(image, caller, ctx.protection)
     image = review.with_numbers(image, new, ctx.config.limits)
     if not image.id:
         image = replace(image, id=str(uuid.uuid4()))
+    if ctx.unified_limits is None:
+        await ctx.record_quota.check(ctx.db, image.owner, ctx.config.limits.image_count_quota)
     quota = await quotas.of(ctx, image.owner)
     async with ctx.db.begin() as tx:
         created = await rows.insert_image(tx, image)

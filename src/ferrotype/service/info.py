@@ -1,4 +1,4 @@
-"""What the service tells about itself. Answered from memory: no store is asked."""
+"""Discovery of stores and import methods. Answered from memory, without a call to a store."""
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import NotFound

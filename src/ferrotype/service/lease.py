@@ -38,9 +38,9 @@ class Lease:
         Raises Busy without a lease, and when this worker has as many uploads as it takes.
         """
         if not self.held:
-            raise Busy("This node cannot reach its database; please repeat the upload later.")
+            raise Busy("This node cannot reach its database. Please retry the upload later.")
         if len(self.writing) >= MAX_UPLOADS:
-            raise Busy("This node has as many uploads as it can take; please repeat this one later.")
+            raise Busy("This node has reached its limit of concurrent uploads. Please retry later.")
         blob_id = uuid.uuid4().hex
         self.writing.add(blob_id)
         try:
@@ -95,7 +95,7 @@ class Lease:
         if worker == self.worker:
             await self.renew()
         if not self.held_by(worker):
-            raise Busy("This node lost its lease on the upload, or its database; please repeat it.")
+            raise Busy("This node lost its lease on the upload, or its database. Please retry.")
 
     async def end(self) -> None:
         """End the lease. No upload runs any more."""

@@ -23,14 +23,14 @@ async def list_locations(ctx: ServiceContext, caller: Caller, image_id: str) -> 
 
 
 async def add_location(ctx: ServiceContext, caller: Caller, image_id: str, url: str) -> None:
-    """Refuse a location, for the reason that comes first: no store of this version takes external locations."""
+    """Refuse a location with the first error that applies: no store of this version accepts external locations."""
     # The status is reported before a refusal to callers that see the image; another service need not see it.
     seeing = "add_image_location" if "service" in caller.roles else "get_image"
     image, _ = await fetch(ctx, ctx.db, caller, image_id, seeing)
     if image.status != "queued":
-        raise Conflict(f"Image {image_id} is {image.status}; only a queued image takes a location.")
+        raise Conflict(f"Image {image_id} is {image.status}; locations can be added to a queued image only.")
     await fetch(ctx, ctx.db, caller, image_id, "add_image_location")
-    raise Forbidden("No store of this deployment takes external locations.")
+    raise Forbidden("No store of this deployment accepts external locations.")
 
 
 async def delete_from_store(ctx: ServiceContext, caller: Caller, store_id: str, image_id: str) -> None:
@@ -45,7 +45,7 @@ async def delete_from_store(ctx: ServiceContext, caller: Caller, store_id: str, 
         image = await fetch_removable_copy(ctx, tx, caller, store_id, image_id, lock=True)
         kept = tuple(each for each in image.locations if each.store != store_id)
         if good not in kept:
-            raise Conflict(f"The copy in store {store_id} may be the only one of image {image_id} that can be read.")
+            raise Conflict(f"The copy in store {store_id} may be the only readable one of image {image_id}.")
         await rows.save(tx, image, replace(image, locations=kept))
         gone = {each.blob for each in image.locations if each.store == store_id and each.blob}
         marked = await blobs.mark_for_deletion(tx, gone, image_id)
@@ -60,17 +60,19 @@ async def fetch_removable_copy(
     await fetch(ctx, connection, caller, image_id, "get_image_location", lock)
     image, _ = await fetch(ctx, connection, caller, image_id, "delete_image_location")
     if image.status != "active":
-        raise Conflict(f"Image {image_id} is {image.status}; only an active image has copies to remove.")
+        raise Conflict(f"Image {image_id} is {image.status}; copies can be removed from an active image only.")
     here = [each for each in image.locations if each.store == store_id]
     if len(image.locations) == 1 or len(here) == len(image.locations):
-        raise Forbidden(f"Cannot delete image data from the only store containing it. Image {image_id} stays.")
+        raise Forbidden(
+            f"Cannot delete image data from the only store containing it. Image {image_id} has no other copy."
+        )
     if not here:
         raise NotFound(f"Image {image_id} has no copy in store {store_id[:64]}.")
     return image
 
 
 async def _another_good_copy(ctx: ServiceContext, image: Image, store_id: str) -> Location | None:
-    """Return a copy elsewhere whose end was just read, or None; one in a store of another node is trusted."""
+    """Return another copy whose last byte was just read, or None; a copy in another node's store is trusted."""
     for location in image.locations:
         store = ctx.stores.of(location)
         if location.store == store_id:

@@ -1,4 +1,4 @@
-"""Logging in without Keystone: a name and a password, or a token, become an account."""
+"""Login without Keystone: a name and a password, or a token, become an account."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,14 +9,16 @@ from ferrotype.identity import basic, tokens
 from ferrotype.identity.accounts import Account, Accounts
 from ferrotype.identity.tokens import Signer, Token
 from ferrotype.model.caller import Caller
-from ferrotype.model.errors import Unauthenticated
+from ferrotype.model.errors import Forbidden, Unauthenticated
 from ferrotype.model.times import SECOND
+from ferrotype.service.account_files import AccountFiles
 
-#: What a log-in gives is good for an hour.
+#: A token that a login issues is valid for an hour.
 LIFETIME = 3600 * SECOND
 
-_WRONG = "Name and password do not belong together, or are unknown."
-_NO_TOKEN = "The token is unknown, has ended, or was given back."  # noqa: S105
+_WRONG = "The user name or the password is wrong."
+_NO_TOKEN = "The token is unknown, has expired, or was revoked."  # noqa: S105
+_NO_ROLE = "The user '{}' has no role in any project; an administrator gives one with `ferrotype user grant`."
 
 
 class Login:
@@ -24,37 +26,50 @@ class Login:
 
     def __init__(
         self,
-        accounts: Accounts,
+        files: AccountFiles,
         passwords: basic.Passwords,
         signer: Signer,
         db: Database,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ):
-        self.accounts = accounts
+        self.files = files
         self._passwords, self._signer, self._db, self._clock = passwords, signer, db, clock
 
+    @property
+    def accounts(self) -> Accounts:
+        """All accounts, as the files say now."""
+        return self.files.accounts
+
     async def identify(self, headers: Mapping[str, str]) -> Caller:
-        """Return the caller whom the headers prove; raise Unauthenticated. What they merely say is not looked at."""
+        """Return the caller whom a password or a token proves; raise Unauthenticated. Other headers are not read.
+
+        With a password the caller acts in the user's default project; raise Forbidden where there is none.
+        """
         given = basic.credentials(headers.get("authorization", ""))
         if given:
-            return (await self.by_password(*given)).caller()
+            account = await self.by_password(*given)
+            if account.default_project is None:
+                raise Forbidden(_NO_ROLE.format(account.name))
+            return account.caller(account.default_project)
         text = headers.get("x-auth-token") or headers.get("x-storage-token")
         if text:
             account, token = await self.by_token(text)
-            return account.caller(scoped=token is None or token.project is not None)
-        raise Unauthenticated("A name and a password are needed, or a token.", basic.CHALLENGE)
+            return account.caller(token.project if token else account.default_project)
+        raise Unauthenticated(
+            "Authentication is required: send a user name and a password, or a token.", basic.CHALLENGE
+        )
 
     async def by_password(self, name: str, password: str) -> Account:
         """Return the account that name and password belong to."""
         account = self.accounts.users.get(name)
-        fits = await self._passwords.fits(name, password, account, self.accounts.dearest)
-        if account is None or not fits:
+        right = await self._passwords.verify(name, password, account, self.accounts.max_cost)
+        if account is None or not right:
             raise Unauthenticated(_WRONG, basic.CHALLENGE)
         return account
 
     async def by_token(self, text: str) -> tuple[Account, Token | None]:
-        """Return the account whose token this is, and what the token says where a log-in gave it."""
-        if account := tokens.holder(self.accounts.tokens, text):
+        """Return the account whose token this is, and the payload of a token that a login issued."""
+        if account := tokens.account_for_token(self.accounts.tokens, text):
             return account, None
         token = self._signer.read(text)
         account = self.accounts.named(token.user) if token else None
@@ -63,19 +78,20 @@ class Login:
         return account, token
 
     async def _holds(self, token: Token, account: Account) -> bool:
-        alive = token.expires_at > self._clock() and token.account == self._signer.state(account)
+        fingerprint = self._signer.account_fingerprint(account, token.project)
+        alive = token.expires_at > self._clock() and token.account == fingerprint
         return alive and not await logins.is_revoked(self._db, token.id)
 
     def issue(
-        self, account: Account, scoped: bool, methods: tuple[str, ...], before: Token | None
+        self, account: Account, project: str | None, methods: tuple[str, ...], before: Token | None
     ) -> tuple[str, Token]:
-        """Return a new token of the account. One that is got for another token ends when that one ends."""
+        """Return a new token of the account. One that is issued for another token expires when that one expires."""
         issued_at = self._clock()
         token = Token(
             id=tokens.new_id(),
             user=account.name,
-            account=self._signer.state(account),
-            project=account.project if scoped else None,
+            account=self._signer.account_fingerprint(account, project),
+            project=project,
             methods=methods,
             issued_at=issued_at,
             expires_at=before.expires_at if before else issued_at + LIFETIME,
@@ -83,5 +99,5 @@ class Login:
         return self._signer.sign(token), token
 
     async def revoke(self, token: Token) -> None:
-        """Give a token back: nobody can use it from now on."""
+        """Revoke a token; it is not accepted any more."""
         await logins.revoke(self._db, token.id, token.expires_at)

@@ -19,9 +19,11 @@ def _no_member(image_id: str, member: str) -> NotFound:
 
 
 async def list_members(ctx: ServiceContext, caller: Caller, image_id: str) -> list[Member]:
-    """Return the members of an image. A caller who is a member gets only its own entry."""
-    image, _ = await fetch(ctx, ctx.db, caller, image_id, "get_members")
+    """Return the members of an image that the caller may show; a caller who is a member gets only its own entry."""
+    image, shared = await fetch(ctx, ctx.db, caller, image_id, "get_members")
     _require_shared(image)
+    if not ctx.authoriser.allows(caller, "get_member", image, shared):  # POL-31
+        return []
     members = await rows.of_image(ctx.db, image_id)
     if caller.is_admin or caller.project == image.owner:
         return members

@@ -1,13 +1,13 @@
-"""What tells one process from every other that ever ran on this machine."""
+"""Identify processes of this host, across reboots, containers and reused process ids."""
 
 import os
 from pathlib import Path
 
 
 def identity(pid: int | None = None) -> str:
-    """Return boot, process-id namespace, pid and start time of a process (this one); "" where that cannot be known.
+    """Return boot id, pid namespace, pid and start time of a process, by default this one; "" if unknown.
 
-    A process in another container may have the same pid, and a pid is used again: hence all four.
+    All four are needed: processes in other containers may have the same pid, and pids are reused.
     """
     pid = pid or os.getpid()
     try:
@@ -18,10 +18,10 @@ def identity(pid: int | None = None) -> str:
 
 
 def is_gone(process: str) -> bool:
-    """Tell whether a process that once ran on this machine is certainly no more.
+    """Tell whether a process of this host has certainly ended.
 
-    False also when that cannot be known: it runs elsewhere, or this system does not say. Many hide the processes
-    of other users (``hidepid``, ``ProtectProc``), and still say whether there is one.
+    False if that is unknown: the process belongs to another host or container, or /proc hides its details. With
+    ``hidepid`` or ``ProtectProc`` the existence of other users' processes can still be checked.
     """
     boot, _, rest = process.partition(" ")
     namespace, _, rest = rest.partition(" ")
@@ -41,17 +41,17 @@ def _exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # It is somebody else's.
+    except PermissionError:  # It exists, and another user runs it.
         return True
     return True
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, "" where it has ended; raise OSError where that cannot be read.
+    """Return the start time of a process, "" if it has ended; raise OSError if that cannot be read.
 
-    One that has ended, and that nobody has waited for yet, is no more: an orphan's new parent may take its time.
+    A zombie has ended, although its parent has not reaped it yet.
     """
-    # The name in parentheses is whatever the process chose, in any bytes.
+    # The name in parentheses is chosen by the process and may contain any bytes.
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode("ascii").split()
     if fields[0] == "Z" and len([*Path(f"/proc/{pid}/task").iterdir()]) == 1:  # its other threads ended, too
         return ""

@@ -20,8 +20,8 @@ from ferrotype.stores.driver import Health
 ID_FILE = ".ferrotype"
 CHECK_PERMISSIONS = "Check its owner, mode and free space."
 MOUNT_OR_ADOPT = (
-    "The directory is not the one that was used before: mount its file system. To use this directory instead, create"
-    f" an empty file {ID_FILE} in it."
+    "This is not the directory that the store used before; is its file system mounted? To use this directory instead,"
+    f" create an empty file {ID_FILE} in it."
 )
 
 _BY_ERRNO: dict[int, type[StoreError]] = {

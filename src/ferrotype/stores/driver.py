@@ -45,7 +45,7 @@ class LocalFile:
 
 
 class Source(Protocol):
-    """An object that is open for reading. Whoever opened it closes it."""
+    """An object that is open for reading. The caller of ``open`` closes it."""
 
     #: bytes; None where the back end does not say
     size: int | None
@@ -72,7 +72,7 @@ class Listed(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """What the last probe found. ``reason`` tells the operator what to repair.
+    """What the last probe found. ``reason`` names the problem and the remedy.
 
     ``full``: the back end works and has no free space. Space may be freed at any moment, so writing is still tried.
     """

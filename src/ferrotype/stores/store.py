@@ -62,7 +62,7 @@ class Store:
         """Store an object durably and return its handle; all of it, or nothing and an error."""
         with self.named_errors():
             if not self.health.writable and not self.health.full:
-                raise StoreReadOnly(f"it does not take images at present: {self.health.reason}")
+                raise StoreReadOnly(f"the store does not accept images at the moment: {self.health.reason}")
             return await self._driver.put(object, batches, size, noted)
 
     async def open(self, url: str, size: int | None) -> Source:
@@ -74,7 +74,7 @@ class Store:
             source = await self.call(self._driver.open(self._handle(url)))
             if size is not None and source.size not in (None, size):
                 await source.close()
-                raise BlobDamaged(f"{url} has {source.size} bytes where {size} were stored")
+                raise BlobDamaged(f"{url} has {source.size} bytes, but {size} were stored")
         return source if source.local_file else _SupervisedSource(self, source)
 
     async def check(self, url: str, size: int | None) -> None:
@@ -83,7 +83,7 @@ class Store:
         try:
             length = size if size is not None else source.size
             if length and not [chunk async for chunk in source.read(length - 1, 1)]:
-                raise BlobDamaged(f"{url} ends before its {length} bytes")
+                raise BlobDamaged(f"{url} is truncated: it has fewer than {length} bytes")
         except StoreError as error:
             raise self._with_id(error) from error.__cause__
         finally:
@@ -105,7 +105,7 @@ class Store:
                 await self.probe()
                 if self._unresponsive:
                     raise StoreUnavailable(self.health.reason)
-        except BaseException:  # Cancelled or given up: nobody takes the result if it comes after all.
+        except BaseException:  # Cancelled, or unresponsive: a late result is discarded.
             call.add_done_callback(_discard_late_result)
             raise
         return call.result()
@@ -160,7 +160,7 @@ class Store:
         answered, _ = await asyncio.wait([self._pending_probe], timeout=self.probe_timeout)
         if not answered:
             self._unresponsive = True
-            self._set_health(Health(False, "it does not answer. Check its file system, or the network to it."))
+            self._set_health(Health(False, "the store does not answer. Check its file system, or the network to it."))
 
     def _on_probe_result(self, probe: "asyncio.Future[Health]") -> None:
         """Record the answer to a probe, however late it comes."""
@@ -175,7 +175,7 @@ class Store:
 
     def _set_health(self, health: Health) -> None:
         if health.writable and not self.health.writable:
-            log.warning("store takes images again: store=%s", self.id)
+            log.warning("store accepts images again: store=%s", self.id)
         if health.reason and health != self.health:
             state = "degraded" if health.writable else "full" if health.full else "read-only"
             log.error("store is %s: store=%s: %s", state, self.id, health.reason)
@@ -218,12 +218,12 @@ class _SupervisedSource:
         await self._source.close()
 
 
-#: closings that nobody waits for
+#: closings that run in the background
 _closing: set[asyncio.Future[None]] = set()
 
 
 def _discard_late_result(call: "asyncio.Future[Any]") -> None:
-    """Retrieve a result that nobody takes; a source is closed."""
+    """Retrieve a result that came too late; close it if it is a source."""
     if call.cancelled() or call.exception() is not None:
         return
     close = getattr(call.result(), "close", None)

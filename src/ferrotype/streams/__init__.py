@@ -1,1 +1,1 @@
-"""Data in motion: from a source, past observers, into a sink."""
+"""Streaming of image data: from a source, past observers, into a sink."""

@@ -84,7 +84,7 @@ async def transfer(
                 size += _bytes_in(batch)
                 yield batch
         if checks.announced is not None and size != checks.announced:
-            raise Invalid(f"{size} bytes came where {checks.announced} were announced.")
+            raise Invalid(f"The data has {size} bytes, but {checks.announced} were announced.")
         findings = await pools.offload(inspector.finish)
         virtual_size = checks.check_format(findings)
         await checks.before_commit()
@@ -135,9 +135,9 @@ async def _batched(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget)
                 continue
             total += len(chunk)
             if checks.announced is not None and total > checks.announced:
-                raise Invalid(f"More bytes came than the {checks.announced} that were announced.")
+                raise Invalid(f"The data has more than the {checks.announced} bytes that were announced.")
             if total > checks.most:
-                raise OverLimit(f"The data are larger than the limit of {checks.most} bytes for one image.")
+                raise OverLimit(f"An image may have at most {checks.most} bytes; the data is larger.")
             if not batch:
                 began = time.monotonic()
             batch.append(chunk)

@@ -1,1 +1,1 @@
-"""Shipped with the service for those who test it or build on it. Nothing in the product imports this room."""
+"""Test support, shipped for projects that test against Ferrotype. The product itself never imports this package."""

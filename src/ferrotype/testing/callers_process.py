@@ -1,10 +1,10 @@
-"""The real service as processes of its own, whose callers are who their tokens say: nobody is asked.
+"""The real service as separate processes, with tokens that state their caller; no identity service is needed.
 
-    with served_to_callers(tmp_path, workers=2) as service, Asker(service.port) as ask:
+    with served_to_callers(tmp_path, workers=2) as service, KeepAliveClient(service.port) as ask:
         made = ask("POST", "/v2/images", "ann.p1.member-reader", json={"name": "first"})
 
 A token is ``user.project.role-role``; without a project ``user..role``. Supervisor, workers, protocol, database and
-stores are those of ``ferrotype serve``; who calls is handed in here, because no option of the product can say it.
+stores are those of ``ferrotype serve``. The authentication is replaced in code, because no option may do that.
 """
 
 import asyncio
@@ -33,16 +33,16 @@ from ferrotype.testing.process import Served, served
 
 
 async def identify(headers: Mapping[str, str]) -> Caller:
-    """Return the caller whom the token describes."""
+    """Return the caller that the token describes."""
     user, _, rest = headers.get("x-auth-token", "").partition(".")
     project, dot, roles = rest.rpartition(".")
     if not dot:
-        raise Unauthenticated("The token is missing, or nobody has it.")
+        raise Unauthenticated("The token is missing or unknown.")
     return Caller(user=user, project=project or None, roles=frozenset(roles.split("-")))
 
 
 class FixedLimits:
-    """The limits that every project has, in the place of Keystone's."""
+    """The same limits for every project, in place of Keystone's unified limits."""
 
     def __init__(self, limits: Mapping[str, int]):
         self._limits = MappingProxyType(dict(limits))
@@ -96,7 +96,7 @@ def served_to_callers(
 ) -> Iterator[Served]:
     """Run the service with two file stores, ``fast`` (the default) and ``cheap``, on SQLite or the database named.
 
-    ``options`` are lines for the section DEFAULT; with ``limits`` projects are counted as Keystone would have it.
+    ``options`` are lines for the section DEFAULT; ``limits`` enable unified limits.
     """
     url = database_url or f"sqlite:///{directory}/t.sqlite"
     file = directory / "ferrotype.conf"
@@ -114,8 +114,8 @@ def served_to_callers(
         yield service
 
 
-class Account:
-    """Looks into ledger, stores and counters of a running service, as ``ferrotype check`` does."""
+class ConsistencyChecker:
+    """Compares ledger, stores and counters of a running service, as ``ferrotype check`` does."""
 
     def __init__(self, directory: Path):
         self._config = read([directory / "ferrotype.conf"], [], {})
@@ -123,23 +123,23 @@ class Account:
         self._application = self._runner.run(app.build(self._config))
 
     def differences(self) -> list[Difference]:
-        """Return every difference there is."""
+        """Return every difference."""
         return self._runner.run(differences(self._application.ctx, repair=False))
 
     def close(self) -> None:
-        """Leave."""
+        """Close the database and the stores."""
         self._runner.run(self._application.ctx.db.close())
         self._application.ctx.pools.close()
         self._runner.close()
 
 
-class Asker:
-    """One keep-alive connection. Each call is a request by the caller whom ``token`` describes."""
+class KeepAliveClient:
+    """An HTTP client with one keep-alive connection. Each call is a request by the caller in ``token``."""
 
     def __init__(self, port: int, timeout: float = 60):
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
 
-    def __enter__(self) -> "Asker":
+    def __enter__(self) -> "KeepAliveClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -147,12 +147,12 @@ class Asker:
 
     @property
     def socket(self) -> socket.socket:
-        """The connection's socket, once there was a request."""
+        """The connection's socket; it exists after the first request."""
         found: socket.socket = self._connection.sock
         return found
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def __call__(
@@ -165,7 +165,7 @@ class Asker:
         body: bytes | Iterable[bytes] | None = None,
         json: Any = msgspec.UNSET,
     ) -> Reply:
-        """Ask. A body that is no bytes is sent chunked."""
+        """Send a request and return the response. A body other than bytes is sent chunked."""
         sent = {"X-Auth-Token": token} if token else {}
         if json is not msgspec.UNSET:
             body = msgspec.json.encode(json)

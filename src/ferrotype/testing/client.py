@@ -1,11 +1,11 @@
-"""The whole service in this process, asked through ASGI: a request is a call, an answer is a record.
+"""The whole service in this process, called through ASGI: a request is a call, a response is a record.
 
     with client(tmp_path) as api:
         made = api.post("/v2/images", json={"name": "first"})
         assert api.get(f"/v2/images/{made.json['id']}", caller=STRANGER).status == 404
 
-The application runs on a loop of its own in another thread, so tests are plain functions and may ask from
-several threads at once.
+The application runs on an event loop in another thread, so tests are plain functions and may send requests from
+several threads.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ T = TypeVar("T")
 PATCH = "application/openstack-images-v2.1-json-patch"
 OCTETS = "application/octet-stream"
 
-#: Seconds until something that does not end is given up.
-PATIENCE = 600
-#: Seconds between two times of what is not to happen by itself.
+#: Seconds to wait for a call before it fails.
+TIMEOUT = 600
+#: The period of background work that is switched off, in seconds.
 NEVER = 10.0**7
 
 
 def person(project: str | None, *roles: str, user: str = "", service_roles: Iterable[str] = ()) -> Caller:
-    """Return a caller with these roles; ``admin`` among them makes an administrator."""
+    """Return a caller with these roles; with ``admin`` among them it is an administrator."""
     return Caller(
         user=user or f"{roles[0] if roles else 'nobody'}-of-{project}",
         project=project,
@@ -84,7 +84,7 @@ def config(directory: Path, **changes: Any) -> Config:
     stores = (
         Stores(False, "os_glance_default", (store("os_glance_default"),))
         if single
-        else Stores(True, "fast", (store("fast", description="Quick disks", weight=10), store("cheap")))
+        else Stores(True, "fast", (store("fast", description="Fast disks", weight=10), store("cheap")))
     )
     made = Config(
         server=Server(),
@@ -100,7 +100,7 @@ def config(directory: Path, **changes: Any) -> Config:
 
 
 class Reply(msgspec.Struct):
-    """An answer. ``headers`` are by lower-case name."""
+    """A response. ``headers`` are by lower-case name."""
 
     status: int
     headers: dict[str, str]
@@ -113,12 +113,12 @@ class Reply(msgspec.Struct):
 
     @property
     def text(self) -> str:
-        """The body as text."""
+        """The body as a string."""
         return self.body.decode()
 
 
 class Client:
-    """Asks the service as whoever is named: ``caller`` of a request, else the one of the client."""
+    """Sends requests as ``caller``: that of the request, else that of the client."""
 
     def __init__(
         self,
@@ -133,13 +133,13 @@ class Client:
         self._callers = callers
         self.caller = ADMIN
 
-    def end_tokens(self) -> None:
-        """Let every token end: requests that begin later are nobody's unless they name a caller."""
+    def expire_tokens(self) -> None:
+        """Expire every token: later requests without a caller of their own are unauthenticated."""
         self._callers.clear()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the service's own loop, and return its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+        """Run a coroutine on the service's event loop and return its result."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
 
     def request(
         self,
@@ -150,13 +150,13 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: bytes | Iterable[bytes] | AsyncIterator[bytes] | None = None,
         json: Any = None,
-        cut: bool = False,
+        disconnect: bool = False,
     ) -> Reply:
-        """Ask. A ``body`` that is no bytes is sent chunked; with ``cut`` the client goes before its end.
+        """Send a request. A ``body`` other than bytes is chunked; with ``disconnect`` it is cut off.
 
-        An asynchronous body is asked for a piece whenever the service wants one.
+        An asynchronous body is read when the service reads.
         """
-        return self.run(self._request(method, path, caller or self.caller, headers or {}, body, json, cut))
+        return self.run(self._request(method, path, caller or self.caller, headers or {}, body, json, disconnect))
 
     async def _request(
         self,
@@ -166,7 +166,7 @@ class Client:
         headers: Mapping[str, str],
         body: bytes | Iterable[bytes] | AsyncIterator[bytes] | None,
         json: Any,
-        cut: bool,
+        disconnect: bool,
     ) -> Reply:
         sent = {"host": "127.0.0.1:9292"}
         if not self._as_configured:
@@ -190,12 +190,12 @@ class Client:
             "server": ("127.0.0.1", 9292),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
         }
-        last = {"type": "http.disconnect"} if cut else {"type": "http.request", "body": b""}
-        coming = _messages(body, last)
+        last = {"type": "http.disconnect"} if disconnect else {"type": "http.request", "body": b""}
+        messages = _messages(body, last)
         reply = Reply(0, {}, b"")
 
         async def receive() -> dict[str, Any]:
-            return await anext(coming, {"type": "http.disconnect"})
+            return await anext(messages, {"type": "http.disconnect"})
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -228,12 +228,12 @@ class Client:
         return self.request("DELETE", path, **options)
 
     def patch(self, path: str, operations: Any, **options: Any) -> Reply:
-        """PATCH with the media type of today"""
+        """PATCH with the current media type"""
         headers = {"content-type": PATCH} | dict(options.pop("headers", None) or {})
         return self.request("PATCH", path, json=operations, headers=headers, **options)
 
     def image(self, data: bytes | None = None, caller: Caller | None = None, **attributes: Any) -> Any:
-        """Make an image, raw and bare unless said otherwise, with data if given; return its document."""
+        """Create an image, by default raw and bare, with data if given; return its document."""
         document = {"disk_format": "raw", "container_format": "bare"} | attributes
         made = self.post("/v2/images", json=document, caller=caller)
         if made.status != 201:
@@ -260,32 +260,31 @@ async def _messages(
 
 
 @contextmanager
-def client(directory: Path, *, upkeep: bool = True, **changes: Any) -> Iterator[Client]:
+def client(directory: Path, *, background: bool = True, **changes: Any) -> Iterator[Client]:
     """Run a service with its data in ``directory`` and yield a client of it; see ``config`` for the changes."""
-    with serving(config(directory, **changes), upkeep=upkeep) as api:
+    with serving(config(directory, **changes), background=background) as api:
         yield api
 
 
 @contextmanager
-def _by_hand() -> Iterator[None]:
-    """Let a service that starts in the block wait for ever before it does what it does every few seconds."""
-    usual = {name: getattr(periodic, name) for name in ("CLEANUP_PERIOD", "PROBE_PERIOD", "REFRESH_PERIOD")}
+def _no_background_work() -> Iterator[None]:
+    """Switch off periodic work, except for lease renewal, of a service that starts in the block."""
+    defaults = {name: getattr(periodic, name) for name in ("CLEANUP_PERIOD", "PROBE_PERIOD", "REFRESH_PERIOD")}
     try:
-        for name in usual:
+        for name in defaults:
             setattr(periodic, name, NEVER)
         yield
     finally:
-        for name, seconds in usual.items():
+        for name, seconds in defaults.items():
             setattr(periodic, name, seconds)
 
 
 @contextmanager
-def serving(configuration: Config, as_configured: bool = False, upkeep: bool = True) -> Iterator[Client]:
+def serving(configuration: Config, as_configured: bool = False, background: bool = True) -> Iterator[Client]:
     """Run a service of a configuration in this process and yield a client of it.
 
-    Callers are who the tests say they are; ``as_configured``: who the headers of their requests prove to be.
-    Without ``upkeep`` the service does nothing by itself but keep its lease: no round of upkeep, no probe of the
-    stores and no look at its files comes in between, however long a test takes.
+    The test names the caller of a request; with ``as_configured`` the service authenticates it as configured.
+    Without ``background`` there is no background cleanup, store probe or reload of files: only the lease is renewed.
     """
     schema.sync(configuration.database)
     loop = asyncio.new_event_loop()
@@ -296,15 +295,15 @@ def serving(configuration: Config, as_configured: bool = False, upkeep: bool = T
     async def identify(headers: Mapping[str, str]) -> Caller:
         caller = callers.get(headers.get("x-auth-token", ""))
         if caller is None:
-            raise Unauthenticated("The token is missing, or nobody has it.")
+            raise Unauthenticated("The token is missing or unknown.")
         return caller
 
     def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(work(), loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(work(), loop).result(TIMEOUT)
 
     application = run(lambda: build(configuration, None if as_configured else identify))
     try:
-        with nullcontext() if upkeep else _by_hand():
+        with nullcontext() if background else _no_background_work():
             run(application.start)
         try:
             yield Client(application, loop, callers, as_configured)
@@ -312,5 +311,5 @@ def serving(configuration: Config, as_configured: bool = False, upkeep: bool = T
             run(application.stop)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         loop.close()

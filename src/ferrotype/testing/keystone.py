@@ -1,11 +1,11 @@
-"""A real Keystone for tests: from PyPI, on SQLite, on a free port, gone when the block ends.
+"""A real Keystone for tests: from PyPI, on SQLite and a free port, removed when the block ends.
 
     with keystone() as identity:
         project = identity.project("p1")
-        owner = identity.person("owner", project, "member")
+        owner = identity.user("owner", project, "member")
         owner.token()
 
-It can be stopped, paused and started again, and it tells what it was asked.
+It can be stopped, paused and restarted, and it counts requests.
 ``python -m ferrotype.testing.keystone`` installs it, once, into the checkout's ``.cache``.
 """
 
@@ -36,7 +36,7 @@ _LOCK = _CHECKOUT / "requirements" / "keystone.lock"
 _HOME = _CHECKOUT / ".cache" / "keystone"
 
 REGION = "RegionOne"
-#: Everybody's password, the administrator's too. There is nothing to protect.
+#: The password of every user, including the administrator.
 PASSWORD = "canary-password"  # noqa: S105
 
 INSTALL_SECONDS, COMMAND_SECONDS, START_SECONDS = 900, 120, 60
@@ -63,28 +63,28 @@ backend = dogpile.cache.memory
 policy_file = {home}/policy.yaml
 """
 
-#: Serves Keystone and notes what it is asked. It ends with whoever started it.
+#: Serves Keystone and logs its requests. It exits with its parent process.
 _PROGRAM = """
 import os, sys, threading, time
 
-port, asked = int(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
+port, request_log = int(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
 parent = os.getppid()
 del sys.argv[1:]
 
 import waitress
 from keystone.wsgi.api import application
 
-def noted(environ, start_response):
-    asked.write(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}\\n")
+def logged(environ, start_response):
+    request_log.write(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}\\n")
     return application(environ, start_response)
 
-def end_with_the_parent():
+def exit_with_parent():
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
-threading.Thread(target=end_with_the_parent, daemon=True).start()
-waitress.serve(noted, host="127.0.0.1", port=port, threads=4, _quiet=True)
+threading.Thread(target=exit_with_parent, daemon=True).start()
+waitress.serve(logged, host="127.0.0.1", port=port, threads=4, _quiet=True)
 """
 
 
@@ -92,8 +92,8 @@ class KeystoneRefused(Exception):
     """Keystone answered with an error."""
 
 
-class Person(msgspec.Struct):
-    """A user of Keystone, who logs in for ``project`` unless told otherwise."""
+class User(msgspec.Struct):
+    """A user of Keystone, who logs in to ``project`` by default."""
 
     keystone: "Keystone"
     id: str
@@ -105,7 +105,7 @@ class Person(msgspec.Struct):
         return self.keystone.token(self.name, **(scope or {"project": self.project}))
 
     def words(self) -> tuple[str, ...]:
-        """Return what the openstack command has to be told to log in."""
+        """Return the log-in options of the openstack command."""
         return (
             "--os-auth-url", self.keystone.url, "--os-username", self.name, "--os-password", PASSWORD,
             "--os-user-domain-name", "Default", "--os-project-id", self.project or "",
@@ -114,24 +114,24 @@ class Person(msgspec.Struct):
 
 
 class Keystone:
-    """A running Keystone. ``url`` is what clients are given; ``asked`` is the file that notes every request."""
+    """A running Keystone. ``url`` is for clients; ``request_log`` is the file with every request."""
 
     def __init__(self, programs: Path, home: Path, token_seconds: int):
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/v3"
-        self.asked = home / "asked"
+        self.request_log = home / "requests"
         self._programs = programs
         self._process: subprocess.Popen[bytes] | None = None
         self._admin = ""
         self._roles: dict[str, str] = {}
         self._image_service = ""
-        self.settle(token_seconds)
+        self.configure(token_seconds)
 
     # -- the process ----------------------------------------------------------------------------
 
-    def settle(self, token_seconds: int) -> None:
-        """Write the configuration; it counts from the next start."""
+    def configure(self, token_seconds: int) -> None:
+        """Write the configuration; it takes effect at the next start."""
         (self.home / "keystone.conf").write_text(_SETTINGS.format(home=self.home, token_seconds=token_seconds))
 
     def start(self) -> None:
@@ -139,30 +139,30 @@ class Keystone:
         environment = {"OS_KEYSTONE_CONFIG_DIR": str(self.home), "PATH": str(self._programs)}
         with (self.home / "output").open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603  every word is ours
-                [self._programs / "python", "-W", "ignore", "-c", _PROGRAM, str(self.port), str(self.asked)],
+                [self._programs / "python", "-W", "ignore", "-c", _PROGRAM, str(self.port), str(self.request_log)],
                 env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self._process.poll() is None:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                self._asked("GET", "", None, {})
+                self._request("GET", "", None, {})
                 return
             time.sleep(0.05)
         self.stop()
         raise RuntimeError(f"Keystone does not answer: {(self.home / 'output').read_text()[-4000:]}")
 
     def stop(self) -> None:
-        """End it at once: from now on connections are refused."""
+        """Kill it: connections are refused from now on."""
         if self._process and self._process.poll() is None:
             self._process.kill()
             self._process.wait(10)
 
     def pause(self) -> None:
-        """Let it hang: connections are accepted and nothing is answered."""
+        """Make it hang: connections are accepted and get no response."""
         self._running.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after a pause."""
+        """Continue after a pause."""
         self._running.send_signal(signal.SIGCONT)
 
     @property
@@ -172,12 +172,12 @@ class Keystone:
         return self._process
 
     def requests(self, method: str = "GET", path: str = "/v3/auth/tokens") -> int:
-        """Return how often it was asked this; without words, how many tokens it had to validate."""
-        return self.asked.read_text().splitlines().count(f"{method} {path}") if self.asked.exists() else 0
+        """Return the number of such requests; by default, of token validations."""
+        return self.request_log.read_text().splitlines().count(f"{method} {path}") if self.request_log.exists() else 0
 
     # -- the API --------------------------------------------------------------------------------
 
-    def _asked(
+    def _request(
         self, method: str, path: str, body: Any, headers: Mapping[str, str]
     ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -190,8 +190,8 @@ class Keystone:
             connection.close()
 
     def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
-        """Ask as the administrator, or with a token; return the document. Raises KeystoneRefused."""
-        status, _, content = self._asked(method, path, body, {"x-auth-token": token or self._administrator()})
+        """Send a request as the administrator, or with a token; return the document. Raises KeystoneRefused."""
+        status, _, content = self._request(method, path, body, {"x-auth-token": token or self._administrator()})
         if status >= 400:
             raise KeystoneRefused(f"{method} {path}: {status} {content.decode(errors='replace')}")
         return msgspec.json.decode(content) if content else None
@@ -203,19 +203,19 @@ class Keystone:
     def token(
         self, user: str, project: str | None = None, domain: str | None = None, system: bool = False, **_: Any
     ) -> str:
-        """Log in with everybody's password and return the token; without a scope it is for no project."""
+        """Log in with the common password and return the token; by default it is unscoped."""
         scope: Any = "unscoped"
         if project:
             scope = {"project": {"id": project}}
         elif domain or system:
             scope = {"domain": {"id": domain}} if domain else {"system": {"all": True}}
-        person = {"name": user, "domain": {"id": "default"}, "password": PASSWORD}
-        return self.log_in({"methods": ["password"], "password": {"user": person}}, scope)
+        credentials = {"name": user, "domain": {"id": "default"}, "password": PASSWORD}
+        return self.log_in({"methods": ["password"], "password": {"user": credentials}}, scope)
 
     def log_in(self, identity: Mapping[str, Any], scope: Any = None) -> str:
         """Log in by any method and return the token. Raises KeystoneRefused."""
-        asked = {"identity": identity} | ({"scope": scope} if scope else {})
-        status, headers, content = self._asked("POST", "/auth/tokens", {"auth": asked}, {})
+        auth = {"identity": identity} | ({"scope": scope} if scope else {})
+        status, headers, content = self._request("POST", "/auth/tokens", {"auth": auth}, {})
         if status != 201:
             raise KeystoneRefused(f"log in: {status} {content.decode(errors='replace')}")
         return headers["x-subject-token"]
@@ -223,29 +223,29 @@ class Keystone:
     def revoke(self, token: str) -> None:
         """Make a token invalid."""
         headers = {"x-auth-token": self._administrator(), "x-subject-token": token}
-        self._asked("DELETE", "/auth/tokens", None, headers)
+        self._request("DELETE", "/auth/tokens", None, headers)
 
-    # -- who there is ---------------------------------------------------------------------------
+    # -- projects, users and roles --------------------------------------------------------------
 
     def project(self, name: str) -> str:
-        """Make a project and return its id."""
+        """Create a project and return its ID."""
         made = self.ask("POST", "/projects", {"project": {"name": name, "domain_id": "default"}})
         return str(made["project"]["id"])
 
-    def person(self, name: str, project: str | None, *roles: str) -> Person:
-        """Make a user who has these roles on a project."""
-        user = {"name": name, "password": PASSWORD, "domain_id": "default", "default_project_id": project}
-        made = Person(self, self.ask("POST", "/users", {"user": user})["user"]["id"], name, project)
+    def user(self, name: str, project: str | None, *roles: str) -> User:
+        """Create a user with these roles on a project."""
+        entry = {"name": name, "password": PASSWORD, "domain_id": "default", "default_project_id": project}
+        made = User(self, self.ask("POST", "/users", {"user": entry})["user"]["id"], name, project)
         for role in roles:
             self.grant(made, role, f"projects/{project}")
         return made
 
-    def grant(self, person: Person, role: str, on: str) -> None:
+    def grant(self, user: User, role: str, on: str) -> None:
         """Give a role on ``projects/<id>``, ``domains/<id>`` or ``system``."""
-        self.ask("PUT", f"/{on}/users/{person.id}/roles/{self.role(role)}")
+        self.ask("PUT", f"/{on}/users/{user.id}/roles/{self.role(role)}")
 
     def role(self, name: str) -> str:
-        """Return the id of a role, which is made where there is none of that name."""
+        """Return the ID of a role; create it if there is none of that name."""
         if name not in self._roles:
             self._roles = {each["name"]: each["id"] for each in self.ask("GET", "/roles")["roles"]}
         if name not in self._roles:
@@ -255,7 +255,7 @@ class Keystone:
     # -- the image service ----------------------------------------------------------------------
 
     def image_endpoint(self, url: str) -> str:
-        """Enter the image service in the catalog and return the id of its public endpoint."""
+        """Add the image service to the catalog and return the ID of its public endpoint."""
         service = self.ask("POST", "/services", {"service": {"type": "image", "name": "glance"}})["service"]
         self._image_service = service["id"]
         made = {}
@@ -265,17 +265,17 @@ class Keystone:
         return str(made["public"])
 
     def move_image_endpoint(self, url: str) -> None:
-        """Change where the catalog says that the image service is."""
+        """Change the URL of the image service in the catalog."""
         for endpoint in self.ask("GET", f"/endpoints?service_id={self._image_service}")["endpoints"]:
             self.ask("PATCH", f"/endpoints/{endpoint['id']}", {"endpoint": {"url": url}})
 
     def register_limit(self, resource: str, default: int) -> None:
-        """Set what every project of the region may have of a resource of the image service."""
+        """Register a default limit for a resource of the image service."""
         entry = {"resource_name": resource, "default_limit": default}
         self._set_limit("registered_limits", entry, f"resource_name={resource}")
 
     def limit(self, project: str, resource: str, most: int) -> None:
-        """Set what one project may have of a resource that is registered."""
+        """Set the limit of one project for a registered resource."""
         entry = {"resource_name": resource, "project_id": project, "resource_limit": most}
         self._set_limit("limits", entry, f"resource_name={resource}&project_id={project}")
 
@@ -289,20 +289,20 @@ class Keystone:
 
 
 def find() -> Path | None:
-    """Return the folder of an installed Keystone's programs, or None."""
+    """Return the bin directory of the installed Keystone, or None."""
     programs = _HOME / "venv" / "bin"
-    return programs if _LOCK.exists() and _reads(_HOME / "holds") == _wanted() else None
+    return programs if _LOCK.exists() and _read(_HOME / "holds") == _wanted() else None
 
 
 def prepare() -> Path:
-    """Install Keystone unless it is installed, and return the folder of its programs. Takes a minute, once."""
+    """Install Keystone unless it is installed, and return its bin directory. The first time takes a minute."""
     _HOME.mkdir(parents=True, exist_ok=True)
-    with (_HOME / "turn").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with (_HOME / "turn").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if found := find():
             return found
         programs = _HOME / "venv" / "bin"
-        if _reads(_HOME / "installed") != _wanted():
+        if _read(_HOME / "installed") != _wanted():
             shutil.rmtree(_HOME / "venv", ignore_errors=True)
             _run([sys.executable, "-m", "venv", str(_HOME / "venv")], COMMAND_SECONDS)
             pip = [str(programs / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
@@ -315,10 +315,10 @@ def prepare() -> Path:
 
 
 def _make_template(programs: Path, template: Path) -> None:
-    """Make the database and the keys that every Keystone of the tests begins with: copying them is quicker."""
+    """Create the database and the keys that every test's Keystone starts with: copying them is faster."""
     for keys in ("fernet", "receipts", "credential"):
         (template / keys).mkdir(parents=True, mode=0o700)
-        for name in ("0", "1"):  # The next key and the one of now.
+        for name in ("0", "1"):  # The staged key and the current one.
             (template / keys / name).write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
     (template / "policy.yaml").write_text("{}\n")
     (template / "keystone.conf").write_text(_SETTINGS.format(home=template, token_seconds=3600))
@@ -332,7 +332,7 @@ def _make_template(programs: Path, template: Path) -> None:
 
 @contextmanager
 def keystone(token_seconds: int = 3600) -> Iterator[Keystone]:
-    """Run a Keystone with nobody in it but ``admin``, and remove it afterwards."""
+    """Run a Keystone with ``admin`` as its only user, and remove it afterwards."""
     programs = prepare()
     with tempfile.TemporaryDirectory(prefix="ferrotype-keystone-", ignore_cleanup_errors=True) as name:
         home = Path(name)
@@ -352,13 +352,13 @@ def _wanted() -> str:
     return hashlib.sha256(_LOCK.read_bytes() + f"{sys.version} {_SETTINGS}".encode()).hexdigest()
 
 
-def _reads(path: Path) -> str | None:
+def _read(path: Path) -> str | None:
     return path.read_text() if path.exists() else None
 
 
-def _run(words: Sequence[str], patience: float) -> None:
+def _run(words: Sequence[str], timeout: float) -> None:
     done = subprocess.run(  # noqa: S603  every word is ours
-        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience, check=False
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{words[0]} failed: {(done.stderr or done.stdout)[-4000:]}")

@@ -1,9 +1,9 @@
-"""A throw-away PostgreSQL server, for tests of ours and for those who test against us.
+"""A temporary PostgreSQL server for tests.
 
     with postgres() as server:
         url = server.create_database()
 
-Run as a program, this module prints where the server's programs are, or fails when there are none.
+Run as a program, this module prints the directory of the server's programs; it fails if there is none.
 """
 
 import importlib.util
@@ -25,17 +25,17 @@ from ferrotype.testing.process import free_port
 
 USER = "ferrotype"
 PROGRAMS = ("initdb", "postgres", "createdb", "dropdb")
-#: Where distributions put what is not on the PATH.
+#: Where distributions install the server's programs, outside the PATH.
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*")
-#: What a server that nobody will ask after a power cut can do without.
-CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+#: Settings of a server whose data need not survive a crash.
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 START_SECONDS = 60
 STOP_SECONDS = 20
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. It trusts whoever connects from this machine; its one user may do everything."""
+    """A running server. It trusts local connections; its only user is a superuser."""
 
     programs: Path
     #: holds the data, the Unix socket and ``log``; removed with the server
@@ -48,22 +48,22 @@ class Server:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self) -> str:
-        """Return the URL of a database that is new and empty."""
+        """Create an empty database and return its URL."""
         name = f"t{secrets.token_hex(6)}"
-        self._tell("createdb", name)
+        self._client_program("createdb", name)
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Remove what ``create_database`` made, whoever is still connected."""
-        self._tell("dropdb", "--force", url.rpartition("/")[2])
+        """Drop a database, even with open connections."""
+        self._client_program("dropdb", "--force", url.rpartition("/")[2])
 
-    def _tell(self, program: str, *words: str) -> None:
+    def _client_program(self, program: str, *words: str) -> None:
         where = ["--host", str(self.directory), "--port", str(self.port), "--username", USER]
         _run([str(self.programs / program), *where, *words])
 
 
 def find() -> Path | None:
-    """Return the folder of the newest server's programs on this machine, or None."""
+    """Return the directory with the programs of the newest installed server, or None."""
     on_path = shutil.which("initdb")
     folders = [Path(on_path).resolve().parent] if on_path else []
     for place in PLACES:
@@ -77,11 +77,10 @@ def find() -> Path | None:
 
 @contextmanager
 def postgres(*, durable: bool = False) -> Iterator[Server]:
-    """Run a server that is gone, data and all, when the block ends.
+    """Run a server that is removed with its data when the block ends.
 
-    ``durable`` keeps every promise about power cuts; without it the server is
-    quick and forgets them. A caller who is root gets a server that is not:
-    PostgreSQL refuses to be.
+    Only with ``durable`` committed data survives a crash; without it the server is faster. For root it runs as
+    another user, because PostgreSQL refuses to run as root.
     """
     programs = find()
     if programs is None:
@@ -96,7 +95,7 @@ def postgres(*, durable: bool = False) -> Iterator[Server]:
         if not durable:
             words.append("--no-sync")
         _run([str(programs / "initdb"), "--pgdata", str(data), *words], directory, user)
-        process, port = _start(programs, directory, user, {} if durable else CARELESS)
+        process, port = _start(programs, directory, user, {} if durable else NOT_DURABLE)
         try:
             yield Server(programs, directory, port, process.pid)
         finally:
@@ -137,7 +136,7 @@ def _start(
 
 
 def _becomes_ready(process: subprocess.Popen[bytes], status: Path) -> bool:
-    """Wait until the server says in its status file that it takes connections; False when it ends instead."""
+    """Wait until the status file reports that the server accepts connections; False if it exits instead."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None:
         if status.exists() and status.read_text().splitlines()[7:8] == ["ready   "]:
@@ -149,13 +148,13 @@ def _becomes_ready(process: subprocess.Popen[bytes], status: Path) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for last_word in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        process.send_signal(last_word)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        process.send_signal(number)
         try:
             process.wait(STOP_SECONDS)
             return
         except subprocess.TimeoutExpired:
-            continue  # the next signal is less polite
+            continue  # try the next, harder signal
 
 
 def _run(words: list[str], directory: Path | None = None, user: int | None = None) -> None:
@@ -167,7 +166,7 @@ def _run(words: list[str], directory: Path | None = None, user: int | None = Non
 
 
 def _unprivileged_user() -> int | None:
-    """Return whom the server runs as: None for the caller, somebody else for root."""
+    """Return the user ID that the server runs as: None for the caller's, another one if that is root."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}

@@ -1,4 +1,4 @@
-"""``ferrotype serve`` as a process of its own, on a free port, to be asked over sockets and killed."""
+"""``ferrotype serve`` as a separate process on a free port, for tests over sockets and with signals."""
 
 import http.client
 import os
@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-#: What the service greets with, or logs, once its port is bound.
+#: The banner or the log line that names the bound port.
 _LISTENING = re.compile(rb"listen(?:s|ing) on http://\S+:(\d+)[;\n]")
-#: What is run unless another program of the same arguments is named.
+#: The default program; others must accept the same arguments.
 PROGRAM = ("ferrotype", "serve")
 
 
 class Served:
-    """A service to run. ``log`` is the file with everything it said, ``port`` the port that its last start found."""
+    """A service to run. ``log`` is the file with its output, ``port`` the port of its last start."""
 
     def __init__(
         self,
@@ -32,15 +32,15 @@ class Served:
     ):
         self.port = 0
         self.log = log
-        #: how much of the log is from earlier starts
-        self._said_before = 0
+        #: bytes of the log that earlier starts wrote
+        self._log_offset = 0
         self._arguments, self._environment, self._wrapper = arguments, environment, wrapper
         self._program = program
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """Its URL, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -57,11 +57,11 @@ class Served:
 
     def worker_of(self, client: socket.socket) -> int | None:
         """Return the process id of the worker that has accepted this connection; None before one has."""
-        ours = f"{client.getsockname()[1]:04X}"
+        port = f"{client.getsockname()[1]:04X}"
         inode = ""
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[1].endswith(f":{self.port:04X}") and fields[2].endswith(f":{ours}"):
+            if fields[1].endswith(f":{self.port:04X}") and fields[2].endswith(f":{port}"):
                 inode = fields[9]
         for worker in self.workers():
             if f"socket:[{inode}]" in self.descriptors(worker):
@@ -69,32 +69,32 @@ class Served:
         return None
 
     def descriptors(self, pid: int) -> list[str]:
-        """Return what the open descriptors of a process lead to."""
+        """Return the targets of a process's open file descriptors."""
         found = []
         for entry in os.scandir(f"/proc/{pid}/fd"):
             try:
                 found.append(str(Path(entry.path).readlink()))
-            except FileNotFoundError:  # It was closed while we were looking.
+            except FileNotFoundError:  # It was closed meanwhile.
                 continue
         return found
 
-    def start(self, patience: float = 60) -> None:
+    def start(self, timeout: float = 60) -> None:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
-            self._said_before = log.tell()
+            self._log_offset = log.tell()
             command = [sys.executable, "-m", *self._program, "--port", "0", *self._arguments]
             self.process = subprocess.Popen(  # noqa: S603  every word is ours
                 [*self._wrapper, *command], stdout=log, stderr=log, env=dict(self._environment)
             )
-        self.wait_until_it_answers(patience)
+        self.wait_until_ready(timeout)
 
-    def wait_until_it_answers(self, patience: float = 60) -> None:
-        """Wait until a request is answered. No more than one is, so that tests may count answers."""
-        end = time.monotonic() + patience
+    def wait_until_ready(self, timeout: float = 60) -> None:
+        """Wait until one request is answered. There is exactly one, so that tests can count responses."""
+        end = time.monotonic() + timeout
         while (left := end - time.monotonic()) > 0:
             if self.process and self.process.poll() is not None:
                 raise RuntimeError(f"the service ended with {self.process.returncode}:\n{self.log.read_text()}")
-            listening = _LISTENING.search(self.log.read_bytes(), self._said_before)
+            listening = _LISTENING.search(self.log.read_bytes(), self._log_offset)
             if listening is None:
                 time.sleep(0.02)
                 continue
@@ -121,7 +121,7 @@ class Served:
         )
 
     def kill_all(self) -> None:
-        """End supervisor and workers as a power cut would: at once, all of them."""
+        """Kill supervisor and workers at once, as a power cut would."""
         workers = self.workers()
         os.kill(self.pid, signal.SIGKILL)
         for worker in workers:
@@ -132,27 +132,27 @@ class Served:
         if self.process:
             self.process.wait(60)
 
-    def stop(self, patience: float = 60) -> int:
-        """Ask it to end and return its exit code."""
+    def stop(self, timeout: float = 60) -> int:
+        """Stop it with SIGTERM and return its exit code."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(patience)
+            return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill_all()
             raise
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now.
+    """Return a port that is free now.
 
-    It is below those that are given to whoever asks for any, so that nobody gets it by chance before it is used.
+    It is below the ephemeral range, so that no other socket gets it by chance before it is used.
     """
-    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
-        port = random.SystemRandom().randrange(10_000, max(given, 20_000))
+        port = random.SystemRandom().randrange(10_000, max(ephemeral, 20_000))
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -169,7 +169,7 @@ def served(
     wrapper: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
 ) -> Iterator[Served]:
-    """Run ``ferrotype serve`` with its data home in ``directory`` and end it afterwards.
+    """Run ``ferrotype serve`` with its data directory in ``directory`` and stop it afterwards.
 
     ``wrapper`` are words in front of the command, such as ``strace -D``: they must not change the process id.
     ``program`` is a module to run in the command's place, and its first words.

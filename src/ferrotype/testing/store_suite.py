@@ -1,11 +1,11 @@
-"""What every store driver must do, as checks that are run on one.
+"""The contract of store drivers, as checks to run on a driver.
 
     @pytest.mark.parametrize("check", CHECKS, ids=name_of)
     def test_the_driver_does_what_every_driver_does(check):
         asyncio.run(check(my_driver))
 
-A check gets a driver with nothing in it and raises AssertionError where the driver does not do its part. Everything
-that is stored is read back: a driver that discards data passes none of the checks that store any.
+A check gets an empty driver and raises AssertionError if the driver breaks the contract. Stored data is read back,
+so a driver that discards data fails every check that stores some.
 """
 
 import asyncio
@@ -39,25 +39,25 @@ def name_of(check: Check) -> str:
 
 
 class Broken(Exception):
-    """What a source raises that breaks."""
+    """Raised by a failing source."""
 
 
 async def source(batches: Sequence[Batch]) -> AsyncIterator[Batch]:
-    """Yield batches, and let others run in between."""
+    """Yield batches, and yield to the event loop in between."""
     for batch in batches:
         yield batch
         await asyncio.sleep(0)
 
 
 async def breaking(batches: Sequence[Batch]) -> AsyncIterator[Batch]:
-    """Yield batches and break."""
+    """Yield batches, then raise Broken."""
     async for batch in source(batches):
         yield batch
     raise Broken
 
 
 async def stalling(batches: Sequence[Batch], stalled: asyncio.Event) -> AsyncIterator[Batch]:
-    """Yield batches and never end."""
+    """Yield batches, then block forever."""
     async for batch in source(batches):
         yield batch
     stalled.set()
@@ -65,7 +65,7 @@ async def stalling(batches: Sequence[Batch], stalled: asyncio.Event) -> AsyncIte
 
 
 def expect(holds: bool, text: str) -> None:
-    """Raise AssertionError with a sentence about what a driver must do."""
+    """Raise AssertionError with the rule that the driver breaks."""
     if not holds:
         raise AssertionError(text)
 
@@ -74,17 +74,17 @@ def _joined(content: Sequence[Batch]) -> bytes:
     return b"".join(b"".join(batch) for batch in content)
 
 
-async def not_noted(handle: str) -> None:
-    """Take a handle that no ledger records."""
+async def ignore_handle(handle: str) -> None:
+    """Accept a handle without recording it."""
 
 
 async def put(driver: Driver, name: str, batches: AsyncIterator[Batch], size: int | None = None) -> str:
     """Store an object of an image without owner and return its handle."""
-    return await driver.put(ObjectRef(name, image_of(name), None), batches, size, not_noted)
+    return await driver.put(ObjectRef(name, image_of(name), None), batches, size, ignore_handle)
 
 
 async def content_of(driver: Driver, handle: str, offset: int = 0, count: int | None = None) -> bytes:
-    """Return a part of an object, all of it unless told otherwise."""
+    """Return a part of an object; by default, all of it."""
     opened = await driver.open(handle)
     try:
         chunks = [chunk async for chunk in opened.read(offset, count)]
@@ -104,15 +104,17 @@ async def names(driver: Driver) -> Sequence[str]:
     return [each.name for each in await listed(driver)]
 
 
-async def what_is_put_comes_back(driver: Driver) -> None:
-    """Whatever the batches, and whether the size is known or not."""
+async def stored_data_is_read_back(driver: Driver) -> None:
+    """For any batches, with the size known and unknown."""
     for known in (True, False):
         stored = []
         for name, content in zip(NAMES, CONTENTS, strict=False):
             data = _joined(content)
             handle = await put(driver, name, source(content), len(data) if known else None)
             stored.append(Listed(name, handle, len(data)))
-            expect(await content_of(driver, handle) == data, f"{len(data)} bytes must come back as they were put")
+            expect(
+                await content_of(driver, handle) == data, f"{len(data)} bytes must be read back as they were stored"
+            )
             expect(await driver.stat(handle) in (None, len(data)), "stat returns the size")
             expect(0 < len(handle) <= 1024, "a handle has 1 to 1,024 characters")
             url = driver.url(handle)
@@ -124,8 +126,8 @@ async def what_is_put_comes_back(driver: Driver) -> None:
         expect(await names(driver) == [], "what was deleted is not listed")
 
 
-async def any_part_can_be_read(driver: Driver) -> None:
-    """Reading at any offset gives what is there, and nothing beyond the end."""
+async def any_range_can_be_read(driver: Driver) -> None:
+    """At any offset; nothing beyond the end."""
     data = os.urandom(2 * READ_SIZE + 1000)
     handle = await put(driver, NAMES[0], source([[data]]))
     end = len(data)
@@ -138,8 +140,8 @@ async def any_part_can_be_read(driver: Driver) -> None:
         expect(await content_of(driver, handle, offset, count) == wanted, f"{count} bytes from {offset}")
 
 
-async def reads_of_one_object_run_side_by_side(driver: Driver) -> None:
-    """Several at once give the right bytes each, one can be cancelled, and closing twice is harmless."""
+async def one_object_can_be_read_concurrently(driver: Driver) -> None:
+    """Each read returns the right bytes, one can be cancelled, and closing twice is harmless."""
     data = os.urandom(3 * READ_SIZE)
     opened = await driver.open(await put(driver, NAMES[0], source([[data]])))
     expect(opened.size in (None, len(data)), "a source tells its size")
@@ -159,21 +161,21 @@ async def reads_of_one_object_run_side_by_side(driver: Driver) -> None:
     await opened.close()
 
 
-async def a_source_that_breaks_leaves_nothing(driver: Driver) -> None:
-    """The source's own error comes through, and the name can be used again."""
+async def a_failing_source_leaves_nothing(driver: Driver) -> None:
+    """The source's error propagates, and the name can be used again."""
     for content in CONTENTS:
         try:
             await put(driver, NAMES[0], breaking(content))
         except Broken:
-            expect(await names(driver) == [], "nothing is left of a broken put")
+            expect(await names(driver) == [], "a failed put leaves nothing")
             continue
-        raise AssertionError("the error of the source must come through")
+        raise AssertionError("the error of the source must propagate")
     handle = await put(driver, NAMES[0], source([[b"whole"]]))
-    expect(await content_of(driver, handle) == b"whole", "a put that failed does not harm the next one")
+    expect(await content_of(driver, handle) == b"whole", "a failed put does not affect the next one")
 
 
 async def a_cancelled_put_leaves_nothing(driver: Driver) -> None:
-    """At whatever moment it is cancelled."""
+    """At any moment of the cancellation."""
     for content in CONTENTS:
         stalled = asyncio.Event()
         writing = asyncio.ensure_future(put(driver, NAMES[0], stalling(content, stalled)))
@@ -184,19 +186,19 @@ async def a_cancelled_put_leaves_nothing(driver: Driver) -> None:
             expect(unfinished[0].handle is None, "an unfinished object is listed without a handle")
         writing.cancel()
         await asyncio.wait([writing])
-        expect(writing.cancelled(), "a cancellation comes through")
-        expect(await names(driver) == [], "nothing is left of a cancelled put")
+        expect(writing.cancelled(), "a cancellation propagates")
+        expect(await names(driver) == [], "a cancelled put leaves nothing")
     for delay in range(12):
         writing = asyncio.ensure_future(put(driver, NAMES[0], source([[bytes(100)]] * 3)))
         await asyncio.sleep(delay / 4000)
         writing.cancel()
         await asyncio.wait([writing])
         if writing.cancelled():
-            expect(await names(driver) == [], "nothing is left of a cancelled put")
+            expect(await names(driver) == [], "a cancelled put leaves nothing")
         await driver.delete(NAMES[0], None)
 
 
-async def an_object_that_exists_is_left_as_it_is(driver: Driver) -> None:
+async def an_existing_object_is_never_overwritten(driver: Driver) -> None:
     """A second put of its name fails and changes nothing."""
     handle = await put(driver, NAMES[0], source([[b"the first"]]))
     try:
@@ -208,8 +210,8 @@ async def an_object_that_exists_is_left_as_it_is(driver: Driver) -> None:
     raise AssertionError("a name that is taken must be refused")
 
 
-async def deleting_what_is_absent_is_fine(driver: Driver) -> None:
-    """Once, twice, with the handle and without it, and for names that never were."""
+async def deletes_are_idempotent(driver: Driver) -> None:
+    """Repeated, with and without the handle, and for names that never existed."""
     first = await put(driver, NAMES[0], source([[b"x"]]))
     second = await put(driver, NAMES[1], source([[b"y"]]))
     for name, handle in ((NAMES[0], first), (NAMES[0], first), (NAMES[0], None), (NAMES[2], None)):
@@ -219,7 +221,7 @@ async def deleting_what_is_absent_is_fine(driver: Driver) -> None:
 
 
 async def concurrent_puts_do_not_mix(driver: Driver) -> None:
-    """Objects that are written side by side have their own bytes."""
+    """Objects that are written concurrently have their own bytes."""
     contents = [[[bytes([number]) * 50_000] for _ in range(4)] for number in range(len(NAMES))]
     handles = await asyncio.gather(
         *(put(driver, name, source(content)) for name, content in zip(NAMES, contents, strict=True))
@@ -230,7 +232,7 @@ async def concurrent_puts_do_not_mix(driver: Driver) -> None:
     expect(await names(driver) == [], "all of them are deleted")
 
 
-async def what_is_not_there_is_not_found(driver: Driver) -> None:
+async def deleted_objects_are_not_found(driver: Driver) -> None:
     """By ``open`` and by ``stat``."""
     handle = await put(driver, NAMES[0], source([[b"content"]]), 7)
     await driver.delete(NAMES[0], handle)
@@ -239,11 +241,11 @@ async def what_is_not_there_is_not_found(driver: Driver) -> None:
             await work(handle)
         except BlobNotFound:
             continue
-        raise AssertionError("an object that is gone is not found")
+        raise AssertionError("a deleted object must not be found")
 
 
 async def foreign_urls_are_refused(driver: Driver) -> None:
-    """So is one that only resembles the driver's own."""
+    """Including URLs that resemble the driver's own."""
     url = driver.url(await put(driver, NAMES[0], source([[b"x"]])))
     scheme, _, rest = url.partition(":")
     foreign = (
@@ -262,15 +264,15 @@ async def a_probe_reports_health_and_leaves_nothing(driver: Driver) -> None:
 
 
 CHECKS: tuple[Check, ...] = (
-    what_is_put_comes_back,
-    any_part_can_be_read,
-    reads_of_one_object_run_side_by_side,
-    a_source_that_breaks_leaves_nothing,
+    stored_data_is_read_back,
+    any_range_can_be_read,
+    one_object_can_be_read_concurrently,
+    a_failing_source_leaves_nothing,
     a_cancelled_put_leaves_nothing,
-    an_object_that_exists_is_left_as_it_is,
-    deleting_what_is_absent_is_fine,
+    an_existing_object_is_never_overwritten,
+    deletes_are_idempotent,
     concurrent_puts_do_not_mix,
-    what_is_not_there_is_not_found,
+    deleted_objects_are_not_found,
     foreign_urls_are_refused,
     a_probe_reports_health_and_leaves_nothing,
 )

@@ -35,7 +35,7 @@ def _announced(request: Request) -> int | None:
         return int(request.headers.get("content-length", "0")) or None
     if not _INTEGER.fullmatch(stated) or len(stated) > 40:
         raise Invalid(f"'X-OpenStack-Image-Size' must be an integer; got '{stated[:32]}'.")
-    if int(stated) < 0:  # It would be booked as room that others may use.
+    if int(stated) < 0:  # It would be booked as negative usage, and raise the quota.
         raise Invalid("'X-OpenStack-Image-Size' must not be negative.")
     return int(stated) or None
 
@@ -71,7 +71,7 @@ def _data_response(request: Request, image: Image, source: Source) -> Response:
     # Stored XSS: the data may be a web page, which a browser must save and not open.
     headers += [("x-content-type-options", "nosniff"), ("content-disposition", "attachment")]
     if ranges.precondition_failed(request, etag):
-        raise HTTPError(412, "The data of the image are not those that If-Match names.")
+        raise HTTPError(412, "The image data does not match 'If-Match'.")
     if ranges.not_modified(request, etag):
         return Response(304, b"", [("etag", etag or "")])
     size = source.size if source.size is not None else image.size or 0

@@ -61,7 +61,7 @@ def image_documents(view: View, caller: Caller) -> Callable[[Image], Document]:
         if image.system:
             made.update(image.system)
         if image.locations or show_locations:
-            _add_locations(made, view, view.locations(caller, image))
+            _add_locations(made, view, caller, image)
         return made
 
     return document
@@ -72,11 +72,14 @@ def image(view: View, caller: Caller, shown: Image) -> Document:
     return image_documents(view, caller)(shown)
 
 
-def _add_locations(document: Document, view: View, shown: Sequence[Location]) -> None:
-    if view.show_locations:
-        document["locations"] = locations(shown)
-    if view.show_direct_url and shown:
-        document["direct_url"] = shown[0].url
+def _add_locations(document: Document, view: View, caller: Caller, image: Image) -> None:
+    """Add every key that shows where the data is, as far as the caller may see it (POL-32, SEC-54)."""
+    shown = view.locations(caller, image)
+    if (view.show_locations or view.show_direct_url) and view.may_see_locations(caller, image):
+        if view.show_locations:
+            document["locations"] = locations(shown)
+        if view.show_direct_url and shown:
+            document["direct_url"] = shown[0].url
     if view.multi_store:
         stores = [each.store for each in shown if each.store]
         if stores:

@@ -37,10 +37,10 @@ STATUSES: dict[type[Exception], int] = {
     BodyTooSlow: 408,
 }
 
-#: What clients are told about a failure of a store or the database; the log has the details.
+#: Texts for clients about failures of a store or the database; the log has the details.
 _STORE_TEXTS: dict[type[Exception], str] = {
-    errors.StoreFull: "The store has no room for the data.",
-    errors.StoreDenied: "The store denies access to the service at the moment.",
+    errors.StoreFull: "The store has no space for the data.",
+    errors.StoreDenied: "The service has no access to the store at the moment.",
     errors.StoreReadOnly: "Error in store configuration. Adding images to store is disabled.",
     errors.BlobNotFound: "The data of the image cannot be read at the moment.",
     errors.BlobDamaged: "The data of the image cannot be read at the moment.",
@@ -76,7 +76,8 @@ def response_to(error: Exception, request: Request, formatter: ErrorFormatter | 
         return formatter(request, error.status, error.text, error.headers)
     status = _lookup_by_mro(STATUSES, error)
     if status is None:
-        log.error("%s %s failed", request.method, request.scope["raw_path"][:256].decode("latin-1"), exc_info=error)
+        path = request.scope["raw_path"][:256].decode("latin-1")
+        log.error("request failed: %s %s request=%s", request.method, path, request.id, exc_info=error)
         return formatter(request, 500, "An internal error occurred; details are in the server's log.", ())
     text = _lookup_by_mro(_STORE_TEXTS, error) or str(error)
     headers: list[tuple[str, str]] = []
@@ -89,9 +90,9 @@ def response_to(error: Exception, request: Request, formatter: ErrorFormatter | 
     if isinstance(error, errors.BadRange):
         headers.append(("content-range", f"bytes */{error.size}"))
     if isinstance(error, errors.StoreError):
-        log.error("Store %s: %s (request %s)", error.store or "?", error, request.id)
+        log.error("store error: store=%s request=%s: %s", error.store or "?", request.id, error)
     if isinstance(error, DatabaseUnavailable):
-        log.error("database is not available: %s (request %s)", error, request.id)
+        log.error("database unavailable: request=%s: %s", request.id, error)
     return formatter(request, status, text, tuple(headers))
 
 

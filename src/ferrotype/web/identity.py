@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from ferrotype.identity.accounts import DEFAULT_PROJECT, DOMAIN, Account, project_name
-from ferrotype.identity.none import PROJECT
+from ferrotype.identity.accounts import DOMAIN, Account, project_id, project_name
 from ferrotype.identity.tokens import Token
 from ferrotype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from ferrotype.model.times import SECOND
@@ -134,9 +133,9 @@ class IdentityAPI:
         """POST /v3/auth/tokens"""
         asked = _decode(await request.body(MAX_BODY), _LogIn).auth
         account, before = await self._verify(asked.identity)
-        scoped = _scoped(asked.scope, account)
-        request.caller = account.caller(scoped)
-        text, token = self._login.issue(account, scoped, tuple(asked.identity.methods), before)
+        project = _scope(asked.scope, account)
+        request.caller = account.caller(project)
+        text, token = self._login.issue(account, project, tuple(asked.identity.methods), before)
         document = _token(request, account, token)
         return json_response({"token": document}, 201, [("x-subject-token", text), ("vary", "X-Auth-Token")])
 
@@ -153,7 +152,7 @@ class IdentityAPI:
             if identity.token is None:
                 raise Invalid("The method token requires 'token' next to 'methods'.")
             holder, before = await self._login.by_token(identity.token.id)
-            if account and account != holder:
+            if account and account.name != holder.name:
                 raise Unauthenticated("The password and the token belong to different users.")
             account = holder
         if account is None:
@@ -203,7 +202,7 @@ class IdentityAPI:
     async def _own_projects(self, request: Request) -> Response:
         """GET /v3/auth/projects, GET /v3/users/{id}/projects"""
         account = self._account(request.params.get("id", request.caller.user or ""), request)
-        return _listed(request, "projects", [_project(account.project)])
+        return _listed(request, "projects", [_project(grant.project) for grant in account.grants])
 
     async def _projects(self, request: Request) -> Response:
         """GET /v3/projects"""
@@ -214,7 +213,8 @@ class IdentityAPI:
     async def _project(self, request: Request) -> Response:
         """GET /v3/projects/{id}"""
         wanted, caller = request.params["id"], request.caller
-        if wanted != caller.project and not caller.is_admin:
+        account = self._login.accounts.named(caller.user or "")
+        if not caller.is_admin and not (account and account.roles(wanted)):
             raise Forbidden("Only an administrator may show other projects.")
         if wanted not in self._login.accounts.projects():
             raise NotFound(f"No project found with ID {wanted[:64]}.")
@@ -223,7 +223,7 @@ class IdentityAPI:
     async def _users(self, request: Request) -> Response:
         """GET /v3/users"""
         _require_admin(request)
-        found = [_user(account) for account in self._login.accounts.everybody()]
+        found = [_user(account) for account in self._login.accounts.all()]
         return _listed(request, "users", _filtered(request, found))
 
     async def _user(self, request: Request) -> Response:
@@ -277,20 +277,23 @@ def _is_default_domain(domain: _Domain | None) -> bool:
     return domain is None or (domain.id in (None, DOMAIN) and (domain.name or "default").lower() == "default")
 
 
-def _scoped(scope: Any, account: Account) -> bool:
-    """Tell whether the new token is scoped to the account's project; raise Unauthenticated for another project."""
+def _scope(scope: Any, account: Account) -> str | None:
+    """Return the project of the new token, None for an unscoped one.
+
+    Raises Unauthenticated for a project in which the user has no role.
+    """
     if scope is None:  # Identity v3: the user's default project.
-        return True
+        return account.default_project
     if scope == "unscoped" or (isinstance(scope, dict) and list(scope) == ["unscoped"]):
-        return False
+        return None
     if isinstance(scope, dict) and list(scope) == ["project"]:
         try:
             project = msgspec.convert(scope["project"], _Project)
         except msgspec.ValidationError as error:
             raise Invalid(f"'project' in 'scope' is malformed: {error}") from None
-        wanted = PROJECT if project.name == DEFAULT_PROJECT and project.id is None else project.id or project.name
-        if wanted == account.project and _is_default_domain(project.domain):
-            return True
+        wanted = project.id or project_id(project.name or "")
+        if account.roles(wanted) and _is_default_domain(project.domain):
+            return wanted
     raise Unauthenticated("The user has no role in this scope.")
 
 
@@ -320,7 +323,7 @@ def _token(request: Request, account: Account, token: Token) -> dict[str, Any]:
         document |= {
             "project": {"id": token.project, "name": project_name(token.project), "domain": _DOMAIN},
             "is_domain": False,
-            "roles": [{"id": role, "name": role} for role in account.roles],
+            "roles": [{"id": role, "name": role} for role in account.roles(token.project)],
             "catalog": _catalog(request),
         }
     return document
@@ -360,7 +363,7 @@ def _project(id_: str) -> dict[str, Any]:
 def _user(account: Account) -> dict[str, Any]:
     return {
         "id": account.name, "name": account.name, "domain_id": DOMAIN, "enabled": True,
-        "default_project_id": account.project, "password_expires_at": None, "options": {},
+        "default_project_id": account.default_project, "password_expires_at": None, "options": {},
     }  # fmt: skip
 
 

@@ -15,4 +15,4 @@ async def import_image(request: Request) -> Response:
 
 async def stage(request: Request) -> Response:
     """PUT /v2/images/{image_id}/stage"""
-    raise NotFound("Staging needs the import method glance-direct, which is not enabled.")
+    raise NotFound("Staging requires the import method glance-direct, which is not enabled.")

@@ -27,7 +27,7 @@ def part(request: Request, size: int, etag: str | None) -> tuple[int, int] | Non
 
 
 def _number(digits: str) -> int:
-    """Return the number, cut to 20 digits: beyond the size of any file its exact value does not matter."""
+    """Return the number, truncated to 20 digits: beyond the size of any file its exact value does not matter."""
     return int(digits.lstrip("0")[:20] or "0")
 
 
@@ -50,13 +50,13 @@ def _range(text: str, size: int) -> tuple[int, int]:
 def _suffix(count: int, size: int) -> tuple[int, int]:
     count = min(count, size)
     if not count:
-        raise BadRange(f"The range has no bytes; the data have {size}.", size)
+        raise BadRange(f"The range has no bytes; the data has {size}.", size)
     return size - count, count
 
 
 def _between(first: int, last: int, size: int) -> tuple[int, int]:
     if first >= size or first > last:
-        raise BadRange(f"The range {first}-{last} lies outside the data, which have {size} bytes.", size)
+        raise BadRange(f"The range {first}-{last} lies outside the data, which has {size} bytes.", size)
     last = min(last, size - 1)
     return first, last - first + 1
 
@@ -68,7 +68,7 @@ def _content_range(text: str, size: int) -> tuple[int, int]:
         raise BadRange("'Content-Range' must have the form bytes 0-99/*.", size)
     first, last, total = _number(match[1]), _number(match[2]), match[3]
     if last >= size or (total != "*" and _number(total) != size):
-        raise BadRange(f"The range ends at {last} of {total}, but the data have {size} bytes.", size)
+        raise BadRange(f"The range ends at {last} of {total}, but the data has {size} bytes.", size)
     return _between(first, last, size)
 
 

@@ -47,9 +47,9 @@ def with_line(line: str) -> bytes:
 def overlong(sectors: int, text: str) -> bytes:
     """A VMDK whose descriptor fills all of its declared sectors and goes on behind them."""
     full = TEXT if len(TEXT) <= sectors * SECTOR else TEXT.replace("# Disk DescriptorFile", "#")
-    room = sectors * SECTOR - len(full)
-    assert room > 2
-    return put(vmdk(full + "#" * (room - 1) + "\n", sectors=sectors), (1 + sectors) * SECTOR, text.encode())
+    space = sectors * SECTOR - len(full)
+    assert space > 2
+    return put(vmdk(full + "#" * (space - 1) + "\n", sectors=sectors), (1 + sectors) * SECTOR, text.encode())
 
 
 NOWHERE = b"/nonexistent/hidden"
@@ -215,7 +215,7 @@ ATTACKS: dict[str, tuple[bytes, str, str]] = {
         "vmdk",
         "descriptor",
     ),
-    # SEC-07: a descriptor for a reader that was told so, or that is lenient about what it takes for one
+    # SEC-07: a descriptor for a reader that is set to VMDK, or that detects one leniently
     **{
         f"descriptor behind {name}": (start + LENIENT, "vmdk", "descriptor")
         for name, start in (("a byte", b"\x80"), ("binary", bytes(range(1, 256)) * 400), ("text", b"hello\n" * 2000))

@@ -30,7 +30,7 @@ from ferrotype.model.errors import ContentRefused
 from ferrotype.streams.inspect import Findings, check_format
 
 LIMITS = ("prlimit", "--as=4294967296", "--cpu=10", "--nofile=64", "--fsize=0", "--core=0")
-TIMEOUT = 20
+TIMEOUT = 60
 #: (our verdict, theirs, why they differ): where one accepts and the other refuses data that is declared raw
 REASONS = (
     ("accepted", "refused: gpt unsafe", "a boot sector without a partition table (RUL-70)"),
@@ -98,11 +98,11 @@ class Qemu:
                 outside |= self._names_another_file(json.loads(done.stdout))
         return opened, outside
 
-    def _names_another_file(self, told: dict[str, Any]) -> bool:
-        special = told.get("format-specific", {}).get("data", {})
+    def _names_another_file(self, info: dict[str, Any]) -> bool:
+        special = info.get("format-specific", {}).get("data", {})
         extents = special.get("extents", [])
         return (
-            any(told.get(key) for key in OUTSIDE_KEYS)
+            any(info.get(key) for key in OUTSIDE_KEYS)
             or bool(special.get("data-file"))
             or any(extent.get("filename") != str(self._path) for extent in extents)
         )

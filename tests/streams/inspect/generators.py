@@ -32,19 +32,19 @@ def accepted(findings: Findings, declared: str | None) -> int | None:
     return check_format(findings, declared, "bare", require_match=True, nonfatal=()).virtual_size
 
 
-def processor_time(work: Callable[[], object]) -> float:
-    """Return the seconds of this thread's processor time that some work takes."""
+def cpu_time(work: Callable[[], object]) -> float:
+    """Return the CPU seconds of this thread that some work takes."""
     started = time.thread_time()
     work()
     return time.thread_time() - started
 
 
 def quick(work: Callable[[], object], limit: float) -> bool:
-    """Say whether some work takes less than ``limit`` seconds of processor time where counting to a million takes
+    """Say whether some work takes less than ``limit`` CPU seconds where counting to a million takes
     20 ms. The machine may stumble twice."""
     for _ in range(3):
-        taken = processor_time(work)
-        if taken < limit or taken < limit * processor_time(count_to_a_million) / 0.02:
+        taken = cpu_time(work)
+        if taken < limit or taken < limit * cpu_time(count_to_a_million) / 0.02:
             return True
     return False
 
@@ -96,7 +96,7 @@ def qcow2(
     extensions: bytes = b"",
     length: int = 4096,
 ) -> bytes:
-    """A qcow2 header with room for its (empty) tables."""
+    """A qcow2 header with space for its (empty) tables."""
     head = struct.pack(
         ">4sIQIIQIIQQIIQ",
         b"QFI\xfb",

@@ -1,5 +1,5 @@
 """Images of real programs: how each is made, and what the inspection finds. ``python made.py`` prints the table of
-docs/formats.md."""
+docs/reference/image-formats.md."""
 
 import subprocess
 from collections.abc import Callable
@@ -95,6 +95,11 @@ MADE = (
     volume("mkfs.ntfs -F -Q disk"),
     volume("mkfs.exfat disk"),
     volume("mkfs.vfat disk", size=1440 * 1024),
+    volume(
+        "mkfs.vfat disk && dd if={packages}/boot/ipxe.lkrn of=disk bs=1 skip=62 seek=62 count=450 conv=notrunc",
+        "mkfs.vfat",
+        size=1440 * 1024,
+    ),
     volume("mkfs.vfat -f 1 -M 0xF0 disk"),
     volume("mkfs.vfat --mbr=yes disk"),
     volume("mkfs.vfat -F 32 disk", size=64 * MIB),
@@ -167,7 +172,7 @@ def result(made: Made, data: bytes) -> tuple[str, int | None, str]:
 
 
 def table() -> str:
-    """Return the rows of docs/formats.md, from the expected results."""
+    """Return the rows of docs/reference/image-formats.md, from the expected results."""
     rows = ["| declared | program | how | found | virtual size | verdict |", "|---|---|---|---|---|---|"]
     for made in MADE:
         how = made.title.partition(": ")[2].replace("|", "\\|").format(tree="tree", source="source", packages="")

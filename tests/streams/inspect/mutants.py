@@ -123,8 +123,10 @@ def sparse_vmdk(bases: Bases) -> Maker:
         sectors = chance.choice((1, 2, 3, 4, 19, 20, 20, 20, 21, 40))
         if chance.random() < 0.4:  # A descriptor that is full: what comes behind it?
             body = descriptor().encode()
-            room = sectors * SECTOR - len(body)
-            raw = (body + b"#" * (room - 1) + b"\n" if room > 0 else body) + chance.choice((b"", b"\0", b"\n")) + raw
+            space = sectors * SECTOR - len(body)
+            raw = (
+                (body + b"#" * (space - 1) + b"\n" if space > 0 else body) + chance.choice((b"", b"\0", b"\n")) + raw
+            )
         if chance.random() < 0.2:
             raw = put(raw, chance.randrange(len(raw)), b"\0")
         data = put(base, SECTOR, raw.ljust(min(sectors, 20) * SECTOR, b"\0"))

@@ -47,7 +47,7 @@ def test_chunks_of_any_length_make_no_difference(name: str, length: int) -> None
 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
-def test_any_cuts_make_no_difference(data: st.DataObject) -> None:
+def test_any_splits_make_no_difference(data: st.DataObject) -> None:
     # SEC-20, IMP-119
     image = IMAGES[data.draw(st.sampled_from(sorted(IMAGES)))]
     interesting = st.sampled_from(
@@ -66,7 +66,7 @@ def test_any_bytes_have_findings(data: bytes, places: list[int]) -> None:
     assert findings.formats
 
 
-def test_views_and_lists_of_chunks_are_as_good_as_bytes() -> None:
+def test_memoryviews_and_lists_of_chunks_give_the_same_findings() -> None:
     data = qcow2(backing=b"x")
     inspector = Inspector()
     inspector.feed([memoryview(data)[:100], b"", bytearray(data[100:700])])
@@ -94,7 +94,7 @@ def test_an_attack_that_is_cut_short_is_refused_or_harmless(name: str) -> None:
     assert all(refused[104:])
 
 
-def test_the_chunks_do_not_have_to_outlive_the_call() -> None:
+def test_chunks_may_be_reused_after_the_call() -> None:
     data = bytearray(vhdx())
     expected = inspect(bytes(data))
     inspector = Inspector()

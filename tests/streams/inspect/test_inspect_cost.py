@@ -59,14 +59,14 @@ def test_the_worst_header_takes_less_than_50_ms_and_8_mib(name: str) -> None:
     assert peak < 8 * MIB
 
 
-def test_the_gate_needs_nothing_that_is_slow_to_import() -> None:
+def test_the_inspector_imports_no_slow_modules() -> None:
     code = (
         "import sys, ferrotype.streams.inspect; print('oslo_utils' in sys.modules or 'cryptography' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_a_reader_that_stumbles_counts_against_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_in_a_check_refuses_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     def stumble(data: Data) -> bool:
         raise IndexError("out of range")
 

@@ -1,4 +1,4 @@
-"""Images of the programs that people have, each declared as its format: found, sized and accepted."""
+"""Images of real programs, each declared as its format: detected, sized and accepted."""
 
 import json
 import subprocess
@@ -48,10 +48,10 @@ def test_qemu_opens_the_same_image_and_sees_the_same_size(
     path = tmp_path / "image"
     path.write_bytes(make(made, tmp_path, packages))
     command = [need("qemu-img"), "info", "-f", QEMU[made.declared], "--output=json", path]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+    info = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
     # qemu rounds the size of a VHD to whole cylinders unless it knows the program that made it.
-    assert told["virtual-size"] == made.virtual_size or "Hyper-V" in made.program
+    assert info["virtual-size"] == made.virtual_size or "Hyper-V" in made.program
 
 
 def test_the_table_of_formats_shows_these_images() -> None:
-    assert table() in (ROOT / "docs" / "formats.md").read_text()
+    assert table() in (ROOT / "docs" / "reference" / "image-formats.md").read_text()

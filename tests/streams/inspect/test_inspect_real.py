@@ -1,4 +1,4 @@
-"""Images made by the programs that users have, and what others say of the same bytes."""
+"""Images made by real programs, compared with other inspectors."""
 
 import json
 import subprocess
@@ -73,8 +73,8 @@ def test_an_image_of_qemu_img_is_known_safe_and_as_large_as_it_says(name: str, m
     findings = inspect(path.read_bytes())
     assert findings.formats == (ours,)
     assert findings.failures == ()
-    told = json.loads(qemu_img("info", "-f", kind, "--output=json", path))
-    assert accepted(findings, ours) == told["virtual-size"]
+    info = json.loads(qemu_img("info", "-f", kind, "--output=json", path))
+    assert accepted(findings, ours) == info["virtual-size"]
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -117,7 +117,7 @@ GPT_MBR = (Failure("gpt", "gptmbr", "bad"),)
         ((Failure("qcow2", "backing_file", "bad"),), ("backing_file",), NO),
     ],
 )
-def test_only_checks_of_a_partition_table_can_be_made_harmless(
+def test_only_partition_table_checks_can_be_tolerated(
     failures: tuple[Failure, ...], nonfatal: tuple[str, ...], expected: int | str
 ) -> None:
     assert outcome(found("gpt", failures=failures), "raw", nonfatal=nonfatal) == expected
@@ -134,11 +134,11 @@ def test_a_kernel_that_looks_like_a_boot_sector_passes() -> None:
     assert outcome(kernel, "raw") == NO
 
 
-def test_a_qcow2_said_to_be_a_kernel_does_not_profit_from_that() -> None:
+def test_a_qcow2_declared_as_a_kernel_is_still_checked() -> None:
     assert outcome(inspect(qcow2(backing=b"x")), "aki", "aki") == NO
 
 
-def test_a_safe_qcow2_may_be_called_raw() -> None:
+def test_a_safe_qcow2_may_be_declared_raw() -> None:
     # RUL-09, IMG-UP-43
     assert outcome(inspect(qcow2(size=5 * MIB)), "raw") == 4096
     assert outcome(inspect(qcow2(size=5 * MIB)), "qcow2") == 5 * MIB
@@ -172,7 +172,7 @@ DISK = mbr(partition(), bytes(16), partition(flag=1))
         (luks(version=3), "raw", "luks", "version", ""),
     ],
 )
-def test_a_refusal_tells_what_it_is_about_and_which_option_changes_it(
+def test_a_refusal_names_formats_check_and_option(
     data: bytes, declared: str, found: str, check: str, option: str
 ) -> None:
     # RUL-70, IMG-UP-48
@@ -197,7 +197,7 @@ def test_a_refusal_tells_what_it_is_about_and_which_option_changes_it(
         (qcow2(), "vmdk", "bare", "match", "[image_format] require_image_format_match = false"),
     ],
 )
-def test_what_is_tolerated_is_reported_with_the_option_that_tolerates_it(
+def test_tolerated_findings_are_reported_with_their_option(
     data: bytes, declared: str, container: str, check: str, option: str
 ) -> None:
     # IMP-113, IMP-100
@@ -207,7 +207,7 @@ def test_what_is_tolerated_is_reported_with_the_option_that_tolerates_it(
     assert f"check={check} option={option or 'none'!r}" in log_context(verdict.tolerated[0])
 
 
-def test_ordinary_data_is_accepted_without_a_word() -> None:
+def test_ordinary_data_is_accepted_without_findings() -> None:
     for name, data in GOOD.items():
         assert check_format(inspect(data), name, "bare", require_match=True, nonfatal=()).tolerated == ()
 

@@ -38,8 +38,8 @@ EMBEDDED = False
 
 #: Longest that a statement may wait for a lock, in seconds: short enough that a worker keeps its lease meanwhile.
 LOCK_TIMEOUT = LEASE / 6 / 1_000_000
-#: Seconds after which the server ends an idle transaction of ours: its process may be frozen, or its machine gone,
-#: while it holds locks.
+#: Seconds after which the server ends an idle transaction: its process may be frozen, or its host down, while it
+#: holds locks.
 IDLE_TIMEOUT = LEASE / 3 / 1_000_000
 
 
@@ -158,6 +158,37 @@ class _Transaction:
         return await self.row(with_returning(statement, self.kind), **values)
 
 
+#: Errors with which another host is tried.
+_NEXT_HOST = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
+
+
+def _connector(config: DatabaseConfig) -> Callable[..., Awaitable[Any]]:
+    """Return the function that opens a connection, with further arguments for asyncpg.
+
+    Several hosts are tried in their order, each for ``connect_timeout``: asyncpg itself has one timeout for all of
+    them, which a host that does not answer would use up.
+    """
+
+    async def connect(url: str = config.url, **more: Any) -> Any:
+        options = {
+            "timeout": config.connect_timeout,
+            "server_settings": {"application_name": config.application_name},
+            **({"ssl": True} if config.system_ca else {}),
+            **more,
+        }
+        for host, port in config.hosts[:-1]:
+            try:
+                return await asyncpg.connect(url, host=host, port=port or 5432, **options)
+            except _NEXT_HOST as error:
+                log.info("trying the next host: host=%s error=%s", host, error)
+        if config.hosts:
+            host, port = config.hosts[-1]
+            options |= {"host": host, "port": port or 5432}
+        return await asyncpg.connect(url, **options)
+
+    return connect
+
+
 class PostgreSQL:
     """Connections to PostgreSQL. However many transactions wait for locks, reads and the lease do not wait for them.
 
@@ -189,9 +220,8 @@ class PostgreSQL:
                 config.url,
                 min_size=1,
                 max_size=size,
-                timeout=10,
                 statement_cache_size=256,
-                server_settings={"application_name": "ferrotype"},
+                connect=_connector(config),
                 init=initialize,
                 reset=_no_reset,
                 **options,
@@ -271,7 +301,7 @@ async def connect(config: DatabaseConfig) -> PostgreSQL:
 async def administering(config: DatabaseConfig) -> AsyncIterator[Any]:
     """A connection for as long as the block takes. It may wait for locks for as long as the server lets it."""
     try:
-        connection = await asyncpg.connect(config.url, timeout=10)
+        connection = await _connector(config)()
         try:
             yield connection
         finally:
@@ -297,7 +327,7 @@ def schema_version(config: DatabaseConfig) -> str | None:
 
 
 def create_schema(config: DatabaseConfig, statements: Sequence[str]) -> None:
-    """Run the statements in one transaction, unless another node was quicker."""
+    """Run the statements in one transaction, unless another node created it first."""
 
     async def create() -> None:
         async with administering(config) as connection, connection.transaction():
@@ -315,7 +345,7 @@ def migrate(config: DatabaseConfig, run: Callable[[Any], None]) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
 
     async def migrate() -> None:
-        engine = create_async_engine(config.url.replace("postgresql://", "postgresql+asyncpg://", 1))
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=_connector(config))
         async with engine.begin() as connection:
             await connection.run_sync(run)
         await engine.dispose()

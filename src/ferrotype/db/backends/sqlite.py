@@ -178,7 +178,7 @@ class SQLite:
             async with asyncio.timeout(self._lock_timeout):
                 await self._writing.acquire()
         except TimeoutError as error:
-            raise Locked("SQLite: other transactions of this process did not end in time") from error
+            raise Locked("SQLite: other transactions of this process did not finish in time") from error
         try:
             try:
                 await shielded(self._writer.do(lambda c: _begin(c, deadline)))
@@ -255,7 +255,7 @@ def schema_version(config: DatabaseConfig) -> str | None:
 
 
 def create_schema(config: DatabaseConfig, statements: Sequence[str]) -> None:
-    """Run the statements in one transaction, in a file of mode 0640, unless another process was quicker."""
+    """Run the statements in one transaction, in a file of mode 0640, unless another process did it first."""
     path = config.path or Path()
     with _errors_naming(path):
         _make_directory(path.parent)

@@ -1,6 +1,6 @@
 """Content inspection: what format is the data, is it dangerous, and is it what was declared?
 
-    Inspector      watches a stream and returns ``Findings``: facts, kept with the blob
+    Inspector      observes a stream and returns ``Findings``, stored with the blob
     check_format   Findings + what the image declares -> ``Verdict``, or ``ContentRefused``
 
 Nothing here opens a file, follows a name or allocates by a number it has read.

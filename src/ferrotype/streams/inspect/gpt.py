@@ -3,8 +3,8 @@
     446  four entries of 16 bytes:  0 boot flag   1 first sector as CHS   4 type   8 first sector
     510  signature
 
-Other things end their first sector with the same signature and have no partition table there: the boot sector of a
-volume, a program, a DOS label without a partition. They are raw.
+Other first sectors end with the same signature and have no partition table: the boot sector of a volume, a program,
+a DOS label without a partition. They are raw.
 """
 
 import struct

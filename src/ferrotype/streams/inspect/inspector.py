@@ -1,4 +1,4 @@
-"""Watches a stream, keeps the few bytes that show its format, and examines them at the end."""
+"""Observes a stream, keeps the few bytes that determine its format, and examines them at the end."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -47,7 +47,7 @@ class Inspector:
         self._regions: list[tuple[int, int, bytearray]] = []
 
     def feed(self, chunks: Iterable[Chunk]) -> None:
-        """Look at the next chunks. May be called in any thread, by one at a time."""
+        """Inspect the next chunks. May be called in any thread, one call at a time."""
         long: Chunk | None = None
         for chunk in chunks:
             length = len(chunk)

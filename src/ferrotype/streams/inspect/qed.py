@@ -18,7 +18,7 @@ def virtual_size(data: Data) -> int:
 
 
 def faults(data: Data) -> Faults:
-    """Refuse it always, also a truncated header: a reader may pad it with zeros."""
+    """Always refuse it, even with a truncated header: a reader may pad it with zeros."""
     if data.head.startswith(MAGIC):
         yield "banned", "the format is not allowed"
 

@@ -1,4 +1,4 @@
-"""The records of the inspection."""
+"""Records of the content inspection."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import msgspec
 #: The largest number that a database column and a JSON client can hold.
 LARGEST = (1 << 63) - 1
 
-#: (name of the check, what is wrong). The texts are ours and quote at most the name of a field from the data.
+#: (name of the check, what is wrong). The texts quote at most the name of a field from the data.
 Faults = Iterator[tuple[str, str]]
 
 
@@ -66,7 +66,7 @@ class Format:
     virtual_size: Callable[[Data], int]
     #: called only when it matches
     faults: Callable[[Data], Faults] = no_faults
-    #: called only when it does not match: would another reader take the data for this format all the same?
+    #: called only when it does not match: would another reader detect this format nevertheless?
     disguised: Callable[[Data], Faults] = no_faults
 
 

@@ -1,4 +1,4 @@
-"""Decides whether an image may have its data: what was found against what the image declares."""
+"""Decide whether an image may have its data: compare the findings with the declared formats."""
 
 import msgspec
 
@@ -47,8 +47,8 @@ def check_format(
 ) -> Verdict:
     """Return the verdict on data for an image with these formats, or raise ContentRefused (IMG-UP-41..45).
 
-    Safety checks count whatever was declared and whatever ``require_match`` says: a program that guesses formats
-    does not read declarations. What is inside a container is opened by the program that unpacks it, so only the
+    Safety checks count whatever was declared and whatever ``require_match`` says: a program that probes formats
+    ignores the declared one. What is inside a container is opened by the program that unpacks it, so only the
     formats that could be opened as a disk by mistake are checked there.
     """
     declared = disk_format or "none"
@@ -114,12 +114,12 @@ def option_for(failure: Failure) -> str:
 
 
 def refused(text: str, found: str, declared: str, check: str, option: str) -> ContentRefused:
-    """Return the refusal; its text names the setting that allows such data."""
+    """Return the error; its text names the setting that allows such data."""
     hint = f" The operator can allow it with {option}." if option else ""
     return ContentRefused(f"{text}.{hint}", check=check, found=found, declared=declared, option=option)
 
 
 def log_context(finding: ContentRefused | Tolerated) -> str:
-    """Return what a log line says of a refusal or of a tolerated finding."""
+    """Return the log context (key=value) of a refusal or a tolerated finding."""
     option = finding.option or "none"
     return f"declared={finding.declared} found={finding.found} check={finding.check} option={option!r}"

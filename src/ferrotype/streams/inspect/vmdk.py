@@ -1,6 +1,6 @@
-"""VMware disks. A text, the descriptor, says where the data is, and it may name any file.
+"""VMware disks. The descriptor, a text file, says where the data is, and it may name any file.
 
-One shape only is accepted: a sparse header, the descriptor right behind it, all data in the same file.
+Only one layout is accepted: a sparse header, the descriptor right behind it, all data in the same file.
 
     0 magic   4 version   12 capacity   20 grain size   28 descriptor: offset, 36 length   44 entries in a table
     56 offset of the grain directory, or "see the footer"   77 compression
@@ -118,7 +118,7 @@ def place_faults(text: bytes, length: int) -> Faults:
 
 
 def disguised(data: Data) -> Faults:
-    """Check for what is no VMware disk here, but is one for a reader that guesses, or that was told so."""
+    """Check for what is no VMware disk here, but is one for a reader that probes formats, or is set to VMDK."""
     if data.head.startswith(OLD_MAGIC):
         yield "header", "the sparse format is obsolete"
         return

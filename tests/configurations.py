@@ -1,0 +1,19 @@
+"""Configurations in which the options of an area have an effect."""
+
+from ferrotype.config import stores
+from ferrotype.config.options import Option
+
+LOGIN = "auth_type = password\nauth_url = http://k\nusername = u\npassword = p\n"
+#: What the configuration must have for an option of these records to have an effect.
+BASES = {
+    "database": "[database]\nconnection = postgresql://h/x\n",
+    "accounts": "[DEFAULT]\nauth_strategy = http_basic\n",
+    "keystone": f"[DEFAULT]\nauth_strategy = keystone\n[keystone_authtoken]\nmemcached_servers = m\n{LOGIN}",
+    "unified_limits": f"[DEFAULT]\nuse_keystone_limits = true\n[oslo_limit]\n{LOGIN}",
+    "stores": "[DEFAULT]\nenabled_backends = a:file,b:file\n[glance_store]\ndefault_backend = a\n",
+}
+
+
+def store_type(option: Option) -> str:
+    """Return the type of store that has the option; file for those of every type."""
+    return next((name for name, type_ in stores.TYPES.items() if option in type_.options), "file")
