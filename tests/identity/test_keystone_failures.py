@@ -6,7 +6,7 @@ import logging
 import pytest
 from stand_in import stand_in
 
-from ferrotype.identity.keystone import Tokens
+from ferrotype.identity.keystone import KeystoneAuth
 from ferrotype.model.errors import Busy
 
 
@@ -16,11 +16,11 @@ def test_only_a_refusal_of_keystone_asks_about_roles(
 ) -> None:
     with stand_in() as keystone, caplog.at_level(logging.ERROR, "ferrotype.identity"):
         keystone.status = status
-        tokens = Tokens(keystone.config())
+        auth = KeystoneAuth(keystone.config())
         try:
             with pytest.raises(Busy):
-                asyncio.run(tokens.identify({"x-auth-token": "valid-1"}))
+                asyncio.run(auth.identify({"x-auth-token": "valid-1"}))
         finally:
-            tokens.close()
-    assert f"it answered {status}" in caplog.text
+            auth.close()
+    assert f"it returned status {status}" in caplog.text
     assert ("roles" in caplog.text) is asks_about_roles

@@ -32,7 +32,7 @@ from ferrotype.testing.client import Reply
 from ferrotype.testing.process import Served, served
 
 
-async def identify(headers: Mapping[str, str]) -> Caller:
+async def identify(headers: Mapping[str, str], client: str = "") -> Caller:
     """Return the caller that the token describes."""
     user, _, rest = headers.get("x-auth-token", "").partition(".")
     project, dot, roles = rest.rpartition(".")
