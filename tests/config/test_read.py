@@ -349,6 +349,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[glance_store]\nfilesystem_store_file_perm = 680", ["file_perm = 680", "octal"]),
         ("[glance_store]\nfilesystem_store_chunk_size = 0", ["chunk_size = 0"]),
         ("[glance_store]\nfilesystem_store_datadir = {base}/glance-api.conf", ["not a directory"]),
+        ("[oslo_middleware]\ntrusted_proxies = 10.1.0.1/24", ["trusted_proxies", "networks", "host bits"]),
         # The files themselves
         ("bind_port = 1", ["glance-api.conf:1", "section"]),
         ("[DEFAULT]\nbind_port\n", ["glance-api.conf:2"]),

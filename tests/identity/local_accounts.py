@@ -1,7 +1,7 @@
 """Account files, and a service that reads them."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -51,10 +51,10 @@ def settings(home: Path) -> Path:
 
 
 @contextmanager
-def served_without_keystone(home: Path) -> Iterator[Served]:
+def served_without_keystone(home: Path, wrapper: Sequence[str] = ()) -> Iterator[Served]:
     """Run such a service as a process; its accounts are those of LINES where there are none yet."""
     _people_of(home)
-    with served(home, "--config-file", str(settings(home))) as running:
+    with served(home, "--config-file", str(settings(home)), wrapper=wrapper) as running:
         yield running
 
 

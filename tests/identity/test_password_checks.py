@@ -25,6 +25,16 @@ def account(cost: int, password: str = "wonder") -> Account:
     return Account("alice", bcrypt_hash(password, cost))
 
 
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Held:
     """bcrypt itself, whose checks end once ``go`` is set; it is too late when nobody has set it for a minute."""
 
@@ -63,20 +73,81 @@ class Counting:
                 self.running -= 1
 
 
-def test_a_right_password_is_checked_once_a_minute(pools, monkeypatch):
+def test_a_right_password_is_checked_again_after_a_pause(pools, monkeypatch):
     counting = Counting(monkeypatch)
 
     async def repeat() -> None:
-        checker, alice = passwords.Passwords(pools), account(4)
+        clock = Clock()
+        checker, alice = passwords.Passwords(pools, clock=clock), account(4)
         for _ in range(20):
             assert await checker.verify("alice", "wonder", alice, 4)
         assert counting.checks == 1
-        now = time.monotonic()
-        monkeypatch.setattr(passwords.time, "monotonic", lambda: now + passwords.REMEMBER_RIGHT + 1)
+        clock.now += passwords.REMEMBER_RIGHT + 1
         assert await checker.verify("alice", "wonder", alice, 4)
         assert counting.checks == 2
 
     asyncio.run(repeat())
+
+
+def test_a_user_in_constant_use_is_served_through_three_minutes_of_guessing(pools, monkeypatch):
+    held = Held(monkeypatch)
+    monkeypatch.setattr(passwords, "PAUSE", 0.0)
+
+    async def guessed() -> None:
+        clock = Clock()
+        checker, alice = passwords.Passwords(pools, clock=clock), account(4)
+        held.go.set()
+        assert await checker.verify("alice", "wonder", alice, 4)
+        held.go.clear()
+        guesses = [
+            asyncio.create_task(checker.verify("alice", f"guess {n}", alice, 4)) for n in range(passwords.WAITING)
+        ]
+        assert await asyncio.to_thread(held.begun.wait, 60)
+        for _ in range(3 * 60):
+            clock.now += 1
+            with pytest.raises(Busy):
+                await checker.verify("alice", "one more guess", alice, 4)
+            async with asyncio.timeout(30):
+                assert await checker.verify("alice", "wonder", alice, 4)
+        clock.now += 3600  # Not in use any more: the password is like any other.
+        with pytest.raises(Busy):
+            await checker.verify("alice", "wonder", alice, 4)
+        held.go.set()
+        assert not any(await asyncio.gather(*guesses))
+
+    asyncio.run(guessed())
+
+
+def test_another_user_gets_a_turn_while_one_is_guessed_at(pools, monkeypatch):
+    held = Held(monkeypatch)
+    monkeypatch.setattr(passwords, "PAUSE", 0.0)
+    order: list[str] = []
+
+    async def verified(checker: passwords.Passwords, name: str, password: str, client: str) -> bool:
+        try:
+            return await checker.verify(name, password, account(4), 4, client)
+        except Busy:
+            return False
+        finally:
+            order.append(name)
+
+    async def guessed() -> list[bool]:
+        checker = passwords.Passwords(pools)
+        guesses = [
+            asyncio.create_task(verified(checker, "alice", f"{n}", "192.0.2.1")) for n in range(passwords.WAITING)
+        ]
+        assert await asyncio.to_thread(held.begun.wait, 60)
+        others = [
+            asyncio.create_task(verified(checker, name, "wonder", client))
+            for name, client in (("bob", "192.0.2.1"), ("alice of another client", "192.0.2.2"))
+        ]
+        await asyncio.sleep(0)
+        held.go.set()
+        await asyncio.gather(*guesses)
+        return await asyncio.gather(*others)
+
+    assert asyncio.run(guessed()) == [True, True]
+    assert max(order.index("bob"), order.index("alice of another client")) < 8
 
 
 def test_one_password_is_checked_once_however_many_ask_at_once(pools, monkeypatch):

@@ -83,6 +83,9 @@ class SampleApp:
     async def hello(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
         await answer(send, 200, self.greeting.encode())
 
+    async def healthcheck(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+        await answer(send, 200, b"OK")
+
     async def pid(self, scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
         await answer(send, 200, str(os.getpid()).encode())
 
@@ -455,7 +458,7 @@ def main(folder: Path, workers: int, grace: float) -> int:
             raise ValueError("greeting must not be bad")
         server = SimpleNamespace(
             bind_host="127.0.0.1", bind_port=int(os.environ.get("SAMPLE_PORT", "0")), workers=workers, backlog=100,
-            graceful_timeout=grace, keep_alive=3600.0,
+            graceful_timeout=grace, keep_alive=3600.0, trusted_proxies=(),
         )  # fmt: skip
         return SimpleNamespace(server=server, greeting=greeting)
 

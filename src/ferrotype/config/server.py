@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from oslo_config import types
 
 from ferrotype.config.auth import Auth
-from ferrotype.config.options import BOOL, MAX_SECONDS, TEXT, Option, at_least
+from ferrotype.config.options import BOOL, MAX_SECONDS, NAMES, TEXT, Option, at_least
 from ferrotype.config.values import Values
+
+Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
 #: Worker processes of one service: a larger number is a mistake, and every worker opens connections.
 MAX_WORKERS = 256
@@ -31,6 +33,8 @@ class Server:
     max_request_id_length: int = 64
     #: trust X-Forwarded-* and Forwarded
     proxy_headers: bool = False
+    #: proxies whose X-Forwarded-For tells which client it is, for limits that hold for each client
+    trusted_proxies: Networks = ()
     #: how long running transfers may go on after SIGTERM; infinity: until they end
     graceful_timeout: float = 60
     #: how long an idle connection is kept open
@@ -59,6 +63,9 @@ OPTIONS = (
            dest="server.max_request_id_length"),
     Option("oslo_middleware", "enable_proxy_headers_parsing", BOOL, Server.proxy_headers,
            "trust X-Forwarded-* and Forwarded headers", dest="server.proxy_headers"),
+    Option("oslo_middleware", "trusted_proxies", NAMES, [],
+           "networks of proxies, such as `10.1.0.0/24`: limits for each client hold for the one that X-Forwarded-For"
+           " names, not for the proxy", dest="server.trusted_proxies"),
     Option("healthcheck", "disable_by_file_path", TEXT, None, "while this file exists, /healthcheck answers 503",
            dest="server.healthcheck_disable_file", sample_default="unset: never"),
 )  # fmt: skip
@@ -89,8 +96,17 @@ def read(values: Values, auth: Auth, sqlite: bool) -> Server:
         "public_endpoint": endpoint,
         "graceful_timeout": fields["graceful_timeout"] or math.inf,
         "healthcheck_disable_file": Path(disable) if disable else None,
+        "trusted_proxies": _networks(values, fields["trusted_proxies"]),
     }
     return Server(**{**fields, **computed})
+
+
+def _networks(values: Values, texts: tuple[str, ...]) -> Networks:
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        values.problem("oslo_middleware", "trusted_proxies", f"must be a list of networks: {error}")
+    return ()
 
 
 def is_loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ferrotype.config.keystone import Keystone as KeystoneConfig
 from ferrotype.identity.session import Keystone, SingleFlight, document, unavailable
-from ferrotype.identity.token_info import TokenCache, TokenInfo, cache_key, could_be_token, parse_token
+from ferrotype.identity.token_info import TokenCache, TokenInfo, cache_key, could_be_token, parse_token, token_form
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Unauthenticated
 
@@ -32,22 +32,25 @@ class KeystoneAuth:
 
             self._memcached = MemcachedTokenCache(config.memcached, config.token_cache_time)
 
-    async def identify(self, headers: Mapping[str, str]) -> Caller:
-        """Return the caller. Raises Unauthenticated; Busy when Keystone is needed and unavailable."""
+    async def identify(self, headers: Mapping[str, str], client: str = "") -> Caller:
+        """Return the caller. Raises Unauthenticated; Busy when Keystone is needed and unavailable.
+
+        Clients take turns while tokens are validated.
+        """
         token = (headers.get("x-auth-token") or headers.get("x-storage-token") or "").strip()
         if not token:
             raise Unauthenticated("Authentication is required: send a token in 'X-Auth-Token'.")
-        service_roles = await self._service_roles(headers.get("x-service-token", "").strip())
+        service_roles = await self._service_roles(headers.get("x-service-token", "").strip(), client)
         # Long-running work of a service may outlast the user's token; its service token vouches for that.
         accept_expired = bool(service_roles & frozenset(self._config.service_token_roles))
-        info = await self._token_info(token, accept_expired)
+        info = await self._token_info(token, accept_expired, client)
         if info is None or (info.expired and not accept_expired):
             raise Unauthenticated("The token is invalid or expired.")
         return replace(info.caller, service_roles=service_roles) if service_roles else info.caller
 
-    async def _service_roles(self, token: str) -> frozenset[str]:
+    async def _service_roles(self, token: str, client: str) -> frozenset[str]:
         """Return the roles of a service token; none if it is missing, invalid or lacks a required role."""
-        info = await self._token_info(token, allow_expired=False) if token else None
+        info = await self._token_info(token, False, client) if token else None
         if info is None or info.expired:
             return frozenset()
         roles = info.caller.roles
@@ -55,7 +58,7 @@ class KeystoneAuth:
             return frozenset()
         return roles
 
-    async def _token_info(self, token: str, allow_expired: bool) -> TokenInfo | None:
+    async def _token_info(self, token: str, allow_expired: bool, client: str) -> TokenInfo | None:
         """Return the validation of a token; None if Keystone rejects it."""
         if not could_be_token(token):
             return None
@@ -70,6 +73,8 @@ class KeystoneAuth:
             self._config.login.timeout,
             partial(self._on_result, key, allow_expired),
             partial(self._validate, token, key, allow_expired),
+            client,
+            token_form(token),
         )
 
     def _on_result(self, key: bytes, allow_expired: bool, info: TokenInfo | None) -> None:

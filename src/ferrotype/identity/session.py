@@ -9,6 +9,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,14 +18,15 @@ from keystoneauth1 import exceptions, loading
 from keystoneauth1.session import Session
 
 from ferrotype.config.login import Login
+from ferrotype.identity.fair_queue import FairQueue, Job, QueueFull
 from ferrotype.model.errors import Busy, FerrotypeError
 
 log = logging.getLogger("ferrotype.identity")
 
 V = TypeVar("V")
 
-#: Most calls that run or wait for a thread; further ones fail at once.
-MAX_IN_FLIGHT = 256
+#: Most calls that run or wait for a thread. Beyond it a call of the client with the most fails at once.
+MAX_IN_FLIGHT = 1024
 #: Seconds before a failed connection is retried; doubled each time.
 _RETRY_DELAY = 0.1
 
@@ -108,32 +111,64 @@ def _plugin(login: Login) -> Any:
         ) from error
 
 
+@dataclass
+class _Call(Generic[V]):
+    """A call, and how many requests wait for it."""
+
+    job: Job[V]
+    waiters: int = 0
+
+
 class SingleFlight(Generic[V]):
     """Runs blocking calls in threads, one at a time per key; concurrent requests for a key share one call.
 
-    This keeps an expired cache entry from causing a thundering herd of requests to Keystone.
+    This keeps an expired cache entry from causing a thundering herd of requests to Keystone. Calls that wait for a
+    thread are taken in turns from all clients (``fair_queue``).
     """
 
     def __init__(self, threads: int, name: str):
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._in_flight: dict[Any, asyncio.Future[V]] = {}
+        self._queue: FairQueue[V] = FairQueue(threads, MAX_IN_FLIGHT)
+        self._in_flight: dict[Any, _Call[V]] = {}
 
-    async def do(self, key: Any, max_wait: float, on_result: Callable[[V], None], work: Callable[[], V]) -> V:
+    async def do(
+        self,
+        key: Any,
+        max_wait: float,
+        on_result: Callable[[V], None],
+        work: Callable[[], V],
+        client: str = "",
+        kind: str = "",
+    ) -> V:
         """Return the result of ``work``, started unless a call for ``key`` is running.
 
-        Raises Busy after ``max_wait`` seconds; ``on_result`` gets the result even if every caller has given up.
+        Raises Busy after ``max_wait`` seconds, or when too many calls wait; ``on_result`` gets the result even if
+        every caller has given up. A call that has not started by then is dropped. ``client`` and ``kind`` tell whose
+        turn is next.
         """
-        future = self._in_flight.get(key)
-        if future is None:
-            if len(self._in_flight) >= MAX_IN_FLIGHT:
-                raise unavailable()
-            future = asyncio.get_running_loop().run_in_executor(self._threads, work)
-            self._in_flight[key] = future
-            future.add_done_callback(lambda done: self._finish(key, done, on_result))
+        call = self._in_flight.get(key)
+        if call is None:
+            call = self._in_flight[key] = self._submit(key, on_result, work, client, kind)
+        call.waiters += 1
         try:
-            return await asyncio.wait_for(asyncio.shield(future), max_wait)
-        except TimeoutError:
+            return await asyncio.wait_for(asyncio.shield(call.job.outcome), max_wait)
+        except (TimeoutError, QueueFull):
             raise unavailable() from None
+        finally:
+            call.waiters -= 1
+            if not call.waiters and self._queue.withdraw(call.job):
+                call.job.outcome.cancel()
+
+    def _submit(
+        self, key: Any, on_result: Callable[[V], None], work: Callable[[], V], client: str, kind: str
+    ) -> "_Call[V]":
+        start = partial(asyncio.get_running_loop().run_in_executor, self._threads, work)
+        try:
+            job = self._queue.submit(client, kind, start)
+        except QueueFull:
+            raise unavailable() from None
+        job.outcome.add_done_callback(lambda done: self._finish(key, done, on_result))
+        return _Call(job)
 
     def _finish(self, key: Any, future: asyncio.Future[V], on_result: Callable[[V], None]) -> None:
         self._in_flight.pop(key, None)
@@ -142,6 +177,7 @@ class SingleFlight(Generic[V]):
 
     def close(self) -> None:
         """Accept no more calls, and do not wait for running ones: they change nothing."""
+        self._queue.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

@@ -9,7 +9,8 @@ FerrotypeError
  |   |- Gone
  |   |- Invalid
  |   |   |- BadRange        the range lies outside the data
- |   |   `- BodyBroken      the client disconnected before its body was complete (web.http)
+ |   |   |- BodyBroken      the client disconnected before its body was complete (web.http)
+ |   |   `- BodyTooSlow     the document in the body took too long (web.http)
  |   |- OverLimit
  |   |   `- BodyTooLarge    the document in the body is too large (web.http)
  |   |- ContentRefused      the data do not match their declared format, or are unsafe

@@ -14,16 +14,23 @@ import socket
 from collections import deque
 from typing import Any
 
+from ferrotype.config.server import Networks
+from ferrotype.server.admission import DRAINED, IDLE, SENDING, Admission
 from ferrotype.server.exchange import Exchange, error_app
 from ferrotype.server.limits import Limits
 from ferrotype.server.request_head import RequestError, RequestHead
 from ferrotype.server.request_parser import RequestParser
 from ferrotype.server.writer import Writer
+from ferrotype.web.transfers import TRANSFERS
 
 log = logging.getLogger("ferrotype.server.connection")
 
 #: ``send`` raises when the client is gone: ASGI 2.4
 ASGI = {"version": "3.0", "spec_version": "2.4"}
+HEALTH_CHECK = "/healthcheck"
+TOO_MANY_CONNECTIONS = RequestError(
+    503, "The service has too many connections at present; please repeat the request.", ((b"retry-after", b"5"),)
+)
 #: of a request that was refused before its head was complete
 UNKNOWN_REQUEST = {"type": "http", "path": ""}
 
@@ -31,10 +38,11 @@ UNKNOWN_REQUEST = {"type": "http", "path": ""}
 class HTTPServer:
     """What the connections of a worker share: the application, the limits, and what is open and running."""
 
-    def __init__(self, app: Any, limits: Limits):
+    def __init__(self, app: Any, limits: Limits, proxies: Networks = ()):
         self.app = app
         self.limits = limits
-        self.connections: set[Connection] = set()
+        self.admission: Admission[Connection] = Admission(limits, proxies)
+        self.connections = self.admission.connections
         self.tasks: set[asyncio.Task[None]] = set()
 
     def connection(self) -> "Connection":
@@ -60,6 +68,8 @@ class Connection(asyncio.Protocol):
         self._running: Exchange | None = None
         self._pipeline: deque[Exchange] = deque()
         self._read_paused = False
+        #: there are too many connections, and requests on this one are refused
+        self._is_refused = False
         #: nothing that follows can be understood, or means anything
         self._ignore_input = False
         self._keep_alive_timer: asyncio.TimerHandle | None = None
@@ -76,11 +86,11 @@ class Connection(asyncio.Protocol):
         self.writer = Writer(transport, self.limits.send_idle, self.abort)
         self.client = address_of(self._socket.getpeername)
         self._address = address_of(self._socket.getsockname)
-        self._server.connections.add(self)
+        self._is_refused = not self._server.admission.admit(self)
         self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self._server.admission.remove(self)
         for exchange in (self._running, *self._pipeline):
             if exchange is not None and not exchange.response_complete:
                 exchange.on_disconnect()
@@ -117,6 +127,18 @@ class Connection(asyncio.Protocol):
         if self._running is not None and not self._running.response_complete:
             self._running.on_disconnect()
         self._transport.abort()
+
+    def eviction_rank(self) -> int | None:
+        """Return how readily the connection can be closed to make room for others; None while it is in use."""
+        if self._drain_timer is not None:
+            return DRAINED
+        if self._is_idle():
+            return None if self._transport.get_write_buffer_size() else IDLE
+        return SENDING if self._running is not None and self._running.waits_for_document else None
+
+    def evict(self) -> None:
+        """Close now, to make room for others."""
+        self.abort("too many connections", logging.DEBUG)
 
     def is_closing(self) -> bool:
         """Return whether the connection closes or is closed."""
@@ -165,8 +187,13 @@ class Connection(asyncio.Protocol):
             "raw_path": head.raw_path,
             "query_string": head.query,
             "headers": head.headers,
+            TRANSFERS: self._server.admission,
         }
-        self._enqueue(Exchange(self, self._server.app, scope, head.length, head.expects_continue, head.keep_alive))
+        if self._is_refused and not head.path.startswith(HEALTH_CHECK):
+            app, keep_alive = error_app(TOO_MANY_CONNECTIONS), False
+        else:
+            app, keep_alive = self._server.app, head.keep_alive
+        self._enqueue(Exchange(self, app, scope, head.length, head.expects_continue, keep_alive))
 
     def on_body(self, data: bytes) -> None:
         """The parser has read some of the body of the latest request."""

@@ -17,6 +17,7 @@ from ferrotype.server.request_body import BodyConnection, RequestBody
 from ferrotype.server.request_head import RequestError
 from ferrotype.server.response_head import ResponseError, write_head
 from ferrotype.web.http import SENDFILE, ResponseAborted
+from ferrotype.web.transfers import TRANSFERRING
 
 log = logging.getLogger("ferrotype.server.exchange")
 
@@ -65,6 +66,11 @@ class Exchange:
         #: bytes of the Content-Length that are still to be sent
         self._unsent = 0
         self._sender: FileSender | None = None
+
+    @property
+    def waits_for_document(self) -> bool:
+        """Whether the client has yet to send some of a body that is not image data."""
+        return self.body.is_awaited and TRANSFERRING not in self._scope
 
     async def run(self) -> None:
         """Run the application; answer for it when it fails. Never raises."""

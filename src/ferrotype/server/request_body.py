@@ -72,6 +72,11 @@ class RequestBody:
         self._reader: BodyReader | None = None
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether the application waits for more of the body, or is about to."""
+        return not self.complete and (self._waiter is not None or self._reader is not None)
+
+    @property
     def can_be_drained(self) -> bool:
         """Whether the rest is known to be so short that reading it is better than closing the connection."""
         if self._expects_continue or self._length is None or self._reader is not None:

@@ -20,8 +20,9 @@ import uvloop
 
 from ferrotype.config import Config
 from ferrotype.model.errors import FerrotypeError
+from ferrotype.server.admission import raise_descriptor_limit
 from ferrotype.server.connection import HTTPServer
-from ferrotype.server.limits import Limits
+from ferrotype.server.limits import limits_for
 from ferrotype.server.malloc import keep_memory
 
 log = logging.getLogger("ferrotype.server")
@@ -118,7 +119,8 @@ async def serve_until_drained(context: WorkerContext) -> int:
     if app is None:
         return START_FAILED
     options = context.config.server
-    server = HTTPServer(app, Limits(keep_alive=options.keep_alive))
+    limits = limits_for(raise_descriptor_limit(), options.keep_alive)
+    server = HTTPServer(app, limits, options.trusted_proxies)
     loop = asyncio.get_running_loop()
     accepting = await loop.create_server(server.connection, sock=context.listener, backlog=options.backlog)
     tune_process()
@@ -126,7 +128,7 @@ async def serve_until_drained(context: WorkerContext) -> int:
     reloading = asyncio.create_task(reload_on_signal(context, app, commands.reload))
     commands.listen(context.channel)
     context.channel.send(READY)
-    log.info("worker %s is ready", os.getpid())
+    log.info("worker %s is ready: connections=%d transfers=%d", os.getpid(), limits.connections, limits.transfers)
 
     await commands.drain.wait()
     context.listener.close()

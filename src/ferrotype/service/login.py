@@ -40,14 +40,14 @@ class Login:
         """All accounts, as the files say now."""
         return self.files.accounts
 
-    async def identify(self, headers: Mapping[str, str]) -> Caller:
+    async def identify(self, headers: Mapping[str, str], client: str = "") -> Caller:
         """Return the caller whom a password or a token proves; raise Unauthenticated. Other headers are not read.
 
         With a password the caller acts in the user's default project; raise Forbidden where there is none.
         """
         given = basic.credentials(headers.get("authorization", ""))
         if given:
-            account = await self.by_password(*given)
+            account = await self.by_password(*given, client)
             if account.default_project is None:
                 raise Forbidden(_NO_ROLE.format(account.name))
             return account.caller(account.default_project)
@@ -59,10 +59,10 @@ class Login:
             "Authentication is required: send a user name and a password, or a token.", basic.CHALLENGE
         )
 
-    async def by_password(self, name: str, password: str) -> Account:
-        """Return the account that name and password belong to."""
+    async def by_password(self, name: str, password: str, client: str = "") -> Account:
+        """Return the account that name and password belong to. Clients take turns while passwords are verified."""
         account = self.accounts.users.get(name)
-        right = await self._passwords.verify(name, password, account, self.accounts.max_cost)
+        right = await self._passwords.verify(name, password, account, self.accounts.max_cost, client)
         if account is None or not right:
             raise Unauthenticated(_WRONG, basic.CHALLENGE)
         return account

@@ -11,7 +11,7 @@ import asyncio
 import http.client
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from ferrotype.testing.client import Reply
 from ferrotype.testing.process import Served, served
 
 
-async def identify(headers: Mapping[str, str]) -> Caller:
+async def identify(headers: Mapping[str, str], client: str = "") -> Caller:
     """Return the caller that the token describes."""
     user, _, rest = headers.get("x-auth-token", "").partition(".")
     project, dot, roles = rest.rpartition(".")
@@ -92,6 +92,7 @@ def served_to_callers(
     options: str = "",
     limits: Mapping[str, int] | None = None,
     environment: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
 ) -> Iterator[Served]:
     """Run the service with two file stores, ``fast`` (the default) and ``cheap``, on SQLite or the database named.
 
@@ -108,7 +109,8 @@ def served_to_callers(
     words = ["--config-file", str(file), "--workers", str(workers)]
     for name, value in (limits or {}).items():
         words += ["--limit", f"{name}={value}"]
-    with served(directory, *words, program=["ferrotype.testing.callers_process"], environment=environment) as service:
+    program = ["ferrotype.testing.callers_process"]
+    with served(directory, *words, program=program, environment=environment, wrapper=wrapper) as service:
         yield service
 
 

@@ -292,7 +292,7 @@ def serving(configuration: Config, as_configured: bool = False, background: bool
     thread.start()
     callers: dict[str, Caller] = {}
 
-    async def identify(headers: Mapping[str, str]) -> Caller:
+    async def identify(headers: Mapping[str, str], client: str) -> Caller:
         caller = callers.get(headers.get("x-auth-token", ""))
         if caller is None:
             raise Unauthenticated("The token is missing or unknown.")

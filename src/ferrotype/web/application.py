@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import Forbidden, Invalid, NotFound, StoreError, Unauthenticated
-from ferrotype.offload import shielded
 from ferrotype.service.context import ServiceContext
 from ferrotype.web import cors, health, routes, versions
+from ferrotype.web.clients import client_network
 from ferrotype.web.errors import HTTPError, response_to
 from ferrotype.web.http import DataResponse, Receive, Request, Response, ResponseAborted, Scope, Send
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ferrotype.web")
 access = logging.getLogger("ferrotype.access")
 
-Identify = Callable[[Mapping[str, str]], Awaitable[Caller]]
+Identify = Callable[[Mapping[str, str], str], Awaitable[Caller]]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
@@ -36,7 +36,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Web:
-    """The HTTP side of a service. ``identify`` returns the caller from the request's headers.
+    """The HTTP side of a service. ``identify`` returns the caller from the request's headers and the client.
 
     ``identity_api`` is the built-in Identity API, where it is enabled.
     """
@@ -102,7 +102,7 @@ class Web:
     async def _caller(self, request: Request) -> Caller:
         """Return the caller; an anonymous one if authentication fails and the deployment allows that."""
         try:
-            return await self._identify(request.headers)
+            return await self._identify(request.headers, client_network(request.client))
         except Unauthenticated:
             if not request.ctx.config.auth.allow_anonymous:
                 raise
@@ -168,7 +168,7 @@ class Web:
             raise ResponseAborted from error
         finally:
             if isinstance(response, DataResponse):
-                await shielded(response.source.close())
+                await response.close()
 
 
 def _not_found(method: str) -> Exception:

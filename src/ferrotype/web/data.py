@@ -1,13 +1,14 @@
 """/v2/images/{image_id}/file"""
 
 import re
+from contextlib import ExitStack
 
 from ferrotype.model.errors import Invalid
 from ferrotype.model.image import Image
 from ferrotype.offload import shielded
 from ferrotype.service import data
 from ferrotype.stores.driver import Source
-from ferrotype.web import ranges
+from ferrotype.web import ranges, transfers
 from ferrotype.web.errors import HTTPError
 from ferrotype.web.http import NO_CONTENT, DataResponse, Request, Response
 
@@ -22,7 +23,8 @@ async def upload(request: Request) -> Response:
     announced = _announced(request)
     store_id = request.headers.get("x-image-meta-store")
     image_id = request.params["image_id"]
-    await data.upload(request.ctx, request.caller, image_id, request.stream(), announced, store_id)
+    with transfers.transfer(request):
+        await data.upload(request.ctx, request.caller, image_id, request.stream(), announced, store_id)
     return Response(NO_CONTENT)
 
 
@@ -42,17 +44,21 @@ async def download(request: Request) -> Response:
     """GET /v2/images/{image_id}/file"""
     prefer = dict(request.query()).get("prefer")
     wanted = data.preferred(request.ctx, prefer) if prefer is not None and prefer.strip(", ") else ()
-    image, source = await data.download(request.ctx, request.caller, request.params["image_id"], wanted)
-    if source is None:
-        return Response(NO_CONTENT)
-    try:
-        response = _data_response(request, image, source)
-    except BaseException:
-        await shielded(source.close())
-        raise
-    if not isinstance(response, DataResponse):
-        await shielded(source.close())
-    return response
+    with ExitStack() as ending:
+        ending.enter_context(transfers.transfer(request))
+        image, source = await data.download(request.ctx, request.caller, request.params["image_id"], wanted)
+        if source is None:
+            return Response(NO_CONTENT)
+        try:
+            response = _data_response(request, image, source)
+        except BaseException:
+            await shielded(source.close())
+            raise
+        if isinstance(response, DataResponse):
+            response.on_close = ending.pop_all().close
+        else:
+            await shielded(source.close())
+        return response
 
 
 def _data_response(request: Request, image: Image, source: Source) -> Response:

@@ -10,7 +10,7 @@ import msgspec
 
 from ferrotype.db.engine import DatabaseUnavailable, Locked
 from ferrotype.model import errors
-from ferrotype.web.http import Request, Response
+from ferrotype.web.http import BodyTooSlow, Request, Response
 
 log = logging.getLogger("ferrotype.web")
 
@@ -34,6 +34,7 @@ STATUSES: dict[type[Exception], int] = {
     errors.StoreUnavailable: 503,
     errors.StoreError: 503,
     DatabaseUnavailable: 503,
+    BodyTooSlow: 408,
 }
 
 #: Texts for clients about failures of a store or the database; the log has the details.

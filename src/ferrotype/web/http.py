@@ -1,6 +1,8 @@
 """Requests and responses as handlers see them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -8,9 +10,10 @@ import msgspec
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import BlobDamaged, FerrotypeError, Invalid, OverLimit
-from ferrotype.offload import Budget
+from ferrotype.offload import Budget, shielded
 from ferrotype.service.context import ServiceContext
 from ferrotype.stores.driver import READ_SIZE, Source
+from ferrotype.web.clients import client_address
 
 #: The ASGI message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
 SENDFILE = "ferrotype.sendfile"
@@ -18,6 +21,9 @@ SENDFILE = "ferrotype.sendfile"
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: Seconds in which a document in a body must have arrived.
+DOCUMENT_SECONDS = 30.0
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,6 +37,10 @@ class BodyTooLarge(OverLimit):
 
     def __init__(self, limit: int):
         super().__init__(f"The request body must have at most {limit} bytes.")
+
+
+class BodyTooSlow(Invalid):
+    """The document in the body did not arrive in time."""
 
 
 class ResponseAborted(FerrotypeError):
@@ -58,6 +68,13 @@ class Request:
         self.params: dict[str, str] = {}
         #: scheme, host and path prefix of the URL that the client used
         self.base = ""
+
+    @property
+    def client(self) -> str:
+        """The address of the client; "" when a trusted proxy does not say which it is."""
+        peer = self.scope.get("client")
+        forwarded_for = self.headers.get("x-forwarded-for", "")
+        return client_address(peer[0] if peer else "", forwarded_for, self.ctx.config.server.trusted_proxies)
 
     def query(self) -> list[tuple[str, str]]:
         """Return the decoded parameters of the query in order; raise Invalid if it is not UTF-8 or has too many."""
@@ -91,20 +108,37 @@ class Request:
             return False
         if "transfer-encoding" not in self.headers:
             return True
-        async for _ in self.stream():
-            return True
+        async with _document_deadline():
+            async for _ in self.stream():
+                return True
         return False
 
     async def body(self, limit: int | None = None) -> bytes:
-        """Return the whole body; raise BodyTooLarge beyond ``limit`` bytes (default: ``max_json_body``)."""
+        """Return the whole body, a document.
+
+        Raise BodyTooLarge beyond ``limit`` bytes (default: ``max_json_body``), at once where more are announced, and
+        BodyTooSlow when it has not arrived within ``DOCUMENT_SECONDS``.
+        """
         limit = limit or self.ctx.config.server.max_json_body
+        if int(self.headers.get("content-length", "0")) > limit:
+            raise BodyTooLarge(limit)
         parts, size = [], 0
-        async for chunk in self.stream():
-            size += len(chunk)
-            if size > limit:
-                raise BodyTooLarge(limit)
-            parts.append(chunk)
+        async with _document_deadline():
+            async for chunk in self.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                parts.append(chunk)
         return b"".join(parts)
+
+
+@asynccontextmanager
+async def _document_deadline() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(DOCUMENT_SECONDS):
+            yield
+    except TimeoutError:
+        raise BodyTooSlow(f"The request body must arrive within {DOCUMENT_SECONDS:g} seconds.") from None
 
 
 class Response:
@@ -119,14 +153,23 @@ class Response:
 
 
 class DataResponse(Response):
-    """``count`` bytes of an open object from ``offset`` on. The object is closed when they are sent, or cannot be."""
+    """``count`` bytes of an open object from ``offset`` on. ``close`` it when they are sent, or cannot be."""
 
-    __slots__ = ("_streamed", "count", "offset", "source")
+    __slots__ = ("_streamed", "count", "offset", "on_close", "source")
 
     def __init__(self, status: int, source: Source, offset: int, count: int, headers: Iterable[tuple[str, str]]):
         super().__init__(status, b"", headers)
         self.source, self.offset, self.count = source, offset, count
+        self.on_close: Callable[[], None] | None = None
         self._streamed = 0
+
+    async def close(self) -> None:
+        """Close the object."""
+        try:
+            await shielded(self.source.close())
+        finally:
+            if self.on_close is not None:
+                self.on_close()
 
     @property
     def sent(self) -> int:

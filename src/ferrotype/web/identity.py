@@ -17,6 +17,7 @@ from ferrotype.identity.tokens import Token
 from ferrotype.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from ferrotype.model.times import SECOND
 from ferrotype.service.login import Login
+from ferrotype.web.clients import client_network
 from ferrotype.web.errors import HTTPError, reason, response_to
 from ferrotype.web.http import NO_CONTENT, Request, Response, json_response
 
@@ -132,14 +133,14 @@ class IdentityAPI:
     async def _log_in(self, request: Request) -> Response:
         """POST /v3/auth/tokens"""
         asked = _decode(await request.body(MAX_BODY), _LogIn).auth
-        account, before = await self._verify(asked.identity)
+        account, before = await self._verify(asked.identity, client_network(request.client))
         project = _scope(asked.scope, account)
         request.caller = account.caller(project)
         text, token = self._login.issue(account, project, tuple(asked.identity.methods), before)
         document = _token(request, account, token)
         return json_response({"token": document}, 201, [("x-subject-token", text), ("vary", "X-Auth-Token")])
 
-    async def _verify(self, identity: _Identity) -> tuple[Account, Token | None]:
+    async def _verify(self, identity: _Identity, client: str) -> tuple[Account, Token | None]:
         """Return the account that all named methods authenticate, and the token if one was given."""
         if not identity.methods or not _METHODS.issuperset(identity.methods):
             raise Unauthenticated("'methods' must be password, token or both.")
@@ -147,7 +148,7 @@ class IdentityAPI:
         if "password" in identity.methods:
             if identity.password is None:
                 raise Invalid("The method password requires 'password' next to 'methods'.")
-            account = await self._by_password(identity.password.user)
+            account = await self._by_password(identity.password.user, client)
         if "token" in identity.methods:
             if identity.token is None:
                 raise Invalid("The method token requires 'token' next to 'methods'.")
@@ -159,12 +160,12 @@ class IdentityAPI:
             raise RuntimeError("no log-in method returned an account")
         return account, before
 
-    async def _by_password(self, user: _User) -> Account:
+    async def _by_password(self, user: _User, client: str) -> Account:
         name = user.id or user.name
         if not name:
             raise Invalid("'user' must have an id, or a name and a domain.")
         # Takes as long for a user of another domain as for an unknown one (timing side channel).
-        return await self._login.by_password(name if _is_default_domain(user.domain) else "", user.password)
+        return await self._login.by_password(name if _is_default_domain(user.domain) else "", user.password, client)
 
     async def _show_token(self, request: Request) -> Response:
         """GET /v3/auth/tokens"""
