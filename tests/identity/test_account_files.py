@@ -164,6 +164,8 @@ def test_a_file_of_roles_that_is_missing_stops_the_start_and_the_message_names_t
     replace_file(tmp_path / "users", GOOD + "\n")
     with pytest.raises(BrokenFiles, match="roles does not exist; `ferrotype user grant` makes it"):
         AccountFiles(AccountsConfig(tmp_path / "users", tmp_path / "roles"))
+    with pytest.raises(BrokenFiles, match="rrr cannot be reached: File name too long"):
+        AccountFiles(AccountsConfig(tmp_path / "users", tmp_path / (300 * "r")))
 
 
 def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path, caplog):

@@ -149,7 +149,7 @@ def ranged(data: bytes, asked: tuple[str, int | None, int | None]) -> bytes | No
         return None
     if first is None:
         assert last is not None
-        return data if last >= len(data) or last == 0 else data[-last:]
+        return data[-last:] if last else None  # RUL-74
     if first >= len(data) or (last is not None and last < first):
         return None
     return data[first:] if last is None else data[first : last + 1]

@@ -58,6 +58,11 @@ def test_another_path_is_no_health_check(api):
     assert api.get("/v2/healthcheck", headers=UNKNOWN_TOKEN).status == 401
 
 
+def test_a_disable_file_that_cannot_be_reached_does_not_exist(tmp_path):
+    with client(tmp_path, server=Server(healthcheck_disable_file=tmp_path / (300 * "x"))) as api:
+        assert api.get("/healthcheck").text == "OK"
+
+
 def test_without_a_disable_file_the_service_is_healthy(tmp_path):
     with client(tmp_path) as api:
         assert api.get("/healthcheck").text == "OK"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from oslo_config import types
 
+from ferrotype.config.files import is_directory, no_file
 from ferrotype.config.options import BOOL, TEXT, Option
 from ferrotype.config.values import Values
 
@@ -66,10 +67,10 @@ def read(values: Values, directories: Sequence[Path]) -> Policy:
     dirs = []
     for name in fields["dirs"] or ["policy.d"]:
         places = [base / name for base in directories]
-        dirs += [place for place in places if place.is_dir()][:1] or places[:1]  # POL-26
-    existing = [path for path in candidates if path.is_file()]
+        dirs += [place for place in places if is_directory(place)][:1] or places[:1]  # POL-26
+    existing = [path for path in candidates if not no_file(path)]
     if candidates and not existing and values.is_set("oslo_policy", "policy_file"):
-        text = f"names {candidates[0]}, which is not a file; create it or remove the option"
+        text = f"names {candidates[0]}, which {no_file(candidates[0])}; create it or remove the option"
         values.problem("oslo_policy", "policy_file", text)
     file = next(iter([*existing, *candidates]), None)
     return Policy(**{**fields, "file": file, "dirs": tuple(dict.fromkeys(dirs))})
@@ -80,7 +81,7 @@ def read_property_protection(values: Values, directories: Sequence[Path]) -> Pro
     name = values.get("DEFAULT", "property_protection_file")
     if not name:
         return PropertyProtectionConfig()
-    file = next((path for path in (base / name for base in directories) if path.is_file()), None)
+    file = next((path for path in (base / name for base in directories) if not no_file(path)), None)
     if file is None:
         values.problem("DEFAULT", "property_protection_file", "is not a file; name an existing file")
     by_roles = values.get("DEFAULT", "property_protection_rule_format") == "roles"

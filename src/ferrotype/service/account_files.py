@@ -39,9 +39,12 @@ class AccountFiles:
     ):
         def watch(name: str, file: Path | None, read: Callable[[str], Entries], about: str = "") -> WatchedFiles[Any]:
             def find() -> list[Path]:
-                if file and not file.exists():
-                    raise BrokenFiles(f"{file} does not exist{about}")
-                return [file] if file else []
+                try:
+                    return [file] if file and file.stat() else []
+                except FileNotFoundError:
+                    raise BrokenFiles(f"{file} does not exist{about}") from None
+                except OSError as error:
+                    raise BrokenFiles(f"{file} cannot be reached: {error.strerror}") from None
 
             def parse(path: Path, text: str) -> Entries:
                 try:
