@@ -21,6 +21,7 @@ PACKAGES = {
     "cryptsetup": "cryptsetup-bin",
     "curl": "curl",
     "genisoimage": "genisoimage",
+    "go": "golang-go",
     "haproxy": "haproxy",
     "htpasswd": "apache2-utils",
     "keystone": "keystone, by scripts/prepare servers",

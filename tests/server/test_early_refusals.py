@@ -7,7 +7,7 @@ import pwd
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,6 @@ TOKEN = "ann.p1.member-reader"
 OCTETS = "application/octet-stream"
 #: Enough that no socket buffer takes all of it.
 SIZE = 32 << 20
-ROUNDS = 6
 
 NGINX = """
 daemon off; user {user} {group}; worker_processes 1; pid {home}/pid; error_log {home}/errors;
@@ -73,6 +72,38 @@ headers["content-length"] = body.length;
       request.end(body);
     }));
 })();
+"""
+GO = """
+package main
+
+import (
+    "bytes"
+    "fmt"
+    "io"
+    "net/http"
+    "os"
+    "strconv"
+)
+
+func main() {
+    data, _ := os.ReadFile(os.Args[2])
+    rounds, _ := strconv.Atoi(os.Args[4])
+    for i := 0; i < rounds; i++ {
+        request, _ := http.NewRequest("PUT", os.Args[1], bytes.NewReader(data))
+        request.Header.Set("Content-Type", "application/octet-stream")
+        if os.Args[3] != "" {
+            request.Header.Set("X-Auth-Token", os.Args[3])
+        }
+        answer, err := http.DefaultClient.Do(request)
+        if err != nil {
+            fmt.Printf("%q\\n", err.Error())
+            continue
+        }
+        io.Copy(io.Discard, answer.Body)
+        answer.Body.Close()
+        fmt.Println(answer.StatusCode)
+    }
+}
 """
 
 
@@ -130,32 +161,50 @@ def refusals(service: Served) -> dict[int, tuple[str, str]]:
     return {401: (queued, ""), 404: (unknown, TOKEN), 409: (active, TOKEN), 413: (queued, TOKEN)}
 
 
-def curl(url: str, file: Path, token: str) -> list[str]:
+def curl(url: str, file: Path, token: str, rounds: int) -> list[str]:
     words = ["--silent", "--output", os.devnull, "--write-out", "%{http_code}", "--upload-file", str(file)]
     words += ["--header", f"Content-Type: {OCTETS}", "--header", "Expect:", url]
     words += ["--header", f"X-Auth-Token: {token}"] if token else []
     return [
         subprocess.run([need("curl"), *words], capture_output=True, text=True, check=False).stdout
-        for _ in range(ROUNDS)
+        for _ in range(rounds)
     ]
 
 
-def node(script: str, url: str, file: Path, token: str) -> list[str]:
-    words = [need("node"), "--eval", script, "--", url, str(file), token, str(ROUNDS)]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+@pytest.fixture(scope="module")
+def go(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A program that uploads as Go's net/http does."""
+    home = tmp_path_factory.mktemp("go")
+    (home / "upload.go").write_text(GO)
+    environment = {**os.environ, "GOCACHE": str(home / "cache"), "GOFLAGS": "-mod=mod", "GO111MODULE": "off"}
+    subprocess.run([need("go"), "build", "upload.go"], cwd=home, env=environment, check=True)
+    return str(home / "upload")
+
+
+def lines(words: Sequence[str | Path]) -> list[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 # RUL-72
 @pytest.mark.slow
-@pytest.mark.parametrize("client", ["curl", "fetch of Node", "http of Node"])
+@pytest.mark.parametrize("client", ["curl", "fetch of Node", "http of Node", "Go"])
 @pytest.mark.parametrize("status", [401, 404, 409, 413])
 def test_an_early_refusal_reaches_the_client(
-    port: int, refusals: dict[int, tuple[str, str]], status: int, client: str, file: Path
+    request: pytest.FixtureRequest,
+    port: int,
+    refusals: dict[int, tuple[str, str]],
+    status: int,
+    client: str,
+    file: Path,
 ) -> None:
+    rounds = request.config.getoption("--refusal-rounds")
     path, token = refusals[status]
     url = f"http://127.0.0.1:{port}{path}"
     if client == "curl":
-        seen = curl(url, file, token)
+        seen = curl(url, file, token, rounds)
+    elif client == "Go":
+        seen = lines([request.getfixturevalue("go"), url, str(file), token, str(rounds)])
     else:
-        seen = node(FETCH if client.startswith("fetch") else REQUEST, url, file, token)
-    assert Counter(seen) == {str(status): ROUNDS}
+        script = FETCH if client.startswith("fetch") else REQUEST
+        seen = lines([need("node"), "--eval", script, "--", url, str(file), token, str(rounds)])
+    assert Counter(seen) == {str(status): rounds}
