@@ -15,7 +15,7 @@ from ferrotype.model.errors import Busy, Unauthenticated
 
 FLOOD = "198.51.100.1"
 #: seconds of one validation
-SLOW = 0.05
+SLOW = 0.01
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def flood(auth: KeystoneAuth, made_up: Callable[[], str], over: asyncio.Ev
     while not over.is_set():
         with contextlib.suppress(Unauthenticated, Busy):
             await auth.identify({"x-auth-token": made_up()}, FLOOD)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(SLOW)
 
 
 async def flooded(
