@@ -5,11 +5,11 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from uploads import (
     PausedBody,
@@ -27,14 +27,12 @@ from uploads import (
 )
 
 from ferrotype.background import cleanup
+from ferrotype.db.workers import Worker
 from ferrotype.model.errors import Busy
-from ferrotype.service.lease import MAX_UPLOADS
+from ferrotype.service.lease import MAX_UPLOADS, Lease, WorkerWatch
 from ferrotype.service.process import identity, is_gone
 from ferrotype.service.rollback import rollback_on_error
 from ferrotype.testing.client import OWNER, Client, client
-
-#: As a lease: the worker lives, however slow the machine is. The other end is 1.
-FAR = 10**17
 
 
 def of_a_dead_worker(api: Client, directory: Path, process: str = "gone 0 1") -> Any:
@@ -49,7 +47,11 @@ def of_a_dead_worker(api: Client, directory: Path, process: str = "gone 0 1") ->
         f" VALUES ('{image['id']}', 'fast', '{name}', '{image['id']}', 'p1', 'data', 'writing', 500, 'dead', 0, 0)",
     )
     execute(api, "DELETE FROM workers WHERE id = 'dead'")
-    execute(api, f"INSERT INTO workers (id, process, started_at, lease_until) VALUES ('dead', '{process}', 0, {FAR})")
+    execute(
+        api,
+        "INSERT INTO workers (id, process, started_at, lease, renewals, state)"
+        f" VALUES ('dead', '{process}', 0, 30000000, 0, 'running')",
+    )
     execute(api, "INSERT INTO usage (project, stored) VALUES ('p1', 0) ON CONFLICT DO NOTHING")
     execute(api, "UPDATE usage SET stored = stored + 500 WHERE project = 'p1'")
     (directory / "fast" / f".{name}.part").write_bytes(b"half of it")
@@ -70,13 +72,13 @@ def test_cleanup_leaves_uploads_of_live_workers_alone(api: Client, tmp_path: Pat
 
 def test_expired_lease_requeues_the_image_and_deletes_its_data_one_lease_later(api: Client, tmp_path: Path) -> None:
     image = of_a_dead_worker(api, tmp_path)
-    execute(api, f"UPDATE workers SET lease_until = {time.time_ns() // 1000} WHERE id = 'dead'")
+    execute(api, "UPDATE workers SET state = 'expired' WHERE id = 'dead'")
     run_cleanup(api)
     assert api.get(image["self"]).json["status"] == "queued"
     assert int(ask(api, "SELECT stored FROM usage WHERE project = 'p1'")) == 0
     assert len(files(tmp_path)) == 1  # its process might still write for a moment
     assert upload(api, image, b"again", caller=OWNER).status == 204
-    execute(api, "UPDATE workers SET lease_until = 1 WHERE id = 'dead'")
+    execute(api, "UPDATE workers SET state = 'gone' WHERE id = 'dead'")
     run_cleanup(api)
     assert api.get(f"{image['self']}/file", caller=OWNER).body == b"again"
     assert_consistent(api, tmp_path)
@@ -84,7 +86,7 @@ def test_expired_lease_requeues_the_image_and_deletes_its_data_one_lease_later(a
 
 def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
     images = [of_a_dead_worker(api, tmp_path) for _ in range(5)]
-    execute(api, "UPDATE workers SET lease_until = 1 WHERE id = 'dead'")
+    execute(api, "UPDATE workers SET state = 'gone' WHERE id = 'dead'")
 
     async def together() -> None:
         ctx = api.application.ctx
@@ -175,11 +177,11 @@ def test_number_of_transfers_per_node_is_bounded(tmp_path: Path) -> None:
 
 
 def test_uploads_neither_start_nor_finish_without_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RENEW_PERIOD", "RETRY_RENEWAL_PERIOD"):  # It is found again when the test says so.
+    for name in ("RENEW_PART", "RETRY_PART"):  # It is found again when the test says so.
         monkeypatch.setattr(f"ferrotype.background.periodic.{name}", 10**6)
     with client(tmp_path) as api:
         lease, image = api.application.ctx.lease, api.image()
-        lease.held = False
+        lease._renewed_at = None
         read = []
 
         async def body() -> Any:
@@ -191,10 +193,66 @@ def test_uploads_neither_start_nor_finish_without_a_lease(tmp_path: Path, monkey
         assert upload(api, image, b"x").status == 204
 
 
+def renewed_long_ago(lease: Lease) -> None:
+    """Let half of the lease have passed since it was renewed."""
+    assert lease._renewed_at
+    lease._renewed_at -= lease.seconds / 2
+
+
+# RUL-75
+def test_uploads_that_end_together_share_one_renewal(api: Client) -> None:
+    lease = api.application.ctx.lease
+    count = "SELECT renewals FROM workers WHERE state = 'running'"
+    before = int(ask(api, count))
+
+    async def together() -> None:
+        await asyncio.gather(*(lease.ensure_held(lease.worker) for _ in range(240)))
+
+    api.run(together())
+    assert int(ask(api, count)) == before  # it was renewed a moment ago
+    renewed_long_ago(lease)
+    api.run(together())
+    assert int(ask(api, count)) == before + 1
+
+
+# RUL-75
+def test_a_worker_whose_counter_stands_still_is_expired_and_gone_a_lease_later() -> None:
+    now = 1000.0
+    watch = WorkerWatch(lambda: now)
+    worker = Worker("w", "", 30_000_000, 7, "running")
+    other = Worker("other", "", 3_000_000, 1, "running")
+    assert watch.stalled([worker, other]) == []
+    now += 29
+    assert watch.stalled([worker, msgspec.structs.replace(other, renewals=2)]) == []
+    now += 2
+    assert watch.stalled([worker, msgspec.structs.replace(other, renewals=3)]) == [worker]
+    expired = msgspec.structs.replace(worker, state="expired")
+    assert watch.stalled([expired]) == []
+    now += 31
+    assert watch.stalled([expired]) == [expired]
+    assert watch.stalled([worker]) == []  # it was forgotten meanwhile
+
+
+# RUL-75
+def test_a_lease_is_held_by_the_clock_of_its_worker_and_ends_before_others_end_it(api: Client) -> None:
+    now = 1000.0
+    lease = Lease(api.application.ctx.db, 30, lambda: now)
+    assert not lease.held
+    api.run(lease.begin())
+    assert (lease.held, lease.remaining) == (True, 25.5)
+    now += 24
+    assert lease.held
+    now += 2
+    assert not lease.held
+    api.run(lease.renew())  # Nobody has ended it: it goes on.
+    assert lease.held_by(lease.worker)
+
+
 def test_concurrent_requests_renew_an_expired_lease_once(api: Client) -> None:
     lease = api.application.ctx.lease
     old = lease.worker
-    execute(api, "UPDATE workers SET lease_until = 1")
+    renewed_long_ago(lease)
+    execute(api, "UPDATE workers SET state = 'gone'")
 
     async def together() -> list[Any]:
         work = [lease.ensure_held(old) for _ in range(5)] + [lease.renew() for _ in range(5)]
@@ -204,7 +262,7 @@ def test_concurrent_requests_renew_an_expired_lease_once(api: Client) -> None:
     assert [isinstance(each, Busy) for each in outcomes] == [True] * 5 + [False] * 5
     assert lease.worker != old
     assert lease.held
-    assert int(ask(api, "SELECT count(*) FROM workers WHERE lease_until > 1")) == 1
+    assert int(ask(api, "SELECT count(*) FROM workers WHERE state = 'running'")) == 1
 
 
 def test_rollback_runs_all_steps_newest_first_despite_errors(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,22 +8,21 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import text, update
+from sqlalchemy import text
 
 from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db import blobs, ledger_check, schema, workers
 from ferrotype.db import images as rows
 from ferrotype.db.backends.connect import connect
-from ferrotype.db.engine import Database, Duplicate, Statement, now
-from ferrotype.db.tables import workers as leases
+from ferrotype.db.engine import Database, Duplicate, Statement
 from ferrotype.model.blob import Blob, Stored, is_object_name, object_name
 from ferrotype.model.errors import OverLimit
 from ferrotype.model.image import Image
 from ferrotype.model.quota import Quota
 
 IMAGE = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
-#: As a lease: the worker lives, however slow the machine is. The other end is 1.
-FAR = 10**17
+#: of a worker, in microseconds
+LEASE = 30_000_000
 STORED = Stored(
     handle="x", size=30, checksum="c", hash_algo="sha512", hash_value="h", findings="{}", virtual_size=None
 )
@@ -42,9 +41,8 @@ def run(database_url: str) -> Callable[[Callable[[Database], Awaitable[None]]], 
         try:
             async with db.begin() as tx:
                 await rows.insert_image(tx, Image(id=IMAGE, owner="p"))
-                await workers.register(tx, "w", "")
-                await workers.register(tx, "other", "")
-            await tell(db, f"UPDATE workers SET lease_until = {FAR}")
+                await workers.register(tx, "w", "", LEASE)
+                await workers.register(tx, "other", "", LEASE)
             await work(db)
         finally:
             await db.close()
@@ -72,10 +70,6 @@ async def write(db: Database, each: Blob, most: int = -1) -> Blob:
 async def tell(db: Database, statement: str) -> None:
     async with db.begin() as tx:
         await tx.run(Statement(text(statement)))
-
-
-#: The lease of ``w`` ends at this very moment.
-_LAPSED = Statement(update(leases).where(leases.c.id == "w").values(lease_until=now()))
 
 
 async def charged(db: Database) -> int:
@@ -204,21 +198,16 @@ def test_a_lapsed_writers_object_is_removed_one_lease_later(run: Any) -> None:
     async def work(db: Database) -> None:
         ours = await write(db, blob())
         assert await blobs.orphaned(db) == []
-        await tell(db, "UPDATE workers SET lease_until = 1 WHERE id = 'w'")
+        await tell(db, "UPDATE workers SET state = 'expired' WHERE id = 'w'")
         assert [each.id for each in await blobs.orphaned(db)] == ["b0"]
         async with db.begin() as tx:
             assert await blobs.reclaim(tx, ours)
             assert not await blobs.reclaim(tx, ours)
         assert (await charged(db), await blobs.orphaned(db)) == (0, [])
-        for _ in range(3):  # A machine that stands still for a whole lease between the two is asked again.
-            async with db.begin() as tx:
-                await tx.run(_LAPSED)
-            if (due := await blobs.due_for_deletion(db, ["s"])) == []:
-                break
-        assert due == []  # its writer could still write for a moment
+        assert await blobs.due_for_deletion(db, ["s"]) == []  # its writer could still write for a moment
         async with db.begin() as tx:
             assert not await blobs.mark_live(tx, ours, STORED, ours.project)
-        await tell(db, "UPDATE workers SET lease_until = 1 WHERE id = 'w'")
+        await tell(db, "UPDATE workers SET state = 'gone' WHERE id = 'w'")
         assert [each.id for each, _ in await blobs.due_for_deletion(db, ["s"])] == ["b0"]
         async with db.begin() as tx:  # or the writer notices by itself
             assert await blobs.abandon(tx, ours)
@@ -335,14 +324,21 @@ def test_a_damage_mark_is_set_once_and_can_be_removed(run: Any) -> None:
 def test_a_lapsed_lease_is_not_prolonged(run: Any) -> None:
     async def work(db: Database) -> None:
         async with db.begin() as tx:
-            await workers.register(tx, "new", "")
+            await workers.register(tx, "new", "", LEASE)
             assert await workers.renew(tx, "new")
             assert await workers.renew(tx, "w")
             assert not await workers.renew(tx, "unknown")
-        await tell(db, "UPDATE workers SET lease_until = 1 WHERE id = 'w'")
+        await tell(db, "UPDATE workers SET state = 'gone' WHERE id = 'w'")
         async with db.begin() as tx:
             assert not await workers.renew(tx, "w")
-            await workers.expire(tx, "other")
+            assert await workers.renew(tx, "other")
+        before = next(each for each in await workers.present(db) if each.id == "other")
+        async with db.begin() as tx:
+            assert await workers.renew(tx, "other")
+            assert not await workers.expire(tx, before)  # it lives
+        now = next(each for each in await workers.present(db) if each.id == "other")
+        async with db.begin() as tx:
+            assert await workers.expire(tx, now)
             assert not await workers.renew(tx, "other")
 
     run(work)
@@ -351,12 +347,11 @@ def test_a_lapsed_lease_is_not_prolonged(run: Any) -> None:
 def test_workers_without_objects_are_deleted(run: Any) -> None:
     async def work(db: Database) -> None:
         await write(db, blob())
-        await tell(db, "UPDATE workers SET lease_until = 1")
+        await tell(db, "UPDATE workers SET state = 'gone'")
         async with db.begin() as tx:
-            await workers.register(tx, "young", "process")
-            await workers.forget_old(tx)
-        await tell(db, f"UPDATE workers SET lease_until = {FAR} WHERE id = 'young'")
+            await workers.register(tx, "young", "process", LEASE)
+            await workers.delete_gone(tx)
         assert {row[0] for row in await db.rows(Statement(text("SELECT id FROM workers")))} == {"w", "young"}
-        assert await workers.recent(db) == [("young", "process")]
+        assert await workers.present(db) == [workers.Worker("young", "process", LEASE, 0, "running")]
 
     run(work)

@@ -21,9 +21,9 @@ _FILL = (
        SELECT 'b' || n, 'fast', 'n' || n, 'i' || n, 'p', 'data', 'live', 10, 10, 1, 0 FROM g""",
     "UPDATE blobs SET state = 'writing', writer = 'w1' WHERE id IN ('b1', 'b2')",
     "UPDATE blobs SET state = 'deleting', remove_at = 1 WHERE id IN ('b3', 'b4')",
-    """INSERT INTO workers (id, process, started_at, lease_until)
+    """INSERT INTO workers (id, process, started_at, lease, renewals, state)
        WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 300)
-       SELECT 'w' || n, '', 0, 0 FROM g""",
+       SELECT 'w' || n, '', 0, 1, 0, 'gone' FROM g""",
 )
 
 
@@ -48,7 +48,7 @@ async def cleanup_queries(db: Database) -> list[tuple[Statement, dict[str, Any]]
     assert len(await blobs.written_by(noting, "w1")) == 2
     assert len(await blobs.orphaned(noting)) == 2
     async with db.begin() as tx:
-        await workers.forget_old(Noting(tx, noting.noted))
+        await workers.delete_gone(Noting(tx, noting.noted))
     left = await db.rows(Statement(text("SELECT id FROM workers")))
     assert [row[0] for row in left] == ["w1"]
     return noting.noted

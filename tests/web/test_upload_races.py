@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ from uploads import (
 
 from ferrotype.background import cleanup
 from ferrotype.config.limits import Limits
+from ferrotype.config.server import Server as ServerConfig
 from ferrotype.db.engine import DatabaseUnavailable, Statement
 from ferrotype.model.blob import ObjectRef
 from ferrotype.service import data
@@ -135,8 +138,10 @@ def test_of_two_concurrent_uploads_one_wins(api: Client, tmp_path: Path) -> None
 
 def test_an_upload_whose_lease_was_lost_ends_with_503(api: Client, tmp_path: Path) -> None:
     image = api.image(caller=OWNER)
+    lease = api.application.ctx.lease
     with uploading(api, image, PausedBody(b"one", b" two"), caller=OWNER) as answer:
-        execute(api, "UPDATE workers SET lease_until = 1")
+        execute(api, "UPDATE workers SET state = 'gone'")
+        lease._renewed_at -= lease.seconds / 2  # Not renewed just now: then the ledger alone decides.
     reply = answer.result()
     assert (reply.status, "retry-after" in reply.headers) == (503, True)
     queued_again(api, tmp_path, image)
@@ -150,7 +155,7 @@ def test_an_upload_reclaimed_by_another_node_is_not_resumed(api: Client, tmp_pat
     late = PausedBody(bytes(MIB), bytes(MIB))
     with uploading(api, image, late, caller=OWNER) as answer:
         old = ledger(api)[0]
-        execute(api, "UPDATE workers SET lease_until = 1")
+        execute(api, "UPDATE workers SET state = 'gone'")
         api.run(api.application.ctx.lease.renew())
         run_cleanup(api)
         assert api.get(image["self"], caller=OWNER).json["status"] == "queued"
@@ -185,7 +190,7 @@ def test_a_zombie_upload_changes_nothing(api: Client, tmp_path: Path) -> None:
 
     async def taken_over() -> None:
         async with ctx.db.begin() as tx:
-            await tx.run(Statement(text("UPDATE workers SET lease_until = 1")))
+            await tx.run(Statement(text("UPDATE workers SET state = 'gone'")))
         await cleanup.reclaim_orphaned_uploads(ctx)
 
     entry = ctx.config.stores.entries[0]
@@ -252,7 +257,10 @@ def restarted(server: Server) -> Iterator[None]:
 
 def test_a_database_outage_during_an_upload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     need("postgresql")
-    with postgres(durable=True) as server, client(tmp_path, database_url=server.create_database()) as api:
+    with (
+        postgres(durable=True) as server,
+        client(tmp_path, database_url=server.create_database(), server=ServerConfig(lease=3)) as api,
+    ):
         image, other = api.image(caller=OWNER), api.image(b"other")
         with uploading(api, image, PausedBody(bytes(MIB), b"rest"), caller=OWNER) as answer:
             os.kill(server.pid, signal.SIGQUIT)  # an immediate shutdown
@@ -261,13 +269,42 @@ def test_a_database_outage_during_an_upload(tmp_path: Path, caplog: pytest.LogCa
         assert api.get(image["self"]).status == 503
         assert upload(api, other, b"x").status == 503
         assert "rollback step abort_upload failed; the cleanup will retry" in caplog.text
-        assert [name for name in files(tmp_path) if image["id"] in name] == []
         with restarted(server):
             eventually(lambda: api.run(renewed(api)))
             run_cleanup(api)
             queued_again(api, tmp_path, image)
             assert upload(api, image, b"again", caller=OWNER).status == 204
             assert api.get(f"{other['self']}/file").body == b"other"
+            assert_consistent(api, tmp_path)
+
+
+# RUL-75
+def test_a_restart_of_the_database_fails_no_upload_that_is_under_way(tmp_path: Path) -> None:
+    need("postgresql")
+    limits = Limits(user_storage_quota=1 << 30)  # Space is reserved while the bytes arrive.
+    with (
+        postgres(durable=True) as server,
+        client(tmp_path, database_url=server.create_database(), limits=limits) as api,
+        ThreadPoolExecutor(20) as pool,
+    ):
+        images = [api.image(caller=OWNER) for _ in range(20)]
+        go = threading.Event()
+
+        async def body(number: int) -> Any:
+            yield bytes(MIB)
+            await asyncio.to_thread(go.wait, 60)
+            for _ in range(number):
+                yield bytes(MIB)
+                await asyncio.sleep(0.05)
+
+        uploads = [pool.submit(upload, api, image, body(n), caller=OWNER) for n, image in enumerate(images)]
+        eventually(lambda: len(ledger(api)) == 20)
+        os.kill(server.pid, signal.SIGQUIT)
+        eventually(lambda: not (server.directory / "data" / "postmaster.pid").exists())
+        go.set()
+        time.sleep(0.5)
+        with restarted(server):
+            assert Counter(each.result().status for each in uploads) == {204: 20}
             assert_consistent(api, tmp_path)
 
 

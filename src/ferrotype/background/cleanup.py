@@ -20,11 +20,21 @@ log = logging.getLogger("ferrotype.cleanup")
 
 
 async def expire_dead_workers(ctx: ServiceContext) -> None:
-    """Expire the leases of workers of this host whose process has ended, so that recovery need not wait."""
-    for worker, process in await workers.recent(ctx.db):
-        if worker != ctx.lease.worker and is_gone(process):
+    """Expire the leases of workers that have not renewed them, and find out which can write nothing any more.
+
+    Those of this host whose process has ended are gone at once, so that recovery need not wait.
+    """
+    others = [worker for worker in await workers.present(ctx.db) if worker.id != ctx.lease.worker]
+    stalled = {worker.id for worker in ctx.lease.watch.stalled(others)}
+    for worker in others:
+        if is_gone(worker.process) or (worker.state == "expired" and worker.id in stalled):
             async with ctx.db.begin() as tx:
-                await workers.expire(tx, worker)
+                await workers.mark_gone(tx, worker.id)
+        elif worker.id in stalled:
+            async with ctx.db.begin() as tx:
+                expired = await workers.expire(tx, worker)
+            if expired:
+                log.warning("a worker did not renew its lease; its work is taken over: worker=%s", worker.id)
 
 
 async def abort_own_stale_uploads(ctx: ServiceContext) -> None:
@@ -61,10 +71,10 @@ async def delete_marked_objects(ctx: ServiceContext) -> None:
         await objects.remove(ctx, blob, attempts)
 
 
-async def delete_old_workers(ctx: ServiceContext) -> None:
-    """Delete the rows of workers that ended long ago and that no object names."""
+async def delete_gone_workers(ctx: ServiceContext) -> None:
+    """Delete the rows of workers that are gone and that no object names."""
     async with ctx.db.begin() as tx:
-        await workers.forget_old(tx)
+        await workers.delete_gone(tx)
 
 
 #: One round, in this order.
@@ -74,7 +84,7 @@ _STEPS = (
     reclaim_orphaned_uploads,
     scrub_deleted,
     delete_marked_objects,
-    delete_old_workers,
+    delete_gone_workers,
 )
 
 

@@ -11,10 +11,10 @@ from ferrotype.service.context import ServiceContext
 
 log = logging.getLogger("ferrotype.background")
 
-#: Seconds between two renewals of the lease, and between two attempts to renew one that was lost.
-RENEW_PERIOD, RETRY_RENEWAL_PERIOD = 10.0, 1.0
-#: Seconds between two rounds of cleanup, two probes of the stores, and two checks of policy and account files.
-CLEANUP_PERIOD, PROBE_PERIOD, REFRESH_PERIOD = 5.0, 30.0, 2.0
+#: Parts of a lease between two renewals, two attempts after one that failed, and two rounds of cleanup.
+RENEW_PART, RETRY_PART, CLEANUP_PART = 0.3, 0.03, 0.15
+#: Seconds between two probes of the stores, and two checks of policy and account files.
+PROBE_PERIOD, REFRESH_PERIOD = 30.0, 2.0
 
 
 class Periodic(NamedTuple):
@@ -29,9 +29,9 @@ def schedule(current: Callable[[], ServiceContext], refresh_files: Callable[[], 
     """Return the periodic work of one process. ``current`` returns the context in force; each run takes it anew."""
     lease = current().lease
     return [
-        Periodic("lease renewal", RENEW_PERIOD, lease.renew),
-        Periodic("lease renewal", RETRY_RENEWAL_PERIOD, lease.retry),
-        Periodic("cleanup", CLEANUP_PERIOD, lambda: cleanup.run_cleanup(current())),
+        Periodic("lease renewal", lease.seconds * RENEW_PART, lease.renew),
+        Periodic("lease renewal", lease.seconds * RETRY_PART, lease.retry),
+        Periodic("cleanup", lease.seconds * CLEANUP_PART, lambda: cleanup.run_cleanup(current())),
         Periodic("store probe", PROBE_PERIOD, lambda: cleanup.probe_stores(current())),
         Periodic("check of policy and account files", REFRESH_PERIOD, refresh_files),
     ]

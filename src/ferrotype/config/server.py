@@ -37,6 +37,8 @@ class Server:
     trusted_proxies: Networks = ()
     #: how long running transfers may go on after SIGTERM; infinity: until they end
     graceful_timeout: float = 60
+    #: how long a worker may fail to renew its lease before other workers take its work over
+    lease: float = 30
     #: how long an idle connection is kept open
     keep_alive: float = 75
     max_json_body: int = 8 * 1024 * 1024
@@ -66,6 +68,9 @@ OPTIONS = (
     Option("oslo_middleware", "trusted_proxies", NAMES, [],
            "networks of proxies, such as `10.1.0.0/24`: limits for each client hold for the one that X-Forwarded-For"
            " names, not for the proxy", dest="server.trusted_proxies"),
+    Option("DEFAULT", "worker_lease", at_least(3, MAX_SECONDS), Server.lease,
+           "seconds after which the work of a worker that died, hangs or cannot reach the database is taken over",
+           dest="server.lease"),
     Option("healthcheck", "disable_by_file_path", TEXT, None, "while this file exists, /healthcheck answers 503",
            dest="server.healthcheck_disable_file", sample_default="unset: never"),
 )  # fmt: skip

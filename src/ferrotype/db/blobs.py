@@ -27,8 +27,6 @@ from ferrotype.db.usage import lock_account, open_account
 from ferrotype.model.blob import Blob, State, Stored
 from ferrotype.model.quota import Quota
 
-#: Microseconds after which a worker that has not renewed its lease loses its work.
-LEASE = 30_000_000
 NO_LIMIT = Quota("bytes")
 
 _b = blobs.c
@@ -67,6 +65,7 @@ _CHARGE = Statement(
 _GROW = Statement(
     update(blobs)
     .where(_b.id == _id, _b.state == "writing", _b.writer == bindparam("writer_", type_=Text))
+    .where(_b.charged == bindparam("charged_", type_=BigInteger))
     .values(charged=_b.charged + bindparam("by", type_=BigInteger))
 )
 _NOTE_HANDLE = Statement(
@@ -128,7 +127,7 @@ _RECLAIM = Statement(
     .where(_b.id == _id, _b.writer == bindparam("writer_", type_=Text), _b.state == "writing")
     .values(state="deleting", charged=0, remove_at=now())
 )
-_lapsed = or_(workers.c.id.is_(None), workers.c.lease_until <= now())
+_lapsed = or_(workers.c.id.is_(None), one_of(workers.c.state, "expired", "gone"))
 # ``writer > ''`` is always true here; it lets the planner use the partial index on writer without statistics.
 _ORPHANED = Statement(
     select(*_COLUMNS)
@@ -136,9 +135,9 @@ _ORPHANED = Statement(
     .where(_b.state == "writing", _b.writer > "", _lapsed)
     .limit(100)
 )
-# A writer whose lease lapsed may still write for a moment: its object is removed one more lease later, when it
-# cannot come back. A writer that abandoned its object has nothing open.
-_no_writer = or_(_b.writer.is_(None), workers.c.id.is_(None), workers.c.lease_until + LEASE <= now())
+# A writer whose lease lapsed may still write for a moment: its object is removed one more lease later, when it is
+# gone. A writer that abandoned its object has nothing open.
+_no_writer = or_(_b.writer.is_(None), workers.c.id.is_(None), workers.c.state == "gone")
 # Written so that the planner uses the index of objects to delete, with statistics and without: the state is a
 # literal, and the concatenation hides that the store is an indexed column.
 _DUE = Statement(
@@ -179,11 +178,15 @@ async def reserve(tx: Transaction, blob: Blob, quota: Quota) -> Blob:
 
 
 async def grow(tx: Transaction, blob: Blob, by: int, quota: Quota) -> Blob | None:
-    """Reserve ``by`` more bytes; None when the worker no longer owns the row. OverLimit changes nothing."""
-    if not await tx.run(_GROW, of=blob.id, writer_=blob.writer, by=by):
-        return None
-    await _add_usage(tx, blob.project, by, quota)
-    return replace(blob, charged=blob.charged + by)
+    """Reserve ``by`` more bytes; None when the worker no longer owns the row. OverLimit changes nothing.
+
+    Idempotent: a row that was grown before (the answer to the commit was lost) is returned as it is.
+    """
+    grown = replace(blob, charged=blob.charged + by)
+    if await tx.run(_GROW, of=blob.id, writer_=blob.writer, charged_=blob.charged, by=by):
+        await _add_usage(tx, blob.project, by, quota)
+        return grown
+    return grown if await by_id(tx, blob.id) == grown else None
 
 
 async def note_handle(tx: Transaction, blob: Blob, handle: str) -> bool:

@@ -186,7 +186,10 @@ workers = Table(
     # Boot, process-id namespace, process id and start time: enough to see on the same machine that it is gone.
     Column("process", ExactText(), nullable=False),
     Column("started_at", BigInteger, nullable=False),
-    Column("lease_until", BigInteger, nullable=False),
+    # How long it may not renew its counter, in microseconds. See ``db.workers`` for the states.
+    Column("lease", BigInteger, nullable=False),
+    Column("renewals", BigInteger, nullable=False),
+    Column("state", ExactString(32), nullable=False),
 )
 
 # Made once by whichever process needs it first, so that all of a deployment have the same.

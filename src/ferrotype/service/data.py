@@ -78,7 +78,7 @@ async def upload(
                 before_commit=writing.before_commit,
             )
             stored = await writing.write(chunks, announced, checks)
-            await _activate(ctx, writing.blob, store, stored)
+            await ctx.lease.persist(lambda: _activate(ctx, writing.blob, store, stored))
 
 
 async def abort_upload(ctx: ServiceContext, blob: Blob) -> None:
@@ -119,10 +119,15 @@ async def ownership_lost_error(connection: Connection, blob: Blob) -> ClientErro
 
 
 async def _activate(ctx: ServiceContext, blob: Blob, store: Store, stored: Stored) -> None:
-    """Attach the data and make the image active in one transaction; raise when either is no longer ours."""
+    """Attach the data and make the image active in one transaction; raise when either is no longer ours.
+
+    Idempotent: nothing is left to do for an image that has the data already (the answer to the commit was lost).
+    """
     async with ctx.db.begin() as tx:
         found = await rows.get(tx, blob.image_id, None, lock=True)
         current = found[0] if found else None
+        if current and any(location.blob == blob.id for location in current.locations):
+            return
         if current is None or current.status != "saving" or not await objects.attach(tx, blob, stored, current.owner):
             raise await ownership_lost_error(tx, blob)
         metadata = {"store": store.id} if ctx.stores.multi else {}

@@ -100,8 +100,11 @@ class Writing:
         self._step = min(self._step * 2, LAST_STEP)
 
     async def _reserve_more(self, size: int) -> None:
-        async with self._ctx.db.begin() as tx:
-            grown = await blobs.grow(tx, self.blob, size, self._quota)
+        async def grow() -> Blob | None:
+            async with self._ctx.db.begin() as tx:
+                return await blobs.grow(tx, self.blob, size, self._quota)
+
+        grown = await self._ctx.lease.persist(grow)
         if grown is None:
             raise await self._ownership_lost(self.blob)
         self.blob = grown
@@ -111,9 +114,11 @@ class Writing:
         await self._ctx.lease.ensure_held(self.blob.writer or "")
 
     async def _note_handle(self, handle: str) -> None:
-        async with self._ctx.db.begin() as tx:
-            noted = await blobs.note_handle(tx, self.blob, handle)
-        if not noted:
+        async def note() -> bool:
+            async with self._ctx.db.begin() as tx:
+                return await blobs.note_handle(tx, self.blob, handle)
+
+        if not await self._ctx.lease.persist(note):
             raise await self._ownership_lost(self.blob)
         self.blob = replace(self.blob, handle=handle)
 

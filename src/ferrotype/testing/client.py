@@ -269,7 +269,7 @@ def client(directory: Path, *, background: bool = True, **changes: Any) -> Itera
 @contextmanager
 def _no_background_work() -> Iterator[None]:
     """Switch off periodic work, except for lease renewal, of a service that starts in the block."""
-    defaults = {name: getattr(periodic, name) for name in ("CLEANUP_PERIOD", "PROBE_PERIOD", "REFRESH_PERIOD")}
+    defaults = {name: getattr(periodic, name) for name in ("CLEANUP_PART", "PROBE_PERIOD", "REFRESH_PERIOD")}
     try:
         for name in defaults:
             setattr(periodic, name, NEVER)

@@ -12,7 +12,6 @@ from sqlalchemy.ext.compiler import compiles
 
 from ferrotype.config.database import Database as DatabaseConfig
 from ferrotype.db.backends.standard import on_conflict, with_returning
-from ferrotype.db.blobs import LEASE
 from ferrotype.db.engine import (
     DatabaseUnavailable,
     Duplicate,
@@ -37,10 +36,10 @@ log = logging.getLogger("ferrotype.db")
 EMBEDDED = False
 
 #: Longest that a statement may wait for a lock, in seconds: short enough that a worker keeps its lease meanwhile.
-LOCK_TIMEOUT = LEASE / 6 / 1_000_000
+LOCK_TIMEOUT = 5.0
 #: Seconds after which the server ends an idle transaction: its process may be frozen, or its host down, while it
 #: holds locks.
-IDLE_TIMEOUT = LEASE / 3 / 1_000_000
+IDLE_TIMEOUT = 10.0
 
 
 @cache

@@ -220,6 +220,8 @@ def upgrade() -> None:
         sa.Column("id", ExactString(36), nullable=False),
         sa.Column("process", ExactText(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
-        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("lease", sa.BigInteger(), nullable=False),
+        sa.Column("renewals", sa.BigInteger(), nullable=False),
+        sa.Column("state", ExactString(32), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
