@@ -173,11 +173,10 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         ("fdatasync:1", ("queued",)),  # the ledger's row
         ("writev:1", ("queued",)),  # the first bytes
         ("writev:2", ("queued",)),
-        ("fdatasync:2", ("queued",)),  # the last reservation
         ("fsync:1", ("queued",)),  # of the file
         ("renameat:1", ("queued",)),
         ("fsync:2", ("queued",)),  # of the folder
-        ("fdatasync:3", ("queued", "active")),  # the commit: written, perhaps not flushed
+        ("fdatasync:2", ("queued", "active")),  # the commit: written, perhaps not flushed
     ],
 )
 def test_upload_killed_at_a_system_call_can_be_repeated(
