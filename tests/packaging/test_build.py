@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 
 #: Files of the package that are no modules.
 DATA = {"ferrotype/config/ignored.toml", "ferrotype/py.typed"}
+#: What authors of stores need of the helpers of tests.
+SHIPPED = {"__init__.py", "store_suite"}
 RECORDS = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
 
@@ -29,7 +31,7 @@ def test_wheel_holds_the_package_without_test_helpers_and_nothing_else(distribut
     assert names - package == {f"ferrotype-{ferrotype.__version__}.dist-info/{name}" for name in RECORDS}
     assert {name for name in package if not name.endswith(".py")} == DATA
     modules = {path.relative_to(PRODUCT.parent) for path in PRODUCT.rglob("*.py")}
-    assert package - DATA == {str(path) for path in modules if path.parts[1] != "testing"}
+    assert package - DATA == {str(path) for path in modules if path.parts[1] != "testing" or path.parts[2] in SHIPPED}
     assert "ferrotype/db/migrations/versions/v0001_first.py" in package
 
 
