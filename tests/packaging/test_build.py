@@ -4,13 +4,14 @@ import email
 import os
 import re
 import shutil
+import sys
 import tarfile
 import zipfile
 from email.message import Message
 from pathlib import Path
 
 import pytest
-from distributions import Distributions, build_elsewhere
+from distributions import Distributions, build_elsewhere, run
 from repository import PRODUCT, ROOT, files
 
 import ferrotype
@@ -33,6 +34,17 @@ def test_wheel_holds_the_package_without_test_helpers_and_nothing_else(distribut
     modules = {path.relative_to(PRODUCT.parent) for path in PRODUCT.rglob("*.py")}
     assert package - DATA == {str(path) for path in modules if path.parts[1] != "testing" or path.parts[2] in SHIPPED}
     assert "ferrotype/db/migrations/versions/v0001_first.py" in package
+
+
+def test_the_suite_of_store_drivers_runs_from_the_wheel(distributions: Distributions, tmp_path: Path) -> None:
+    with zipfile.ZipFile(distributions.wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import ferrotype.testing.store_suite as suite, sys; assert len(suite.CHECKS) > 15; print(suite.__file__);"
+        "assert 'pytest' not in sys.modules"
+    )
+    shown = run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert shown.strip() == str(tmp_path / "ferrotype" / "testing" / "store_suite" / "__init__.py")
 
 
 def test_sdist_holds_every_file_of_the_repository_and_nothing_else(distributions: Distributions) -> None:

@@ -110,7 +110,7 @@ def test_when_the_file_system_is_slow(check: Check, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("thin", [False, True])
 def test_a_transfer_needs_little_memory(thin: bool, tmp_path: Path, pools: ThreadPools) -> None:
-    run(bounded_memory(32 * MIB), tmp_path / "images", pools, thin_provisioning=thin)  # RUL-99
+    run(bounded_memory(32 * MIB), tmp_path / "images", pools, thin_provisioning=thin)
 
 
 @pytest.mark.slow
