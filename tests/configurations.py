@@ -12,8 +12,15 @@ BASES = {
     "unified_limits": f"[DEFAULT]\nuse_keystone_limits = true\n[oslo_limit]\n{LOGIN}",
     "stores": "[DEFAULT]\nenabled_backends = a:file,b:file\n[glance_store]\ndefault_backend = a\n",
 }
+#: The options that a store of a type must have.
+MANDATORY = {
+    "swift": "swift_store_auth_address = https://k/v3\nswift_store_user = p:u\nswift_store_key = hunter2\n",
+    "vmware": "vmware_server_host = esx\nvmware_server_username = u\nvmware_server_password = hunter2\n"
+    "vmware_datastores = dc:ds\n",
+}
 
 
 def store_type(option: Option) -> str:
     """Return the type of store that has the option; file for those of every type."""
-    return next((name for name, type_ in stores.TYPES.items() if option in type_.options), "file")
+    types = {**stores.TYPES, **stores.WITHOUT_DRIVER}
+    return next((name for name, type_ in types.items() if option in type_.options), "file")

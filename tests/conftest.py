@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--crash-rounds", type=int, default=20, help="random moments at which the service is killed")
     group.addoption("--crash-seed", type=int, default=None, help="repeat the moments of an earlier run")
     group.addoption("--refusal-rounds", type=int, default=6, help="refused uploads of each client")
+    group.addoption(
+        "--store-gibibytes", action="store_true", help="also objects of several GiB in every kind of store"
+    )
     group.addoption("--mutations", type=int, default=3000, help="damaged copies of each disk image to inspect")
 
 
@@ -89,8 +92,12 @@ def api(tmp_path: Path, database_url: str) -> Iterator[Client]:
 
 
 @pytest.hookimpl(tryfirst=True)  # Before the words of -m select by marker.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start a server."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that start a server; leave out those that need much space unless they are asked for."""
+    if not config.getoption("--store-gibibytes"):
+        large = [item for item in items if item.get_closest_marker("gibibytes")]
+        config.hook.pytest_deselected(items=large)
+        items[:] = [item for item in items if item not in large]
     for item in items:
         if isinstance(item, pytest.Function) and starts_a_server(item):
             item.add_marker(pytest.mark.servers)

@@ -1,6 +1,7 @@
 """Prints the types, limits and defaults of Glance's options, one JSON object a line: ``glance-33-types.jsonl``.
 
-Run it with the Python of an environment in which glance==33.0.0 is installed. Tests read the file and need no Glance.
+Run it with the Python of an environment in which glance==33.0.0 is installed, with the client libraries of all stores
+(python-swiftclient, python-cinderclient, os-brick, boto3, oslo.vmware). Tests read the file and need no Glance.
 """
 
 import json
@@ -45,7 +46,7 @@ def options() -> Iterator[tuple[str, Any]]:
             for group, found in each.load()():
                 name = getattr(group, "name", group) or "DEFAULT"
                 for option in found:
-                    store = name == "glance_store" and option.dest.startswith("filesystem_")
+                    store = name == "glance_store" and option.dest not in ("stores", "default_store")
                     yield ("<store>" if store else name), option
 
 
@@ -59,7 +60,8 @@ def main() -> None:
         if option.multi:
             record["multi"] = True
         if option.deprecated_opts:
-            record["deprecated"] = [[each.group or section, each.name] for each in option.deprecated_opts]
+            same = {"glance_store": section, None: section}
+            record["deprecated"] = [[same.get(each.group, each.group), each.name] for each in option.deprecated_opts]
         sys.stdout.write(json.dumps(record, default=str) + "\n")
 
 

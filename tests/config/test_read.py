@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configurations import MANDATORY
 
 from ferrotype.config import Config, ConfigError
 from ferrotype.config.cors import Cors
@@ -304,7 +305,8 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[database]\nconnection = postgresql://u:$hunter2@h/g", ["connection", "$$"]),
         # One store
         ("[glance_store]\ndefault_store = rbd\nstores = rbd", ["default_store", "rbd", "does not support"]),
-        ("[glance_store]\ndefault_store = swift+https\nstores = swift", ["default_store", "swift"]),
+        (f"[glance_store]\ndefault_store = swift+https\nstores = swift\n{MANDATORY['swift']}",
+         ["default_store", "swift"]),
         ("[glance_store]\nstores = rbd", ["default_store", "stores (rbd)"]),
         ("[glance_store]\nstores = file,tape", ["stores", "'tape'"]),
         ("[DEFAULT]\nstaging_store = file", ["staging_store", "enabled_backends"]),
@@ -327,7 +329,8 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         (f"[DEFAULT]\nenabled_backends = a:file,{256 * 's'}:file\n" + STORES, ["at most 255"]),
         ("[DEFAULT]\nenabled_backends = a:file,b:tape\n" + STORES, ["'b'", "'tape'"]),  # STOR-12, DISC-39
         *(
-            (f"[DEFAULT]\nenabled_backends = a:file,b:{later}\n" + STORES, ["'b'", later, "does not support"])
+            (f"[DEFAULT]\nenabled_backends = a:file,b:{later}\n[b]\n{MANDATORY.get(later, '')}" + STORES,
+             ["'b'", later, "does not support"])  # RUL-89
             for later in ("rbd", "swift", "s3", "cinder", "http", "vmware")
         ),
         ("[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadir = {base}/a/x/..\n" + STORES,

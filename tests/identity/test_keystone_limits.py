@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from discovery_cases import schema
 from keystone_service import Keystone, Users, configured
 
 from ferrotype.testing.client import OCTETS, Client, config, person, serving
@@ -213,6 +214,7 @@ def test_usage_is_shown_to_any_role_and_beyond_the_limit(api: Client, project: P
     for roles in (["reader"], ["astronaut"], ["member", "reader"]):
         shown = api.get("/v2/info/usage", caller=person(project.id, *roles)).json["usage"]
         assert set(shown) == names
+        schema("usage")({"usage": shown})
         assert shown["image_count_total"] == {"usage": 2, "limit": 1}
         assert all(type(number) is int for each in shown.values() for number in each.values())
     assert api.post("/v2/images", json={}, caller=project.member).status == 413

@@ -4,13 +4,14 @@ import email
 import os
 import re
 import shutil
+import sys
 import tarfile
 import zipfile
 from email.message import Message
 from pathlib import Path
 
 import pytest
-from distributions import Distributions, build_elsewhere
+from distributions import Distributions, build_elsewhere, run
 from repository import PRODUCT, ROOT, files
 
 import ferrotype
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.slow
 
 #: Files of the package that are no modules.
 DATA = {"ferrotype/config/ignored.toml", "ferrotype/py.typed"}
+#: What authors of stores need of the helpers of tests.
+SHIPPED = {"__init__.py", "store_suite"}
 RECORDS = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
 
@@ -29,8 +32,19 @@ def test_wheel_holds_the_package_without_test_helpers_and_nothing_else(distribut
     assert names - package == {f"ferrotype-{ferrotype.__version__}.dist-info/{name}" for name in RECORDS}
     assert {name for name in package if not name.endswith(".py")} == DATA
     modules = {path.relative_to(PRODUCT.parent) for path in PRODUCT.rglob("*.py")}
-    assert package - DATA == {str(path) for path in modules if path.parts[1] != "testing"}
+    assert package - DATA == {str(path) for path in modules if path.parts[1] != "testing" or path.parts[2] in SHIPPED}
     assert "ferrotype/db/migrations/versions/v0001_first.py" in package
+
+
+def test_the_suite_of_store_drivers_runs_from_the_wheel(distributions: Distributions, tmp_path: Path) -> None:
+    with zipfile.ZipFile(distributions.wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import ferrotype.testing.store_suite as suite, sys; assert len(suite.CHECKS) > 15; print(suite.__file__);"
+        "assert 'pytest' not in sys.modules"
+    )
+    shown = run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert shown.strip() == str(tmp_path / "ferrotype" / "testing" / "store_suite" / "__init__.py")
 
 
 def test_sdist_holds_every_file_of_the_repository_and_nothing_else(distributions: Distributions) -> None:

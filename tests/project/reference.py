@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from click import Command, Context, Group
+from discovery_cases import faults_table, properties_table
 from repository import ROOT, product
 
 from ferrotype.cli import main
@@ -24,6 +25,7 @@ REFERENCE = ROOT / "docs" / "reference"
 CONFIGURATION = REFERENCE / "configuration.md"
 COMMANDS = REFERENCE / "commands.md"
 HTTP = REFERENCE / "http-api.md"
+DISCOVERY = REFERENCE / "discovery.md"
 LOG_MESSAGES = REFERENCE / "log-messages.md"
 LIMITS = REFERENCE / "limits.md"
 
@@ -54,6 +56,7 @@ def parts() -> dict[Path, list[tuple[str, str]]]:
     return {
         CONFIGURATION: [("supported options", supported_options()), ("ignored options", ignored_options())],
         COMMANDS: [("commands", commands())],
+        DISCOVERY: [("properties", properties_table()), ("faults", faults_table())],
     }
 
 

@@ -1,17 +1,15 @@
 """Objects in memory: the suite of all drivers, and a limit of bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from ferrotype.config.memory_store import MemoryStore
-from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobNotFound, StoreFull
 from ferrotype.offload import ThreadPools
-from ferrotype.stores.driver import Batch, Driver, Noted
 from ferrotype.stores.memory import MemoryDriver
-from ferrotype.testing.store_suite import CHECKS, NAMES, Check, content_of, name_of, put, source
+from ferrotype.testing.store_suite import CHECKS, NAMES, WHEN_FULL, Check, content_of, name_of, put, source
 
 MIB = 1 << 20
 
@@ -33,32 +31,9 @@ def test_memory_does_what_every_driver_does(check: Check, store: str, pools: Thr
     asyncio.run(check(memory(pools, store=store)))
 
 
-class Discarding(MemoryDriver):
-    """Takes every object and keeps none of its data."""
-
-    async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
-        async def nothing() -> AsyncIterator[Batch]:
-            async for _ in batches:
-                yield []
-
-        return await super().put(object, nothing(), size, noted)
-
-
-def fails(check: Check, driver: Driver) -> bool:
-    try:
-        asyncio.run(check(driver))
-    except (AssertionError, BlobNotFound):
-        return True
-    return False
-
-
-def test_a_driver_that_discards_data_fails_the_suite(pools: ThreadPools) -> None:
-    failed = {check.__name__ for check in CHECKS if fails(check, Discarding("x", MemoryStore(), pools))}
-    assert failed >= {
-        "stored_data_is_read_back", "any_range_can_be_read", "one_object_can_be_read_concurrently",
-        "a_failing_source_leaves_nothing", "an_existing_object_is_never_overwritten",
-        "deletes_are_idempotent", "concurrent_puts_do_not_mix",
-    }  # fmt: skip
+@pytest.mark.parametrize("check", WHEN_FULL, ids=name_of)
+def test_full_memory_does_what_every_full_store_does(check: Check, pools: ThreadPools) -> None:
+    asyncio.run(check(memory(pools, max_bytes=8 * MIB)))
 
 
 def test_it_takes_no_more_than_its_limit(pools: ThreadPools) -> None:

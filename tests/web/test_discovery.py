@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from discovery_cases import schema
 from every_route import concrete
 
 from ferrotype.config.api import Api
@@ -27,6 +28,7 @@ def test_who_may_read_discovery(api, single, call, who):
     assert answer.status == (200 if allowed else 403)  # DISC-03, DISC-54, DISC-55, DISC-142, DISC-143, DISC-146
     if allowed:
         assert list(answer.json) == [KEYS[call]]  # DISC-01
+        schema(call)(answer.json)
         assert answer.headers["content-type"] == "application/json"
     alone = single.get(f"/v2/info/{call}", caller=caller)
     assert alone.status == (404 if call.startswith("stores") else 200)  # DISC-41, DISC-46, DISC-56

@@ -12,7 +12,6 @@ from ferrotype.config.files import Line, referred
 from ferrotype.config.options import IGNORED, REMOVED, STORE, SUPPORTED
 from ferrotype.config.read import Reading, examine
 from ferrotype.config.stores import StoreConfig
-from ferrotype.config.table import TABLE
 
 UNKNOWN = "unknown"
 
@@ -100,11 +99,11 @@ def report(files: Sequence[Path], dirs: Sequence[Path], startup_errors: Callable
 
 
 def _finding(reading: Reading, line: Line) -> Finding:
-    option, deprecated = TABLE.find(line.section, line.name, reading.store_ids)
+    option, deprecated = reading.table.find(line.section, line.name, reading.store_ids)
     if option is None:
         if line.name in referred(reading.lines):
             return Finding(line.where, line.title, SUPPORTED, False, "other values refer to it")
-        return Finding(line.where, line.title, UNKNOWN, False, _suggestion(line, reading.store_ids))
+        return Finding(line.where, line.title, UNKNOWN, False, _suggestion(line, reading))
     single_store = option.section == STORE or option.name in ("stores", "default_store")
     if single_store and line.section == "glance_store" and reading.config.stores.multi:
         text = "no effect with enabled_backends"
@@ -114,14 +113,15 @@ def _finding(reading: Reading, line: Line) -> Finding:
     return Finding(line.where, line.title, option.support, deprecated, text)
 
 
-def _suggestion(line: Line, store_ids: frozenset[str]) -> str:
+def _suggestion(line: Line, reading: Reading) -> str:
     """Return what an unknown line may mean: a similar name in its section first, then in any."""
-    options, sections = TABLE.all_options(), TABLE.sections()
+    table, store_ids = reading.table, reading.store_ids
+    options, sections = table.all_options(), table.sections()
     homes = list(dict.fromkeys(option.section for option in options if option.name == line.name))
     if homes:
         home = "the section of a store, or [backend_defaults]" if homes[0] == STORE else f"[{homes[0]}]"
         return f"not an option of this section; set it in {home}"
-    if close := difflib.get_close_matches(line.name, TABLE.names_in(line.section, store_ids), 1, 0.7):
+    if close := difflib.get_close_matches(line.name, table.names_in(line.section, store_ids), 1, 0.7):
         return f"did you mean {close[0]}?"
     elsewhere = {option.name: option for option in reversed(options)}
     if close := difflib.get_close_matches(line.name, list(elsewhere), 1, 0.8):
@@ -135,7 +135,7 @@ def _suggestion(line: Line, store_ids: frozenset[str]) -> str:
 
 
 def _reloadable(reading: Reading) -> Iterator[str]:
-    seen = (TABLE.find(line.section, line.name, reading.store_ids)[0] for line in reading.lines)
+    seen = (reading.table.find(line.section, line.name, reading.store_ids)[0] for line in reading.lines)
     yield from dict.fromkeys(option.title for option in seen if option and option.reloadable)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,18 @@ class FileStore:
     def place(self) -> str:
         """What an operator reads about where the objects are."""
         return " ".join(str(path) for path, _ in self.directories)
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """What the operators' discovery shows (DISC-70 to DISC-73)."""
+        ranked = [str(path) for path, _ in sorted(self.directories, key=lambda entry: -entry[1])]
+        several = {"data_dirs": ranked} if len(ranked) > 1 else {}
+        return {
+            "data_dir": ranked[0],
+            "chunk_size": self.chunk_size,
+            "thin_provisioning": self.thin_provisioning,
+            **several,
+        }
 
 
 _DATADIR = Option(

@@ -1,7 +1,8 @@
 """A store of type ``memory``: objects in the memory of the process, for tests and demonstrations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ferrotype.config.options import STORE, Option, at_least
 from ferrotype.config.values import Values
@@ -17,6 +18,11 @@ class MemoryStore:
     def place(self) -> str:
         """What an operator reads about where the objects are."""
         return "memory"
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """What the operators' discovery shows (DISC-87)."""
+        return {"max_bytes": self.max_bytes}
 
 
 _MAX_BYTES = Option(

@@ -21,13 +21,14 @@ from ferrotype.config import (
     keystone,
     limits,
     logs,
+    plugins,
     policy,
     server,
     stores,
     unified_limits,
 )
 from ferrotype.config.files import Line, expand, parse, referred
-from ferrotype.config.options import IGNORED, REMOVED, STORE
+from ferrotype.config.options import IGNORED, REMOVED, STORE, Table
 from ferrotype.config.table import TABLE
 from ferrotype.config.values import Values, load
 
@@ -39,6 +40,8 @@ class Reading(NamedTuple):
     #: those that could be read, in order
     files: tuple[Path, ...]
     lines: tuple[Line, ...]
+    #: all options, those of other packages included
+    table: Table
     #: lower-case
     store_ids: frozenset[str]
     problems: tuple[str, ...]
@@ -63,18 +66,26 @@ def examine(files: Sequence[Path], dirs: Sequence[Path], overrides: Mapping[str,
     problems: list[str] = []
     readable, lines = parse(expand(files, dirs, problems), problems)
     # It decides about the sections of stores, before everything else is read.
-    backends = load(TABLE, readable, lines, (), overrides).get("DEFAULT", "enabled_backends")
-    values = load(TABLE, readable, lines, stores.ids(backends), overrides)
-    values.problems[:0] = problems
+    early = load(TABLE, readable, lines, (), overrides)
+    added = plugins.load(stores.named_types(early), TABLE)
+    table, backends = added.extend(TABLE), early.get("DEFAULT", "enabled_backends")
+    values = load(table, readable, lines, stores.ids(backends), overrides)
+    values.problems[:0] = [*problems, *added.problems]
     _check_ignored(values)
-    config = _config(values, readable, dirs, bool(files or dirs))
+    config = _config(values, readable, dirs, bool(files or dirs), added.types)
     values.warnings += exposure.warnings(config, readable, dirs, stores.staging(values).values())
     config = replace(config, warnings=(*values.warnings, *_warnings_about_lines(values)))
     found = tuple(dict.fromkeys(values.problems))
-    return Reading(config, readable, lines, values.store_ids, found, tuple(values.warnings))
+    return Reading(config, readable, lines, table, values.store_ids, found, tuple(values.warnings))
 
 
-def _config(values: Values, files: Sequence[Path], dirs: Sequence[Path], configured: bool) -> Config:
+def _config(
+    values: Values,
+    files: Sequence[Path],
+    dirs: Sequence[Path],
+    configured: bool,
+    added_types: Mapping[str, stores.StoreType],
+) -> Config:
     home = data_directory()
     directories = list(dict.fromkeys([*(file.parent for file in files), *dirs]))
     authentication = auth.read(values)
@@ -92,7 +103,7 @@ def _config(values: Values, files: Sequence[Path], dirs: Sequence[Path], configu
         api=api.read(values, directories),
         limits=limits.read(values),
         formats=formats.read(values),
-        stores=stores.read(values, None if configured else home / "images"),
+        stores=stores.read(values, None if configured else home / "images", added_types),
         logging=logs.read(values),
         cors=cors.read(values, authentication),
         policy=policy.read(values, directories),
@@ -110,7 +121,7 @@ def data_directory() -> Path:
 
 def _check_ignored(values: Values) -> None:
     """Report invalid values of options without effect: the mistake should not wait until they have one."""
-    for option in TABLE.options:
+    for option in values.table.options:
         if option.section != STORE and option.support == IGNORED:
             values.get(option.section, option.name)
 
@@ -121,7 +132,7 @@ def _warnings_about_lines(values: Values) -> list[str]:
     counted: Counter[str] = Counter()
     names = referred(values.lines)
     for line in values.lines:
-        option, deprecated = TABLE.find(line.section, line.name, values.store_ids)
+        option, deprecated = values.table.find(line.section, line.name, values.store_ids)
         if line.section in values.auth_sections or (option is None and line.name in names):
             continue
         if option is None:

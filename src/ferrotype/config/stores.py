@@ -1,4 +1,7 @@
-"""Which stores there are. A type of store is a row in ``TYPES``, with its options and its record in a module."""
+"""Which stores there are. A type of store is a row in ``TYPES``, with its options and its record in a module.
+
+Types of other packages are in ``plugins``.
+"""
 
 import os
 import re
@@ -6,24 +9,44 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from ferrotype.config import file_store, memory_store
+from ferrotype.config import cinder_store, file_store, memory_store, rbd_store, swift_store, vmware_store
 from ferrotype.config.file_store import FileStore
-from ferrotype.config.memory_store import MemoryStore
-from ferrotype.config.options import COUNT, NAMES, STORE, TEXT, Option, ignored_option
+from ferrotype.config.options import COUNT, IGNORED, NAMES, STORE, TEXT, Option, ignored_option
 from ferrotype.config.values import Values
 
-#: The configuration record of a store, one class for each type.
-StoreOptions = FileStore | MemoryStore
+
+class StoreOptions(Protocol):
+    """The configuration record of a store, one class for each type."""
+
+    @property
+    def place(self) -> str:
+        """What an operator reads about where the objects are."""
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """What ``/v2/info/stores/detail`` shows: no secrets (DISC-60), None for what only the back end knows."""
 
 
 class StoreType(NamedTuple):
-    """The options of a type of store, and the function that makes its record from the sections that may set them."""
+    """The options of a type of store, and the function that makes its record from the sections that may set them.
+
+    The type of another package also has its ``driver``, a ``stores.driver.Factory``; ours are in ``stores.store``.
+    """
 
     options: tuple[Option, ...]
     read: Callable[[Values, Sequence[str]], StoreOptions]
+    driver: Callable[[str, Any, Any], Any] | None = None
+
+
+def _without_driver(
+    name: str, options: tuple[Option, ...], read: Callable[[Values, Sequence[str]], StoreOptions]
+) -> StoreType:
+    """Return a type of Glance's whose options are known and checked, and have no effect."""
+    reason = f"this version does not support stores of type {name}"
+    return StoreType(tuple(option._replace(support=IGNORED, help=reason) for option in options), read)
 
 
 TYPES: Mapping[str, StoreType] = MappingProxyType(
@@ -32,8 +55,19 @@ TYPES: Mapping[str, StoreType] = MappingProxyType(
         "memory": StoreType(memory_store.OPTIONS, memory_store.read),
     }
 )
+#: Types of Glance that have options and a record here, and no driver yet.
+WITHOUT_DRIVER: Mapping[str, StoreType] = MappingProxyType(
+    {
+        "rbd": _without_driver("rbd", rbd_store.OPTIONS, rbd_store.read),
+        "swift": _without_driver("swift", swift_store.OPTIONS, swift_store.read),
+        "cinder": _without_driver("cinder", cinder_store.OPTIONS, cinder_store.read),
+        "vmware": _without_driver("vmware", vmware_store.OPTIONS, vmware_store.read),
+    }
+)
 #: Types of Glance that this version does not support.
-UNSUPPORTED = ("rbd", "swift", "s3", "cinder", "http", "vmware")
+UNSUPPORTED = (*WITHOUT_DRIVER, "s3", "http")
+#: Types that never take data.
+READ_ONLY = ("http",)
 #: Other names of types, as ``[glance_store] stores`` and ``default_store`` may have them.
 _ALIASES = {
     "filesystem": "file",
@@ -53,7 +87,7 @@ _SINGLE_ID = "os_glance_default"
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """One store. ``options`` are those of its type; None where the type is not supported: that prevents the start."""
+    """One store. ``options`` are those of its type; None where the type is unknown: that prevents the start."""
 
     id: str
     type: str
@@ -61,6 +95,8 @@ class StoreConfig:
     #: copies in stores of a higher weight are read first
     weight: int = 0
     options: StoreOptions | None = None
+    #: makes the driver of a type that another package adds
+    driver: Callable[[str, Any, Any], Any] | None = None
 
     @property
     def place(self) -> str:
@@ -92,7 +128,7 @@ OPTIONS = (
            dest="stores.entries.description"),
     Option(STORE, "weight", COUNT, StoreConfig.weight, "copies in the store of the highest weight are read first",
            dest="stores.entries.weight"),
-    *(option for type_ in TYPES.values() for option in type_.options),
+    *(option for type_ in {**TYPES, **WITHOUT_DRIVER}.values() for option in type_.options),
     ignored_option("DEFAULT", "staging_store", TEXT, "this version does not import images, so it stages no data"),
     ignored_option("DEFAULT", "node_staging_uri", TEXT,
                    "this version does not import images, so it stages no data; the directory must still differ from"
@@ -105,22 +141,35 @@ def ids(backends: str | None) -> tuple[str, ...]:
     return tuple(part.partition(":")[0].strip() for part in (backends or "").split(",") if part.strip())
 
 
-def read(values: Values, local: Path | None) -> Stores:
-    """Return the stores. ``local`` is the directory of the one store where there is no configuration at all."""
+def named_types(values: Values) -> frozenset[str]:
+    """Return the types that the configuration names, known or not; none where it names no store at all."""
+    if backends := values.get("DEFAULT", "enabled_backends"):
+        return frozenset(part.partition(":")[2].strip() for part in str(backends).split(","))
+    if not values.is_set("glance_store", "default_store"):
+        return frozenset()
+    return frozenset({values.get("glance_store", "default_store"), *values.get("glance_store", "stores")})
+
+
+def read(values: Values, local: Path | None, added: Mapping[str, StoreType]) -> Stores:
+    """Return the stores. ``local`` is the directory of the one store where there is no configuration at all.
+
+    ``added`` are the types of other packages.
+    """
+    types = {**TYPES, **added}
     if values.get("DEFAULT", "enabled_backends"):  # Empty is the same as unset, as in Glance.
-        stores = _multi_store(values)
+        stores = _multi_store(values, types)
     elif local:
         # It has an ID, so that discovery answers.
         entry = StoreConfig("local", "file", "Local directory", options=FileStore(((local, 0),)))
         return Stores(multi=True, default="local", entries=(entry,))
     else:
-        stores = _single_store(values)
+        stores = _single_store(values, types)
     _check_disjoint(values, stores)
     return stores
 
 
-def _multi_store(values: Values) -> Stores:
-    entries = tuple(_entry(values, id_, type_) for id_, type_ in _enabled(values))
+def _multi_store(values: Values, types: Mapping[str, StoreType]) -> Stores:
+    entries = tuple(_entry(values, id_, type_, types) for id_, type_ in _enabled(values, types))
     known = ids(values.get("DEFAULT", "enabled_backends"))  # also those that have a problem of their own
     listed = ", ".join(known)
     default = values.get("glance_store", "default_backend")
@@ -133,29 +182,33 @@ def _multi_store(values: Values) -> Stores:
     staging = values.get("DEFAULT", "staging_store")
     if staging and known and staging not in known:
         values.problem("DEFAULT", "staging_store", f"must be one of enabled_backends: {listed}")
+    if next((entry.type for entry in entries if entry.id == default), None) in READ_ONLY:  # DISC-35
+        text = f"[glance_store] default_backend = {default} never takes data: uploads must name another store."
+        values.warn(text)
     return Stores(multi=True, default=default or "", entries=entries)
 
 
-def _single_store(values: Values) -> Stores:
-    types = [_canonical(name) for name in values.get("glance_store", "stores")]
+def _single_store(values: Values, types: Mapping[str, StoreType]) -> Stores:
+    listed = [_canonical(name) for name in values.get("glance_store", "stores")]
     type_ = _canonical(values.get("glance_store", "default_store"))
-    strange = sorted(set(types) - {*TYPES, *UNSUPPORTED})
+    strange = sorted(set(listed) - {*types, *UNSUPPORTED})
     for unknown in strange:
         values.problem("glance_store", "stores", f"contains the unknown type {unknown!r}; remove it")
-    if type_ not in (*TYPES, *UNSUPPORTED):
-        values.problem("glance_store", "default_store", f"is not a type of store; use {' or '.join(TYPES)}")
-    elif type_ not in types and not strange:
-        values.problem("glance_store", "default_store", f"must be one of stores ({', '.join(types)})")
+    if type_ not in (*types, *UNSUPPORTED):
+        values.problem("glance_store", "default_store", f"is not a type of store; use {' or '.join(types)}")
+    elif type_ not in listed and not strange:
+        values.problem("glance_store", "default_store", f"must be one of stores ({', '.join(listed)})")
     elif type_ in UNSUPPORTED:
-        text = f"is of type {type_}, which this version does not support; use {' or '.join(TYPES)}"
+        text = f"is of type {type_}, which this version does not support; use {' or '.join(types)}"
         values.problem("glance_store", "default_store", text)
     if values.is_set("glance_store", "stores"):
-        for unsupported in sorted(set(types) & set(UNSUPPORTED) - {type_}):
+        for unsupported in sorted(set(listed) & set(UNSUPPORTED) - {type_}):
             values.warn(f"[glance_store] stores: this version cannot read locations of type {unsupported}.")
     if values.get("DEFAULT", "staging_store"):
         values.problem("DEFAULT", "staging_store", "requires enabled_backends; remove it")
-    options = TYPES[type_].read(values, ["glance_store"]) if type_ in TYPES else None
-    return Stores(multi=False, default=_SINGLE_ID, entries=(StoreConfig(_SINGLE_ID, type_, options=options),))
+    options, driver = _of_type(values, type_, types, ["glance_store"])
+    entry = StoreConfig(_SINGLE_ID, type_, options=options, driver=driver)
+    return Stores(multi=False, default=_SINGLE_ID, entries=(entry,))
 
 
 def _canonical(name: str) -> str:
@@ -164,7 +217,7 @@ def _canonical(name: str) -> str:
     return _ALIASES.get(name, name)
 
 
-def _enabled(values: Values) -> list[tuple[str, str]]:
+def _enabled(values: Values, types: Mapping[str, StoreType]) -> list[tuple[str, str]]:
     """Return ID and type of each store of ``enabled_backends``, without those whose section could not be read."""
     pairs: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
@@ -197,19 +250,27 @@ def _enabled(values: Values) -> list[tuple[str, str]]:
             continue
         seen[id_.lower()] = id_
         if type_ in UNSUPPORTED:
-            supported = " or ".join(TYPES)
+            supported = " or ".join(types)
             problem(f"has a store {id_!r} of type {type_}, which this version does not support; use {supported}")
-        elif type_ not in TYPES:
-            known = ", ".join((*TYPES, *UNSUPPORTED))
+        elif type_ not in types:
+            known = ", ".join((*types, *UNSUPPORTED))
             problem(f"has a store {id_!r} of the unknown type {type_!r}; types are {known}")
         pairs.append((id_, type_))
     return pairs
 
 
-def _entry(values: Values, id_: str, type_: str) -> StoreConfig:
-    options = TYPES[type_].read(values, [id_, "backend_defaults"]) if type_ in TYPES else None
+def _entry(values: Values, id_: str, type_: str, types: Mapping[str, StoreType]) -> StoreConfig:
+    options, driver = _of_type(values, type_, types, [id_, "backend_defaults"])
     description = values.get(id_, "store_description") or None
-    return StoreConfig(id_, type_, description, values.get(id_, "weight") or 0, options)
+    return StoreConfig(id_, type_, description, values.get(id_, "weight") or 0, options, driver)
+
+
+def _of_type(
+    values: Values, type_: str, types: Mapping[str, StoreType], sections: Sequence[str]
+) -> tuple[StoreOptions | None, Callable[[str, Any, Any], Any] | None]:
+    """Return the record of a store, and what makes its driver where another package adds its type."""
+    found = types.get(type_) or WITHOUT_DRIVER.get(type_)
+    return (found.read(values, sections), found.driver) if found else (None, None)
 
 
 def staging(values: Values) -> dict[str, Path]:

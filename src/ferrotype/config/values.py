@@ -74,10 +74,27 @@ class Values:
 
         Where none of them sets it, that is the first section, and the default.
         """
+        former = [name for place, name in option.deprecated_names if place == STORE]
         for section in sections:
-            if (value := self.get(section, option.name)) is not None:
-                return section, value
+            for name in (option.name, *former):
+                if (value := self.get(section, name)) is not None:
+                    return section, value
         return sections[0], option.default
+
+    def store_fields(self, sections: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
+        """Return the values of a store's options by the fields of its record; lists as tuples."""
+        found: dict[str, Any] = {}
+        for option in options:
+            _, value = self.of_store(sections, option)
+            if option.dest:
+                found[option.dest.rpartition(".")[2]] = tuple(value) if isinstance(value, list) else value
+        return found
+
+    def require(self, sections: Sequence[str], option: Option, type_: str) -> None:
+        """Add an error where an option that a store of this type needs is not set, or empty (RUL-89)."""
+        section, value = self.of_store(sections, option)
+        if not value and not any(self.is_invalid(each, option.name) for each in sections):
+            self.problem(section, option.name, f"must be set for a store of type {type_}", show=False)
 
     def line(self, section: str, name: str) -> Line | None:
         """Return the line that decides about the option; None where no file sets it, or the command line does."""
@@ -85,7 +102,8 @@ class Values:
             return None
         section = section if section == "DEFAULT" else section.lower()
         option, _ = self.table.declared(section, name, self.store_ids)
-        former = option.deprecated_names if option else ()
+        names = option.deprecated_names if option else ()
+        former = [(section if place == STORE else place, name) for place, name in names]
         decisive = [last(self.lines, section, name), *(last(self.lines, *place) for place in former)]
         return next((line for line in decisive if line), None)
 
@@ -153,8 +171,9 @@ def load(
         for section in _sections(table, option, ids):
             conf.register_opt(_oslo(option), group=_group(section))
         if option.type is not None:
-            for section, name in option.deprecated_names:
-                conf.register_opt(cfg.Opt(name, type=option.type), group=_group(section))
+            for place, name in option.deprecated_names:
+                for section in _sections(table, option, ids) if place == STORE else (place,):
+                    conf.register_opt(cfg.Opt(name, type=option.type), group=_group(section))
     _register_others(values, ids)
     for name in overridden:
         try:

@@ -150,13 +150,7 @@ class FileDriver:
         # As they are configured: a symbolic link to a directory may change, and URLs must stay valid.
         self._directories = Directories(dict(options.directories), self._mode)
         self._thin = options.thin_provisioning
-        data_dirs = [str(each) for each in self._directories]
-        self.properties: Mapping[str, Any] = {
-            "data_dir": data_dirs[0],
-            "chunk_size": options.chunk_size,
-            "thin_provisioning": self._thin,
-            **({"data_dirs": data_dirs} if len(data_dirs) > 1 else {}),
-        }
+        self.properties: Mapping[str, Any] = options.properties
 
     async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
         return await self._pools.offload(self._directories.initialize, directory_ids, store_is_empty)

@@ -40,7 +40,7 @@ class MemoryDriver:
         self._max_bytes = options.max_bytes
         self._objects: dict[str, bytes] = {}
         self._unfinished: dict[str, int] = {}
-        self.properties: Mapping[str, Any] = {"max_bytes": self._max_bytes}
+        self.properties: Mapping[str, Any] = options.properties
 
     async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
         name = object.name

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ferrotype.config import ConfigError
+from ferrotype.config.plugins import summary
 from ferrotype.config.stores import StoreConfig
 from ferrotype.config.stores import Stores as StoresConfig
 from ferrotype.model.blob import ObjectRef
@@ -266,5 +268,16 @@ class Stores:
 
 def open_stores(config: StoresConfig, pools: ThreadPools) -> Stores:
     """Return the configured stores; nothing is written yet."""
-    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry.id, entry.options, pools)) for entry in config.entries}
+    stores = {entry.id: Store(entry, _driver(entry, pools)) for entry in config.entries}
     return Stores(stores, config.default, config.multi)
+
+
+def _driver(entry: StoreConfig, pools: ThreadPools) -> Driver:
+    if entry.driver is None:
+        return DRIVERS[entry.type](entry.id, entry.options, pools)
+    try:
+        driver: Driver = entry.driver(entry.id, entry.options, pools)
+    except Exception as error:
+        reason = summary(error)
+        raise ConfigError([f"The driver of the store {entry.id!r} of type {entry.type} failed: {reason}."]) from error
+    return driver

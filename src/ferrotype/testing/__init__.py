@@ -1,1 +1,1 @@
-"""Test support, shipped for projects that test against Ferrotype. The product itself never imports this package."""
+"""Test support; the product never imports it. The wheel has ``store_suite`` of it, for authors of stores."""
