@@ -12,9 +12,6 @@ from ferrotype.service.process import identity
 
 log = logging.getLogger("ferrotype.lease")
 
-#: Uploads that one worker takes at once.
-MAX_UPLOADS = 512
-
 
 class Lease:
     """A lease by the database's clock, renewed while the process lives.
@@ -35,12 +32,10 @@ class Lease:
     def track_upload(self) -> Iterator[str]:
         """Yield the id of an object that is going to be written; it counts as being written until the block ends.
 
-        Raises Busy without a lease, and when this worker has as many uploads as it takes.
+        Raises Busy without a lease.
         """
         if not self.held:
             raise Busy("This node cannot reach its database. Please retry the upload later.")
-        if len(self.writing) >= MAX_UPLOADS:
-            raise Busy("This node has reached its limit of concurrent uploads. Please retry later.")
         blob_id = uuid.uuid4().hex
         self.writing.add(blob_id)
         try:
