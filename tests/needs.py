@@ -20,6 +20,7 @@ from ferrotype.testing import keystone, postgres
 PACKAGES = {
     "cryptsetup": "cryptsetup-bin",
     "curl": "curl",
+    "fsfreeze": "util-linux",
     "genisoimage": "genisoimage",
     "go": "golang-go",
     "haproxy": "haproxy",
@@ -41,6 +42,7 @@ PACKAGES = {
     "sgdisk": "gdisk",
     "strace": "strace",
     "systemd-analyze": "systemd",
+    "unshare": "util-linux",
     "xorriso": "xorriso",
 }
 MISSING = re.compile(r"needs (\S+), which is missing here")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferrotype.offload import Budget, ThreadPools, shielded
+from ferrotype.offload import MAX_DETACHED, Budget, ThreadPools, shielded
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_shielded_work_ends_and_its_own_error_stays_its_own() -> None:
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=40))
 def test_budget_is_exceeded_only_by_a_single_oversized_request(amounts: list[int]) -> None:
-    budget = Budget(10)
+    budget = Budget(10).share("s")
     peak: list[tuple[int, int]] = []
     using = 0
 
@@ -189,7 +189,7 @@ def test_budget_is_exceeded_only_by_a_single_oversized_request(amounts: list[int
 
 def test_cancelled_waiter_acquires_nothing_from_the_budget() -> None:
     async def work() -> None:
-        budget = Budget(10)
+        budget = Budget(10).share("s")
         await budget.acquire(10)
         waiting = [asyncio.ensure_future(budget.acquire(5)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -202,6 +202,86 @@ def test_cancelled_waiter_acquires_nothing_from_the_budget() -> None:
         await asyncio.wait_for(budget.acquire(5), 60)
 
     asyncio.run(work())
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans()), max_size=60))
+def test_no_share_takes_what_is_kept_for_the_others(steps: list[tuple[str, int, bool]]) -> None:
+    """A quarter of 80 is kept for the two others, 10 for each."""
+    budget = Budget(80)
+    shares = {name: budget.share(name) for name in "abc"}
+    for name, amount, is_release in steps:
+        share = shares[name]
+        if is_release:
+            share.release(min(share.used, amount))
+        elif not share.try_acquire(amount):
+            others = [max(each.used, 10) for each in shares.values() if each is not share]
+            assert share.used + amount > 80 - sum(others)
+        assert sum(max(each.used, 10) for each in shares.values()) <= 80
+        assert budget.used == sum(each.used for each in shares.values())
+    for share in shares.values():
+        share.release(share.used)
+    assert shares["a"].try_acquire(60) and not shares["a"].try_acquire(1)  # Nearly all of it, and no more.
+    assert shares["b"].try_acquire(10) and shares["c"].try_acquire(10)
+
+
+def test_the_only_share_is_all_of_the_budget() -> None:
+    assert Budget(80).share("a").try_acquire(80)
+
+
+def test_those_who_wait_in_one_share_do_not_delay_another() -> None:
+    async def work() -> None:
+        budget = Budget(80)
+        slow, fast = budget.share("slow"), budget.share("fast")
+        await slow.acquire(60)
+        waiting = [asyncio.ensure_future(slow.acquire(10)) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert not slow.has_slack and fast.has_slack
+        await asyncio.wait_for(fast.acquire(20), 60)
+        assert not any(task.done() for task in waiting)
+        assert not slow.try_acquire(1)  # Others came before.
+        slow.release(30)
+        await asyncio.wait(waiting[:3])
+        assert [task.done() for task in waiting] == [True, True, True, False, False]
+        fast.release(20)
+        await asyncio.sleep(0)
+        assert slow.used == 60
+        slow.release(20)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_what_a_hanging_store_keeps_counts_apart_up_to_a_limit() -> None:
+    budget = Budget(4 * MAX_DETACHED)
+    share, other = budget.share("hanging"), budget.share("other")
+    first, second = share.detach(MAX_DETACHED - 1), share.detach(2)
+    assert (share.used, other.used, budget.used) == (2, 0, 2)
+    first()
+    third = share.detach(MAX_DETACHED)
+    assert budget.used == 2
+    second()
+    third()
+    assert budget.used == 0 and share.detach(MAX_DETACHED) and budget.used == 0
+
+
+def test_cancelled_work_that_has_not_begun_never_runs(pools: ThreadPools) -> None:
+    """A caller that leaves does not wait for threads that hang."""
+    go, ran = threading.Event(), []
+
+    async def work() -> None:
+        busy = [asyncio.ensure_future(pools.offload(go.wait, 60)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        queued = asyncio.ensure_future(pools.offload(ran.append, True))
+        await asyncio.sleep(0.01)
+        queued.cancel()
+        await asyncio.wait([queued], timeout=60)
+        assert queued.cancelled()
+        go.set()
+        await asyncio.wait(busy)
+        await pools.offload(time.sleep, 0)
+
+    asyncio.run(work())
+    assert ran == []
 
 
 def test_thread_count_is_bounded(pools: ThreadPools) -> None:

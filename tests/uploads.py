@@ -17,6 +17,7 @@ from ferrotype.background import cleanup
 from ferrotype.db import blobs
 from ferrotype.db.engine import Statement
 from ferrotype.model.blob import Blob
+from ferrotype.service.context import ServiceContext
 from ferrotype.stores.directories import ID_FILE
 from ferrotype.testing.client import OCTETS, Client, Reply
 
@@ -127,8 +128,15 @@ def blob_of(api: Client, image: Any) -> str:
 
 
 def run_cleanup(api: Client) -> None:
-    """Run one round of background cleanup now."""
-    api.run(cleanup.run_cleanup(api.application.ctx))
+    """Run one round of background cleanup now, and of deletion in each store."""
+    api.run(cleanup_round(api.application.ctx))
+
+
+async def cleanup_round(ctx: ServiceContext) -> None:
+    """Run one round of background cleanup, and of deletion in each store."""
+    await cleanup.run_cleanup(ctx)
+    for store in ctx.stores:
+        await cleanup.delete_marked_objects(ctx, store.id)
 
 
 def queued_again(api: Client, directory: Path, image: Mapping[str, Any]) -> None:

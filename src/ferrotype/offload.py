@@ -23,47 +23,137 @@ async def shielded(work: Awaitable[T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:  # Cancelled again: keep waiting.
-                continue
+        await _end_of(task)
         raise
 
 
+async def _end_of(work: "asyncio.Future[Any]") -> None:
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:  # Cancelled again: keep waiting.
+            continue
+
+
+#: Bytes that threads may use which a hanging back end keeps, without the stores lacking them.
+MAX_DETACHED = 64 * 1024 * 1024
+
+
 class Budget:
-    """Bytes of data that may be in memory at once."""
+    """An amount that the stores of a process share: bytes of data in memory, or uploads.
+
+    A quarter of it is kept for stores that use little at the moment, in equal parts. One store can have all the rest,
+    so a store that is slow or hangs never takes what the others need.
+    """
 
     def __init__(self, size: int):
-        self._size, self.used = size, 0
-        #: bytes that are about to be acquired
+        self.size = size
+        self._shares: dict[str, Share] = {}
+        #: what is used or kept, by all shares
+        self._committed = self._kept = 0
+        self._detached = 0
+
+    @property
+    def used(self) -> int:
+        """What all shares use."""
+        return sum(share.used for share in self._shares.values())
+
+    def share(self, name: str) -> "Share":
+        """Return the share of a store, always the same one."""
+        if name not in self._shares:
+            self._shares[name] = Share(self)
+            self._kept = self.size // (4 * max(1, len(self._shares) - 1)) if len(self._shares) > 1 else 0
+            self._committed = sum(max(share.used, self._kept) for share in self._shares.values())
+        return self._shares[name]
+
+    def limit(self, share: "Share") -> int:
+        """Return how much a share may use now."""
+        return self.size - self._committed + max(share.used, self._kept)
+
+    def add(self, share: "Share", amount: int) -> None:
+        """Add to what a share uses; a negative amount may let others have their turn."""
+        self._committed -= max(share.used, self._kept)
+        share.used += amount
+        self._committed += max(share.used, self._kept)
+        if amount < 0:
+            for each in self._shares.values():
+                each.grant()
+
+    def detach(self, share: "Share", amount: int) -> Callable[[], None]:
+        """See ``Share.detach``."""
+        if self._detached + amount > MAX_DETACHED:
+            self.add(share, amount)
+            return lambda: self.add(share, -amount)
+        self._detached += amount
+
+        def end() -> None:
+            self._detached -= amount
+
+        return end
+
+
+class Share:
+    """What one store has of a budget."""
+
+    def __init__(self, budget: Budget):
+        self._budget = budget
+        self.used = 0
+        #: what is about to be acquired
         self.pending = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        #: amounts, by those who wait
+        self._waiting: dict[asyncio.Future[None], int] = {}
 
     @property
     def has_slack(self) -> bool:
         """Whether less than half is in use or pending, so that larger batches delay no other transfer."""
-        return self.used + self.pending < self._size // 2
+        return self.used + self.pending < self._budget.limit(self) // 2
+
+    def try_acquire(self, amount: int) -> bool:
+        """Acquire ``amount`` if it fits now. Any amount fits when nothing of the share is in use."""
+        if self._waiting or not self._fits(amount):
+            return False
+        self._budget.add(self, amount)
+        return True
 
     async def acquire(self, amount: int) -> None:
-        """Wait until ``amount`` more bytes fit. Any amount fits when nothing else is in use."""
-        while self.used and self.used + amount > self._size:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            finally:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
-        self.used += amount
+        """Wait until ``amount`` more fits, behind those who wait already."""
+        if self.try_acquire(amount):
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = amount
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if self._waiting.pop(turn, None) is None:  # It was granted just before.
+                self.release(amount)
+            else:
+                self.grant()
+            raise
 
     def release(self, amount: int) -> None:
-        """Free bytes and wake those who wait."""
-        self.used -= amount
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+        """Return what was acquired."""
+        self._budget.add(self, -amount)
+
+    def detach(self, amount: int) -> Callable[[], None]:
+        """Count apart what a hanging back end keeps, until the returned function is called.
+
+        Other stores lack nothing meanwhile. Beyond ``MAX_DETACHED`` of all stores, it counts as used.
+        """
+        return self._budget.detach(self, amount)
+
+    def grant(self) -> None:
+        """Let those have their turn for whom there is enough, in order."""
+        for turn, amount in list(self._waiting.items()):
+            if turn.cancelled():  # It leaves in a moment.
+                continue
+            if not self._fits(amount):
+                return
+            del self._waiting[turn]
+            self._budget.add(self, amount)
+            turn.set_result(None)
+
+    def _fits(self, amount: int) -> bool:
+        return not self.used or self.used + amount <= self._budget.limit(self)
 
 
 def _lower_priority() -> None:
@@ -80,8 +170,16 @@ class ThreadPool:
         self.executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_lower_priority)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
-        """Run one blocking call in a thread; a cancelled caller still waits for its end."""
-        return await shielded(asyncio.get_running_loop().run_in_executor(self.executor, work, *args))
+        """Run one blocking call in a thread. A cancelled caller waits for its end, unless it has not begun: then it
+        never does."""
+        call = self.executor.submit(work, *args)
+        outcome = asyncio.wrap_future(call)
+        try:
+            return await asyncio.shield(outcome)
+        except asyncio.CancelledError:
+            if not call.cancel():
+                await _end_of(outcome)
+            raise
 
     def close(self) -> None:
         """Start no more calls. A call that hangs is not waited for."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from uploads import (
     PausedBody,
     ask,
     assert_consistent,
+    cleanup_round,
     copy,
     execute,
     file_of,
@@ -26,12 +28,12 @@ from uploads import (
     uploading,
 )
 
-from ferrotype.background import cleanup
 from ferrotype.db.workers import Worker
 from ferrotype.model.errors import Busy
-from ferrotype.service.lease import MAX_UPLOADS, Lease, WorkerWatch
+from ferrotype.service.lease import Lease, WorkerWatch
 from ferrotype.service.process import identity, is_gone
 from ferrotype.service.rollback import rollback_on_error
+from ferrotype.stores.store import MAX_UPLOADS
 from ferrotype.testing.client import OWNER, Client, client
 
 
@@ -90,7 +92,7 @@ def test_several_nodes_at_once_do_it_once(api: Client, tmp_path: Path) -> None:
 
     async def together() -> None:
         ctx = api.application.ctx
-        await asyncio.gather(*(cleanup.run_cleanup(ctx) for _ in range(6)))
+        await asyncio.gather(*(cleanup_round(ctx) for _ in range(6)))
 
     api.run(together())
     for image in images:
@@ -165,13 +167,17 @@ def test_objects_in_stores_of_other_nodes_are_left_alone(api: Client, tmp_path: 
 
 def test_number_of_transfers_per_node_is_bounded(tmp_path: Path) -> None:
     with client(tmp_path) as api:
-        lease, image = api.application.ctx.lease, api.image()
-        others = {str(number) for number in range(MAX_UPLOADS)}
-        lease.writing |= others
-        reply = upload(api, image, b"x")
-        assert (reply.status, reply.headers["retry-after"]) == (503, "5")
-        assert api.get(image["self"]).json["status"] == "queued"
-        lease.writing -= others
+        store, image = api.application.ctx.stores.get("fast"), api.image()
+        assert store is not None
+        with ExitStack() as others:
+            with pytest.raises(Busy):
+                for _ in range(MAX_UPLOADS + 1):
+                    others.enter_context(store.upload_slot())
+            reply = upload(api, image, b"x")
+            assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+            assert api.get(image["self"]).json["status"] == "queued"
+            # The other store has its share.
+            assert upload(api, api.image(), b"x", {"x-image-meta-store": "cheap"}).status == 204
         assert upload(api, image, b"x").status == 204
         assert_consistent(api, tmp_path)
 

@@ -139,9 +139,13 @@ def test_the_id_of_a_directory_is_kept_however_long_its_path_is(db: Any) -> None
     paths = ["/a", "/" + "a" * 4095, "/" + "a" * 4094 + "b"]
 
     async def work() -> dict[str, str]:
-        for ids in (dict.fromkeys(paths, "old"), {paths[1]: "new"}):
-            async with database.begin() as tx:
-                await directory_ids.remember(tx, "fast", ids)
+        async with database.begin() as tx:
+            for path in paths:
+                await directory_ids.record(tx, "fast", path, None, "old")
+            await directory_ids.record(tx, "fast", paths[1], "old", "new")
+            # Only by a node that knows what is recorded.
+            await directory_ids.record(tx, "fast", paths[0], None, "other")
+            await directory_ids.record(tx, "fast", paths[2], "new", "other")
         return await directory_ids.of_store(database, "fast")
 
     assert run(work()) == {paths[0]: "old", paths[1]: "new", paths[2]: "old"}

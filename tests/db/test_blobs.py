@@ -180,13 +180,13 @@ def test_abandoning_releases_the_charge_and_schedules_deletion(run: Any) -> None
         async with db.begin() as tx:
             assert await blobs.abandon(tx, ours)
         assert await charged(db) == 0
-        assert [each.id for each, attempts in await blobs.due_for_deletion(db, ["s"]) if attempts == 0] == ["b0"]
-        assert await blobs.due_for_deletion(db, ["t"]) == await blobs.due_for_deletion(db, []) == []
+        assert [each.id for each, attempts in await blobs.due_for_deletion(db, "s") if attempts == 0] == ["b0"]
+        assert await blobs.due_for_deletion(db, "t") == []
         async with db.begin() as tx:
             await blobs.postpone(tx, ours, 10**15)
-        assert await blobs.due_for_deletion(db, ["s"]) == []
+        assert await blobs.due_for_deletion(db, "s") == []
         await tell(db, "UPDATE blobs SET remove_at = 0")
-        assert [attempts for _, attempts in await blobs.due_for_deletion(db, ["s"])] == [1]
+        assert [attempts for _, attempts in await blobs.due_for_deletion(db, "s")] == [1]
         async with db.begin() as tx:
             await blobs.delete_row(tx, ours)
         assert await blobs.all_blobs(db) == []
@@ -204,11 +204,11 @@ def test_a_lapsed_writers_object_is_removed_one_lease_later(run: Any) -> None:
             assert await blobs.reclaim(tx, ours)
             assert not await blobs.reclaim(tx, ours)
         assert (await charged(db), await blobs.orphaned(db)) == (0, [])
-        assert await blobs.due_for_deletion(db, ["s"]) == []  # its writer could still write for a moment
+        assert await blobs.due_for_deletion(db, "s") == []  # its writer could still write for a moment
         async with db.begin() as tx:
             assert not await blobs.mark_live(tx, ours, STORED, ours.project)
         await tell(db, "UPDATE workers SET state = 'gone' WHERE id = 'w'")
-        assert [each.id for each, _ in await blobs.due_for_deletion(db, ["s"])] == ["b0"]
+        assert [each.id for each, _ in await blobs.due_for_deletion(db, "s")] == ["b0"]
         async with db.begin() as tx:  # or the writer notices by itself
             assert await blobs.abandon(tx, ours)
             await blobs.delete_row(tx, ours)
@@ -223,7 +223,7 @@ def test_an_unknown_writer_counts_as_dead(run: Any) -> None:
         (found,) = await blobs.orphaned(db)
         async with db.begin() as tx:
             assert await blobs.reclaim(tx, found)
-        assert [each.id for each, _ in await blobs.due_for_deletion(db, ["s"])] == ["b0"]
+        assert [each.id for each, _ in await blobs.due_for_deletion(db, "s")] == ["b0"]
 
     run(work)
 
@@ -243,7 +243,7 @@ def test_deleting_an_image_marks_all_its_objects(run: Any) -> None:
         async with db.begin() as tx:
             assert await blobs.grow(tx, writing, 1, quota()) is None
             assert not await blobs.mark_live(tx, writing, STORED, writing.project)
-        assert {each.id for each, _ in await blobs.due_for_deletion(db, ["s"])} == {
+        assert {each.id for each, _ in await blobs.due_for_deletion(db, "s")} == {
             each.id for each in (*live, foreign)
         }
         async with db.begin() as tx:

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 
 from ferrotype.__main__ import main
+from ferrotype.config.file_store import FileStore
+from ferrotype.offload import ThreadPools
 from ferrotype.stores.file import FileDriver, FileSource
 from ferrotype.stores.store import DRIVERS
 
@@ -19,8 +21,12 @@ def wait_while_it_hangs() -> None:
 class Hanging(FileDriver):
     """Files whose file system may hang."""
 
+    def __init__(self, store: str, options: FileStore, pools: ThreadPools):
+        super().__init__(store, options, pools)
+        self.threads = pools.new_pool(8, "hanging")
+
     async def open(self, handle: str) -> FileSource:
-        await self._threads.offload(wait_while_it_hangs)
+        await self.threads.offload(wait_while_it_hangs)
         return await super().open(handle)
 
 

@@ -1,9 +1,15 @@
 """The file driver: the common suite in every mode, and what is specific to files."""
 
 import asyncio
+import fcntl
 import os
+import resource
 import stat
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +17,25 @@ import pytest
 from mounts import mounted
 
 from ferrotype.config.file_store import FileStore
-from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreFull, StoreUnavailable
+from ferrotype.config.stores import StoreConfig, Stores
+from ferrotype.model.blob import ObjectRef, image_of
+from ferrotype.model.errors import BlobDamaged, BlobNotFound, Busy, StoreDenied, StoreFull, StoreUnavailable
 from ferrotype.offload import ThreadPools
-from ferrotype.stores.directories import ID_FILE
+from ferrotype.stores.directories import ID_FILE, Directories
 from ferrotype.stores.driver import Health
 from ferrotype.stores.file import FileDriver
-from ferrotype.testing.store_suite import CHECKS, NAMES, Check, content_of, name_of, source
+from ferrotype.stores.store import open_stores
+from ferrotype.testing.store_suite import (
+    CHECKS,
+    NAMES,
+    Check,
+    content_of,
+    name_of,
+    source,
+)
 from ferrotype.testing.store_suite import names as listed_names
 from ferrotype.testing.store_suite import put as put_object
+from ferrotype.testing.store_suite.tools import Broken, breaking, ignore_handle
 
 MIB = 1 << 20
 NAME = NAMES[0]
@@ -36,7 +53,7 @@ Options = Callable[[Path], dict[str, Any]]
 MODES: dict[str, Options] = {
     "one directory": lambda place: {"datadir": place / "one"},
     "a name with blanks": lambda place: {"datadir": place / "a b%20c#d?e"},
-    "several directories": lambda place: {"datadirs": ((place / "a", 1), (place / "b", 5), (place / "c", 5))},
+    "several directories": lambda place: {"datadirs": ((place / "a", 1), (place / "b", 5), (place / "c", 4))},
     "thin": lambda place: {"datadir": place / "one", "thin_provisioning": True},
     "permissions": lambda place: {"datadir": place / "one", "file_perm": 0o664},
     "read-only files": lambda place: {"datadir": place / "one", "file_perm": 0o400},
@@ -49,13 +66,12 @@ def driver_of(options: Mapping[str, Any], pools: ThreadPools) -> FileDriver:
     return FileDriver("fast", FileStore(directories, **rest), pools)
 
 
-def files(
-    options: Mapping[str, Any], pools: ThreadPools, ids: dict[str, str] | None = None, store_is_empty: bool = True
-) -> FileDriver:
+def files(options: Mapping[str, Any], pools: ThreadPools, ids: dict[str, str] | None = None) -> FileDriver:
     """Return a driver that is initialized; new directory IDs are added to those that are known."""
     driver = driver_of(options, pools)
     known = {} if ids is None else ids
-    known.update(do(driver.initialize(known, store_is_empty)))
+    known.update(do(driver.initialize(dict(known))))
+    driver.set_expected_ids(known)
     return driver
 
 
@@ -161,6 +177,118 @@ def test_directory_with_the_highest_priority_and_space_is_used(tmp_path: Path, p
         assert objects(small) == [NAMES[2]]
 
 
+def test_space_that_running_uploads_have_announced_is_not_free(tmp_path: Path, pools: ThreadPools) -> None:
+    """Of uploads that are announced or not, as many succeed as fit, and the others fail before the disk is full."""
+    with mounted(tmp_path / "small", 16 * MIB) as small:
+        for size in (3 * MIB, None):
+            driver = files({"datadir": small}, pools)
+            written = do(racing(driver, 10, size))
+            assert sum(isinstance(each, str) for each in written) == 5  # With its ID file there is room for no sixth.
+            refused = [str(each) for each in written if not isinstance(each, str)]
+            assert all("no directory has" in each if size else "No space left for" in each for each in refused)
+            assert len(objects(small)) == 5
+            for each in NAMES[:10]:
+                do(driver.delete(each, None))
+            place = driver._places[small]
+            do(driver.probe())
+            assert place.space.available == os.statvfs(small).f_bavail * 4096  # Nothing stays claimed.
+
+
+async def racing(driver: FileDriver, count: int, size: int | None) -> list[str | BaseException]:
+    """Write 3 MiB to each of some objects at the same pace; return the handles and the errors."""
+
+    async def batches() -> Any:
+        for _ in range(12):
+            yield [bytes(MIB // 4)]
+            await asyncio.sleep(0.002)
+
+    return await asyncio.gather(
+        *(put_object(driver, name, batches(), size) for name in NAMES[:count]), return_exceptions=True
+    )
+
+
+def test_space_of_an_upload_that_fails_is_free_again(tmp_path: Path, pools: ThreadPools) -> None:
+    with mounted(tmp_path / "small", 4 * MIB) as small:
+        driver = files({"datadir": small}, pools)
+        for _ in range(3):
+            with pytest.raises(Broken):
+                do(put_object(driver, NAME, breaking([[bytes(MIB)]]), 3 * MIB))
+        assert put(driver, NAME, [bytes(3 * MIB)], size=3 * MIB).exists()
+
+
+@pytest.fixture
+def no_more_descriptors() -> Iterator[Callable[[], None]]:
+    """A function after which this process can open no file."""
+    before, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
+
+    def use_up() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+
+    yield use_up
+    for each in taken:
+        os.close(each)
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_process_without_descriptors_says_nothing_about_a_store(
+    tmp_path: Path, no_more_descriptors: Callable[[], None]
+) -> None:
+    threads = ThreadPools(2)
+    entry = StoreConfig("fast", "file", "", 0, FileStore(((tmp_path / "a", 0), (tmp_path / "b", 0))))
+    store = next(iter(open_stores(Stores(True, "fast", (entry,)), threads)))
+
+    async def work() -> None:
+        await store.initialize({})
+        await store.probe()
+        ref = ObjectRef(NAME, image_of(NAME), None)
+        handle = await store.put(ref, source([[b"x"]]), 1, ignore_handle)
+        no_more_descriptors()
+        attempts = (
+            lambda: store.put(ObjectRef(NAMES[1], image_of(NAME), None), source([[b"x"]]), 1, ignore_handle),
+            lambda: store.open(store.url(handle), 1),
+            lambda: store.delete(NAME, handle),
+        )
+        for attempt in attempts:
+            with pytest.raises(Busy) as error:
+                await attempt()
+            assert error.value.retry_after
+            await store.probe()
+            assert store.health == Health(True)
+
+    do(work())
+    threads.close()
+
+
+def test_several_processes_fill_an_empty_id_file_with_one_id(tmp_path: Path) -> None:
+    def adopted() -> str:
+        return Directories(0).initialize(tmp_path, "before")
+
+    with (tmp_path / ID_FILE).open("w") as file, ThreadPoolExecutor(4) as threads:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        work = [threads.submit(adopted) for _ in range(4)]
+        time.sleep(0.2)
+        assert not any(each.done() for each in work)  # All have found it empty.
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert {each.result(60) for each in work} == {(tmp_path / ID_FILE).read_text()}
+
+
+def test_several_processes_give_a_new_directory_one_id(tmp_path: Path) -> None:
+    for number in range(20):
+        place, barrier = tmp_path / f"{number}", threading.Barrier(4)
+
+        def initialized(place: Path = place, barrier: threading.Barrier = barrier) -> str:
+            barrier.wait(60)
+            return Directories(0).initialize(place, None)
+
+        with ThreadPoolExecutor(4) as threads:
+            work = [threads.submit(initialized) for _ in range(4)]
+            assert {each.result(60) for each in work} == {(place / ID_FILE).read_text()}
+        assert [path.name for path in place.iterdir()] == [ID_FILE]
+
+
 def test_unusable_directory_is_skipped(tmp_path: Path, pools: ThreadPools) -> None:
     (tmp_path / "broken").write_bytes(b"")
     driver = files({"datadirs": ((tmp_path / "broken", 9), (tmp_path / "good", 0))}, pools)
@@ -253,6 +381,8 @@ def test_an_offline_directory_is_not_a_lost_object(tmp_path: Path, pools: Thread
     if left == "another directory":  # The file system was not mounted either when the service first ran.
         files({"datadir": store}, pools, ids)
         store.rename(below)
+        store.mkdir()
+        (store / ID_FILE).touch()  # The operator wants this one.
     driver = files({"datadir": store}, pools, ids)
     path = put(driver, NAME, [b"x"])
 
@@ -273,9 +403,9 @@ def test_an_offline_directory_is_not_a_lost_object(tmp_path: Path, pools: Thread
     unmount()
     for one in (
         driver,
-        files({"datadir": store}, pools, ids, store_is_empty=False),
+        files({"datadir": store}, pools, ids),
     ):  # One has seen it, one starts now.
-        assert do(one.initialize(ids, False)) == {}
+        assert do(one.initialize(ids)) == {}
         health = do(one.probe())
         assert not health.writable and "is its file system mounted" in health.reason
         for work in (one.open(str(path)), one.delete(NAME, None)):
@@ -296,25 +426,18 @@ def test_an_empty_id_file_adopts_a_directory(tmp_path: Path, pools: ThreadPools)
     (tmp_path / "store").rename(tmp_path / "broken")
     (tmp_path / "store").mkdir()
     before = dict(ids)
-    assert not do(files({"datadir": tmp_path / "store"}, pools, ids, store_is_empty=False).probe()).writable
+    assert not do(files({"datadir": tmp_path / "store"}, pools, ids).probe()).writable
     assert ids == before
     (tmp_path / "store" / ID_FILE).touch()
-    driver = files({"datadir": tmp_path / "store"}, pools, ids, store_is_empty=False)
+    driver = files({"datadir": tmp_path / "store"}, pools, ids)
     assert do(driver.probe()) == Health(True) and ids.keys() == before.keys() and ids != before
     with pytest.raises(BlobNotFound):  # Now that is known for certain.
         do(driver.open(f"{tmp_path}/store/{NAME}"))
 
 
-def test_no_directory_of_an_empty_store_can_be_offline(tmp_path: Path, pools: ThreadPools) -> None:
-    ids: dict[str, str] = {}
-    files({"datadir": tmp_path / "store"}, pools, ids)
-    (tmp_path / "store" / ID_FILE).unlink()  # A new file system is mounted there, for example.
-    assert put(files({"datadir": tmp_path / "store"}, pools, ids), NAME, [b"x"]).exists()
-
-
 def test_a_directory_full_of_objects_is_adopted(tmp_path: Path, pools: ThreadPools) -> None:
     (tmp_path / NAME).write_bytes(b"x")
-    driver = files({"datadir": tmp_path}, pools, store_is_empty=False)
+    driver = files({"datadir": tmp_path}, pools)
     assert do(driver.probe()) == Health(True)
     assert do(content_of(driver, f"{tmp_path}/{NAME}")) == b"x"
 
@@ -323,7 +446,7 @@ def test_a_directory_that_moved_keeps_its_id(tmp_path: Path, pools: ThreadPools)
     ids: dict[str, str] = {}
     put(files({"datadir": tmp_path / "old"}, pools, ids), NAME, [b"x"])
     (tmp_path / "old").rename(tmp_path / "new")
-    assert do(files({"datadir": tmp_path / "new"}, pools, ids, store_is_empty=False).probe()) == Health(True)
+    assert do(files({"datadir": tmp_path / "new"}, pools, ids).probe()) == Health(True)
     assert len(ids) == 2 and len(set(ids.values())) == 1
 
 
@@ -331,7 +454,7 @@ def test_additional_directory_is_created(tmp_path: Path, pools: ThreadPools) -> 
     old, new = tmp_path / "old", tmp_path / "new"
     ids: dict[str, str] = {}
     put(files({"datadir": old}, pools, ids), NAME, [b"x"])
-    both = files({"datadirs": ((old, 1), (new, 9))}, pools, ids, store_is_empty=False)
+    both = files({"datadirs": ((old, 1), (new, 9))}, pools, ids)
     assert put(both, NAMES[1], [b"x"]).parent == new
     do(both.delete(NAME, None))
     assert objects(old) == []

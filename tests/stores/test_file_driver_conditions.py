@@ -41,7 +41,7 @@ def run(check: Check, directory: Path, pools: ThreadPools, **options: Any) -> No
 
     async def checked() -> None:
         driver = FileDriver("fast", FileStore(((directory, 0),), **options), pools)
-        await driver.initialize({}, True)
+        await driver.initialize({})
         await check(driver)
 
     asyncio.run(checked())

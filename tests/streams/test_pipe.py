@@ -5,7 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,8 +17,9 @@ from uploads import qcow2
 from ferrotype.model.blob import Stored
 from ferrotype.model.errors import ContentRefused, Invalid, OverLimit, StoreFull
 from ferrotype.offload import ThreadPools
+from ferrotype.streams import pipe
 from ferrotype.streams.inspect import Findings, check_format
-from ferrotype.streams.pipe import BATCH, Batch, Checks, transfer
+from ferrotype.streams.pipe import BATCH, Batch, Checks
 
 MIB = 1 << 20
 
@@ -45,6 +46,16 @@ def checks(**changes: Any) -> Checks:
 async def pieces(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
+
+
+async def transfer(
+    chunks: AsyncIterator[bytes],
+    sink: Callable[[AsyncIterator[Batch]], Awaitable[str]],
+    pools: ThreadPools,
+    checks: Checks,
+) -> Stored:
+    """Transfer data of one store, which has all of the memory."""
+    return await pipe.transfer(chunks, sink, pools, pools.budget.share("s"), checks)
 
 
 class Sink:
@@ -323,6 +334,41 @@ def test_a_slow_sink_slows_the_source(pools: ThreadPools) -> None:
     assert max(reached) <= 3 * BATCH  # read ahead, and not further
 
 
+def test_a_sink_that_hangs_is_cancelled_once_the_client_has_left(
+    pools: ThreadPools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe, "FAILURE_TIMEOUT", 0.05)
+    cancelled = []
+
+    async def leaving() -> AsyncIterator[bytes]:
+        yield bytes(BATCH)
+        raise Invalid("the client left")
+
+    async def sink(batches: AsyncIterator[Batch]) -> str:
+        try:
+            async for _ in batches:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+        return "never"
+
+    with pytest.raises(Invalid, match="the client left"):
+        run(transfer(leaving(), sink, pools, checks()))
+    assert cancelled == [True]
+    assert pools.budget.used == 0
+
+
+def test_a_timeout_of_the_sink_is_its_own_error(pools: ThreadPools) -> None:
+    async def sink(batches: AsyncIterator[Batch]) -> str:
+        async for _ in batches:
+            raise TimeoutError("of the sink")
+        return "never"
+
+    with pytest.raises(TimeoutError, match="of the sink"):
+        run(transfer(pieces(SEVERAL), sink, pools, checks()))
+
+
 def test_transfers_that_wait_for_memory_do_not_deadlock() -> None:
     """Each holds a little and wants more: that must not be for ever."""
     small = ThreadPools(4, memory=4 * MIB)
@@ -375,7 +421,7 @@ def test_transfers_that_wait_for_memory_have_read_one_chunk_each() -> None:
 
     run(work())
     assert 4 * MIB <= read <= bound
-    assert (small.budget.used, small.budget.pending) == (0, 0)
+    assert (small.budget.used, small.budget.share("s").pending) == (0, 0)
     small.close()
 
 
@@ -399,14 +445,15 @@ async def body(size):
 async def main(folder, size):
     pools = ThreadPools()
     driver = FileDriver("s", FileStore(((Path(folder), 0),)), pools)
-    await driver.initialize({}, True)
+    await driver.initialize({})
     checks = Checks(
         most=1 << 40, announced=None, algorithm="sha512",
         reserve=enough, check_format=lambda f: None, before_commit=enough,
     )
-    await transfer(body(1 << 20), lambda batches: put(driver, "warm-up", batches), pools, checks)
+    memory = pools.budget.share("s")
+    await transfer(body(1 << 20), lambda batches: put(driver, "warm-up", batches), pools, memory, checks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    stored = await transfer(body(size), lambda batches: put(driver, "large", batches), pools, checks)
+    stored = await transfer(body(size), lambda batches: put(driver, "large", batches), pools, memory, checks)
     assert stored.size == size
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     pools.close()

@@ -10,6 +10,7 @@ from ferrotype.config.file_store import FileStore
 from ferrotype.config.server import Server
 from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.stores import store as store_module
+from ferrotype.stores import supervisor
 from ferrotype.stores.driver import Health
 from ferrotype.testing.client import OCTETS, OWNER, client
 
@@ -82,7 +83,7 @@ def test_the_stores_header_names_every_store(api):
     assert made.headers["openstack-image-store-ids"] == "zeta,shut,alpha,many"  # DISC-42, HDR-06
 
 
-@pytest.mark.parametrize(("store_id", "status"), [("zeta", 204), ("alpha", 204), ("shut", 410), ("none", 400)])
+@pytest.mark.parametrize(("store_id", "status"), [("zeta", 204), ("alpha", 204), ("shut", 503), ("none", 400)])
 def test_uploads_behave_as_discovery_reports(api, store_id, status):
     path = f"/v2/images/{api.image(caller=OWNER)['id']}"
     answer = api.put(f"{path}/file", body=b"x", headers=DATA | {"x-image-meta-store": store_id}, caller=OWNER)
@@ -140,7 +141,7 @@ class Dead:
 
 def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
     monkeypatch.setitem(store_module.DRIVERS, "dead", Dead)
-    monkeypatch.setattr(store_module, "PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr(supervisor, "PROBE_TIMEOUT", 0.2)
     entries = (StoreConfig("dead", "dead"), entry("fast", tmp_path / "fast"))
     try:
         with client(tmp_path, stores=Stores(True, "fast", entries)) as api:
@@ -157,7 +158,7 @@ def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
                     Dead.gone.set()
                     raise
             assert Dead.probes == 1  # DISC-59, DISC-16
-            stores.get("fast").probe_timeout = 60  # The other store may be as slow as this machine.
+            stores.get("fast").supervisor.timeout = 60  # The other store may be as slow as this machine.
             api.run(stores.get("fast").probe())
             dead, fast = api.get("/v2/info/stores/detail").json["stores"]
             assert dead == {  # DISC-36, DISC-58: what only the backend knows is null

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploads import files, ledger
+from uploads import files, ledger, run_cleanup
 
-from ferrotype.background import cleanup
 from ferrotype.config.file_store import FileStore
 from ferrotype.config.stores import StoreConfig, Stores
+from ferrotype.offload import ThreadPools
 from ferrotype.stores import store as store_module
 from ferrotype.stores.driver import Health
 from ferrotype.stores.file import FileDriver, FileSource
@@ -33,18 +33,22 @@ def as_ever() -> None:
 class Hanging(FileDriver):
     """Files whose file system may hang."""
 
+    def __init__(self, store: str, options: FileStore, pools: ThreadPools):
+        super().__init__(store, options, pools)
+        self.threads = pools.new_pool(64, "hanging")
+
     async def open(self, handle: str) -> FileSource:
-        await self._threads.offload(as_ever)
+        await self.threads.offload(as_ever)
         source = await super().open(handle)
         opened.append(source.local_file)
         return source
 
     async def delete(self, name: str, handle: str | None) -> None:
-        await self._threads.offload(as_ever)
+        await self.threads.offload(as_ever)
         await super().delete(name, handle)
 
     async def probe(self) -> Health:
-        await self._pools.offload(as_ever)
+        await self.threads.offload(as_ever)
         return await super().probe()
 
 
@@ -79,14 +83,14 @@ def cheap(api: Client) -> Store:
 
 
 def until_hanging(api: Client) -> None:
-    cheap(api).probe_timeout = 0.05
+    cheap(api).supervisor.timeout = 0.05
     stuck.set()
 
 
 def until_answering(api: Client) -> None:
     stuck.clear()
     gone.set()
-    cheap(api).probe_timeout = 60
+    cheap(api).supervisor.timeout = 60
     api.run(cheap(api).probe())
 
 
@@ -108,12 +112,12 @@ def test_data_in_a_hanging_store_is_deleted_later(api: Client, tmp_path: Path) -
     assert api.delete(there["self"]).status == 204  # RUL-05
     assert api.get(there["self"]).status == 404
     assert [blob.state for blob in ledger(api)] == ["deleting"]
-    api.run(cleanup.run_cleanup(api.application.ctx))  # It goes on to its end.
+    run_cleanup(api)  # It goes on to its end.
     until_answering(api)
     end = time.monotonic() + 60
     while ledger(api) or files(tmp_path):
         assert time.monotonic() < end
-        api.run(cleanup.run_cleanup(api.application.ctx))
+        run_cleanup(api)
         time.sleep(0.1)
 
 
@@ -137,7 +141,7 @@ def test_a_store_is_used_again_as_soon_as_it_answers(api: Client) -> None:
     assert api.get(f"{there['self']}/file").status == 503
     headers = {"content-type": OCTETS, "x-image-meta-store": "cheap"}
     assert api.put(f"{api.image()['self']}/file", body=b"data", headers=headers).status == 503
-    cheap(api).probe_timeout = 60
+    cheap(api).supervisor.timeout = 60
     stuck.clear()
     gone.set()  # From here on it gets no new calls: the pending probe is enough.
     end = time.monotonic() + 60

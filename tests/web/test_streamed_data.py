@@ -147,7 +147,7 @@ def test_a_store_error_during_a_download_aborts_the_connection(
     api: Client, place: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = stored(api, "ram")
-    budget = api.application.ctx.pools.budget
+    budget = api.application.ctx.pools.budget.share("ram")
     failing.append((place, StoreUnavailable("the back end went away")))
     with pytest.raises(ResponseAborted):
         api.get(image["file"])
@@ -159,14 +159,16 @@ def test_a_store_error_during_a_download_aborts_the_connection(
 
 def test_a_download_waits_for_the_memory_budget_and_a_client_that_leaves_frees_it(api: Client) -> None:
     image = stored(api, "ram")
-    budget = api.application.ctx.pools.budget
+    budget = api.application.ctx.pools.budget.share("ram")
+
+    FULL = budget._budget.limit(budget)
 
     async def with_full_budget() -> bytes:
-        await budget.acquire(budget._size)
+        await budget.acquire(FULL)
         waiting = asyncio.ensure_future(asyncio.to_thread(api.get, image["file"]))
         await asyncio.sleep(0.3)
-        assert not waiting.done() and budget.used == budget._size
-        budget.release(budget._size)
+        assert not waiting.done() and budget.used == FULL
+        budget.release(FULL)
         return (await waiting).body
 
     assert api.run(with_full_budget()) == DATA

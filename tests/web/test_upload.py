@@ -12,7 +12,6 @@ from uploads import PausedBody, ask, assert_consistent, execute, files, ledger, 
 from ferrotype.config.api import Api
 from ferrotype.config.formats import Formats
 from ferrotype.config.limits import Limits
-from ferrotype.stores.driver import Health
 from ferrotype.testing.client import ADMIN, MEMBER, OCTETS, OWNER, READER, STRANGER, Client, client
 
 NOBODY = "/v2/images/00000000-0000-4000-8000-000000000000/file"
@@ -305,19 +304,6 @@ def test_the_format_match_is_configurable(tmp_path: Path) -> None:
         assert upload(api, image, qcow2()).status == 204
         assert api.get(image["self"]).json["virtual_size"] is None  # IMG-UP-44, CFG-32
         assert upload(api, api.image(disk_format="qcow2"), qcow2(backing=True)).status == 415  # IMG-UP-45
-
-
-def test_a_read_only_store_is_410(api: Client, directory: Path) -> None:
-    store, image = api.application.ctx.stores.get("cheap"), api.image()
-    store.health = Health(False, "it is being moved")
-    try:
-        reply = upload(api, image, b"x", {"x-image-meta-store": "cheap"})
-        # IMG-UP-08, STOR-22
-        assert (reply.status, "Adding images to store is disabled" in reply.text) == (410, True)
-        queued_again(api, directory, image)
-    finally:
-        store.health = Health(True)
-    assert upload(api, image, b"x", {"x-image-meta-store": "cheap"}).status == 204
 
 
 def test_object_names_are_new_for_each_upload(api: Client, directory: Path) -> None:

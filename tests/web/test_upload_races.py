@@ -36,6 +36,7 @@ from ferrotype.config.limits import Limits
 from ferrotype.config.server import Server as ServerConfig
 from ferrotype.db.engine import DatabaseUnavailable, Statement
 from ferrotype.model.blob import ObjectRef
+from ferrotype.offload import Budget
 from ferrotype.service import data
 from ferrotype.stores.driver import Batch, Noted
 from ferrotype.stores.file import FileDriver
@@ -196,7 +197,8 @@ def test_a_zombie_upload_changes_nothing(api: Client, tmp_path: Path) -> None:
     entry = ctx.config.stores.entries[0]
     driver = LateDriver(entry.id, entry.options, ctx.pools)
     driver.meanwhile = taken_over
-    api.application.ctx = replace(ctx, stores=Stores({entry.id: Store(entry, driver)}, entry.id, multi=True))
+    store = Store(entry, driver, ctx.pools.budget.share(entry.id), Budget(1).share(entry.id))
+    api.application.ctx = replace(ctx, stores=Stores({entry.id: store}, entry.id, multi=True))
     assert upload(api, image, b"too late", caller=OWNER).status == 503
     api.application.ctx = ctx
     queued_again(api, tmp_path, image)

@@ -1,20 +1,24 @@
 """Background cleanup on every node: orphaned uploads, data to delete, health of stores. It is the crash recovery too.
 
-Each step is idempotent, and several nodes may run it at once.
+Each step is idempotent, and several nodes may run it at once. Data is deleted for each store apart, so that a store
+that is slow or hangs delays no other and no take-over of orphaned uploads.
 """
 
+import asyncio
 import logging
 
 from ferrotype.background.scrub import scrub_deleted
 from ferrotype.db import blobs, directory_ids, workers
 from ferrotype.db import images as rows
 from ferrotype.db.engine import DatabaseUnavailable
+from ferrotype.model.blob import Blob
 from ferrotype.model.errors import FerrotypeError
 from ferrotype.model.image import transition
 from ferrotype.service import objects
 from ferrotype.service.context import ServiceContext
-from ferrotype.service.data import abort_upload
+from ferrotype.service.data import requeue
 from ferrotype.service.process import is_gone
+from ferrotype.stores.store import Store
 
 log = logging.getLogger("ferrotype.cleanup")
 
@@ -40,13 +44,19 @@ async def expire_dead_workers(ctx: ServiceContext) -> None:
 async def abort_own_stale_uploads(ctx: ServiceContext) -> None:
     """Abort uploads of this worker whose rollback failed, and cancel running uploads to deleted images."""
     for blob in await blobs.written_by(ctx.db, ctx.lease.worker):
-        if blob.id not in ctx.lease.writing:  # Its rollback failed, perhaps because the database was unavailable.
+        if blob.id not in ctx.lease.writing:  # Its rollback failed, or the store hung when it was given up.
             try:
-                await abort_upload(ctx, blob)
+                await _requeue(ctx, blob)
             except DatabaseUnavailable as error:
                 log.warning("aborting an upload failed; will retry: image=%s: %s", blob.image_id, error)
         elif blob.state == "deleting":
             ctx.lease.cancelled.add(blob.id)
+
+
+async def _requeue(ctx: ServiceContext, blob: Blob) -> None:
+    store = ctx.stores.get(blob.store)
+    if blob.state == "writing" or store is None or not store.is_writing(blob.name):
+        await requeue(ctx, blob)
 
 
 async def reclaim_orphaned_uploads(ctx: ServiceContext) -> None:
@@ -65,9 +75,9 @@ async def reclaim_orphaned_uploads(ctx: ServiceContext) -> None:
             log.warning("reclaimed an upload whose worker died; the image is queued again: image=%s", blob.image_id)
 
 
-async def delete_marked_objects(ctx: ServiceContext) -> None:
-    """Delete the data of objects that are marked for deletion and due, in the stores that this node has."""
-    for blob, attempts in await blobs.due_for_deletion(ctx.db, [store.id for store in ctx.stores]):
+async def delete_marked_objects(ctx: ServiceContext, store: str) -> None:
+    """Delete the data of objects of one store that are marked for deletion and due."""
+    for blob, attempts in await blobs.due_for_deletion(ctx.db, store):
         await objects.remove(ctx, blob, attempts)
 
 
@@ -83,13 +93,15 @@ _STEPS = (
     abort_own_stale_uploads,
     reclaim_orphaned_uploads,
     scrub_deleted,
-    delete_marked_objects,
     delete_gone_workers,
 )
 
 
 async def run_cleanup(ctx: ServiceContext) -> None:
-    """Run every step once. A step that fails is retried in the next round; the others still run."""
+    """Run every step once; none waits for a store.
+
+    A step that fails is retried in the next round; the others still run.
+    """
     for step in _STEPS:
         try:
             await step(ctx)
@@ -99,14 +111,19 @@ async def run_cleanup(ctx: ServiceContext) -> None:
 
 
 async def probe_stores(ctx: ServiceContext) -> None:
-    """Have the stores initialize new directories, and find out their health."""
-    for store in ctx.stores:
-        try:
-            known = await directory_ids.of_store(ctx.db, store.id)
-            store_is_empty = not await blobs.has_blobs(ctx.db, store.id)
-            if new := await store.initialize(known, store_is_empty):
-                async with ctx.db.begin() as tx:
-                    await directory_ids.remember(tx, store.id, new)
-        except FerrotypeError as error:
-            log.warning("initializing a store failed; will retry: store=%s: %s", store.id, error)
-    await ctx.stores.probe()
+    """Have the stores initialize new directories, and find out their health. One that hangs delays no other."""
+    await asyncio.gather(*(_probe_store(ctx, store) for store in ctx.stores))
+
+
+async def _probe_store(ctx: ServiceContext, store: Store) -> None:
+    try:
+        known = await directory_ids.of_store(ctx.db, store.id)
+        if new := await store.initialize(known):
+            async with ctx.db.begin() as tx:
+                for path, directory_id in sorted(new.items()):
+                    await directory_ids.record(tx, store.id, path, known.get(path), directory_id)
+            # What is recorded decides: another node may have been faster, with another directory at that path.
+            store.set_expected_ids(await directory_ids.of_store(ctx.db, store.id))
+    except FerrotypeError as error:
+        log.warning("initializing a store failed; will retry: store=%s: %s", store.id, error)
+    await store.probe()

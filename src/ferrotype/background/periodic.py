@@ -28,10 +28,18 @@ class Periodic(NamedTuple):
 def schedule(current: Callable[[], ServiceContext], refresh_files: Callable[[], Awaitable[None]]) -> list[Periodic]:
     """Return the periodic work of one process. ``current`` returns the context in force; each run takes it anew."""
     lease = current().lease
+
+    def deletion(store: str) -> Callable[[], Awaitable[None]]:
+        return lambda: cleanup.delete_marked_objects(current(), store)
+
     return [
         Periodic("lease renewal", lease.seconds * RENEW_PART, lease.renew),
         Periodic("lease renewal", lease.seconds * RETRY_PART, lease.retry),
         Periodic("cleanup", lease.seconds * CLEANUP_PART, lambda: cleanup.run_cleanup(current())),
+        *(
+            Periodic(f"deletion in store {each.id}", lease.seconds * CLEANUP_PART, deletion(each.id))
+            for each in current().stores
+        ),
         Periodic("store probe", PROBE_PERIOD, lambda: cleanup.probe_stores(current())),
         Periodic("check of policy and account files", REFRESH_PERIOD, refresh_files),
     ]

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from ferrotype.db.engine import Connection, Row, Statement, Transaction, any_of, now, one_of
+from ferrotype.db.engine import Connection, Row, Statement, Transaction, now, one_of
 from ferrotype.db.tables import blobs, usage, workers
 from ferrotype.db.usage import lock_account, open_account
 from ferrotype.model.blob import Blob, State, Stored
@@ -100,7 +100,7 @@ _ATTACH = Statement(
 _ABANDON = Statement(
     update(blobs)
     .where(_b.id == _id, _b.writer == bindparam("writer_", type_=Text), one_of(_b.state, "writing", "deleting"))
-    .values(state="deleting", writer=null(), charged=0, remove_at=now())
+    .values(state="deleting", writer=bindparam("kept", type_=Text), charged=0, remove_at=now())
 )
 _DELETE = Statement(
     update(blobs)
@@ -140,10 +140,11 @@ _ORPHANED = Statement(
 _no_writer = or_(_b.writer.is_(None), workers.c.id.is_(None), workers.c.state == "gone")
 # Written so that the planner uses the index of objects to delete, with statistics and without: the state is a
 # literal, and the concatenation hides that the store is an indexed column.
+_in_store = bindparam("store_", type_=Text)
 _DUE = Statement(
     select(*_COLUMNS, _b.attempts)
     .select_from(blobs.outerjoin(workers, workers.c.id == _b.writer))
-    .where(_b.state == literal_column("'deleting'"), any_of(_b.store.concat(literal_column("''")), "stores"))
+    .where(_b.state == literal_column("'deleting'"), _b.store.concat(literal_column("''")) == _in_store)
     .where(_b.remove_at <= now(), _no_writer)
     .order_by(_b.remove_at)
     .limit(bindparam("limit", type_=BigInteger))
@@ -155,7 +156,6 @@ _POSTPONE = Statement(
     .values(attempts=_b.attempts + 1, remove_at=now() + bindparam("delay", type_=BigInteger))
 )
 _ALL = Statement(select(*_COLUMNS))
-_HAS_BLOBS = Statement(select(literal_column("1")).where(_b.store == bindparam("store_", type_=Text)).limit(1))
 
 
 async def _add_usage(tx: Transaction, project: str | None, by: int, quota: Quota = NO_LIMIT) -> None:
@@ -235,13 +235,15 @@ async def attach(tx: Transaction, blob: Blob, project: str | None) -> bool:
     return attached == 1
 
 
-async def abandon(tx: Transaction, blob: Blob) -> Blob | None:
+async def abandon(tx: Transaction, blob: Blob, keep_writer: bool = False) -> Blob | None:
     """Mark an object that this worker was writing for deletion, release its charge and return its row as it was.
 
-    None: the worker no longer owns the row, and nothing changed.
+    None: the worker no longer owns the row, and nothing changed. With ``keep_writer`` it goes on to own the row, and
+    the data is not due for deletion until it is abandoned again, or the worker's lease has lapsed.
     """
     was = await by_id(tx, blob.id, lock=True)
-    if was is None or not await tx.run(_ABANDON, of=blob.id, writer_=blob.writer):
+    kept = blob.writer if keep_writer else None
+    if was is None or not await tx.run(_ABANDON, of=blob.id, writer_=blob.writer, kept=kept):
         return None
     await _add_usage(tx, was.project, -was.charged)
     return was
@@ -332,9 +334,9 @@ async def orphaned(connection: Connection) -> list[Blob]:
     return [_blob_from(row) for row in await connection.rows(_ORPHANED)]
 
 
-async def due_for_deletion(connection: Connection, stores: list[str], limit: int = 100) -> list[tuple[Blob, int]]:
-    """Return objects in these stores whose data is to be removed now, each with the number of failed attempts."""
-    found = await connection.rows(_DUE, stores=stores, limit=limit)
+async def due_for_deletion(connection: Connection, store: str, limit: int = 100) -> list[tuple[Blob, int]]:
+    """Return objects in a store whose data is to be removed now, each with the number of failed attempts."""
+    found = await connection.rows(_DUE, store_=store, limit=limit)
     return [(_blob_from(row), row[len(_FIELDS)]) for row in found]
 
 
@@ -353,8 +355,3 @@ async def postpone(tx: Transaction, blob: Blob, delay: int) -> None:
 async def all_blobs(connection: Connection) -> list[Blob]:
     """Return the whole ledger."""
     return [_blob_from(row) for row in await connection.rows(_ALL)]
-
-
-async def has_blobs(connection: Connection, store: str) -> bool:
-    """Return whether the ledger has an object in a store, in whatever state."""
-    return await connection.row(_HAS_BLOBS, store_=store) is not None

@@ -56,7 +56,7 @@ async def upload(
     store = chosen_store(ctx, store_id)
     owner = (await fetch(ctx, ctx.db, caller, image_id, "upload_image"))[0].owner if ctx.unified_limits else None
     allowed = await quotas.of(ctx, owner)
-    with ctx.lease.track_upload() as blob_id:
+    with store.upload_slot(), ctx.lease.track_upload() as blob_id:
         async with rollback_on_error() as on_error:
             async with ctx.db.begin() as tx:
                 image, _ = await fetch(ctx, tx, caller, image_id, "upload_image", lock=True)
@@ -83,14 +83,21 @@ async def upload(
 
 async def abort_upload(ctx: ServiceContext, blob: Blob) -> None:
     """Roll back an upload of this worker: the image is queued again, the object's data and row are removed."""
+    if was := await requeue(ctx, blob):
+        await objects.remove(ctx, was)
+
+
+async def requeue(ctx: ServiceContext, blob: Blob) -> Blob | None:
+    """Make the image of an upload of this worker queued again, and mark the object for deletion.
+
+    Return the object's row as it was; None when it is no longer ours.
+    """
     async with ctx.db.begin() as tx:
         found = await rows.get(tx, blob.image_id, None, lock=True)
-        was = await objects.abandon(tx, blob)
-        if was is None:
-            return
-        if found and found[0].status == "saving" and was.state == "writing":
+        was = await objects.abandon(ctx, tx, blob)
+        if was and found and found[0].status == "saving" and was.state == "writing":
             await rows.save(tx, found[0], transition(found[0], "queued"))
-    await objects.remove(ctx, was)
+    return was
 
 
 def _check_format(ctx: ServiceContext, image: Image, findings: inspect.Findings) -> int | None:

@@ -18,8 +18,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("ferrotype.lease")
 
-#: Uploads that one worker takes at once.
-MAX_UPLOADS = 512
 #: Parts of a lease: the time before its end at which its worker gives up, so that clocks may run differently and a
 #: commit that was sent may arrive; and the age up to which a renewal is recent.
 MARGIN, RECENT = 0.15, 0.15
@@ -86,12 +84,10 @@ class Lease:
     def track_upload(self) -> Iterator[str]:
         """Yield the id of an object that is going to be written; it counts as being written until the block ends.
 
-        Raises Busy without a lease, and when this worker has as many uploads as it takes.
+        Raises Busy without a lease.
         """
         if not self.held:
             raise Busy("This node cannot reach its database. Please retry the upload later.")
-        if len(self.writing) >= MAX_UPLOADS:
-            raise Busy("This node has reached its limit of concurrent uploads. Please retry later.")
         blob_id = uuid.uuid4().hex
         self.writing.add(blob_id)
         try:

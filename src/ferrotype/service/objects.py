@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from ferrotype.db import blobs
 from ferrotype.db.engine import DatabaseUnavailable, Transaction
 from ferrotype.model.blob import Blob, Purpose, Stored, object_name
-from ferrotype.model.errors import OverLimit, StoreError
+from ferrotype.model.errors import Busy, OverLimit, StoreError
 from ferrotype.model.image import Image
 from ferrotype.model.quota import Quota
 from ferrotype.service.context import ServiceContext
@@ -83,7 +83,7 @@ class Writing:
         async def put(batches: AsyncIterator[Batch]) -> str:
             return await self._store.put(self.blob.ref, batches, announced, self._note_handle)
 
-        return await transfer(chunks, put, self._ctx.pools, checks)
+        return await transfer(chunks, put, self._ctx.pools, self._store.memory, checks)
 
     async def reserve_up_to(self, total: int) -> None:
         """Reserve ``total`` bytes ahead of the stream; raise OverLimit, or when the worker lost the object."""
@@ -139,9 +139,13 @@ async def attach(tx: Transaction, blob: Blob, stored: Stored | None, owner: str 
     return await blobs.mark_live(tx, blob, stored, owner)
 
 
-async def abandon(tx: Transaction, blob: Blob) -> Blob | None:
-    """Give up an object that this worker was writing and return its row as it was; None when it is no longer ours."""
-    return await blobs.abandon(tx, blob)
+async def abandon(ctx: ServiceContext, tx: Transaction, blob: Blob) -> Blob | None:
+    """Give up an object that this worker was writing and return its row as it was; None when it is no longer ours.
+
+    As long as a thread that hangs may still write to the object it stays ours: no node removes it before that ends.
+    """
+    store = ctx.stores.get(blob.store)
+    return await blobs.abandon(tx, blob, keep_writer=store is not None and store.is_writing(blob.name))
 
 
 async def remove(ctx: ServiceContext, blob: Blob, attempts: int = 0) -> None:
@@ -150,12 +154,12 @@ async def remove(ctx: ServiceContext, blob: Blob, attempts: int = 0) -> None:
     ``attempts`` have failed before. Never raises a store's or the database's error: the caller's part is done.
     """
     store = ctx.stores.get(blob.store)
-    if store is None:  # A node that has the store removes the data.
+    if store is None or store.is_writing(blob.name):  # A node that has the store removes the data, or a later call.
         return
     try:
         try:
             await store.delete(blob.name, blob.handle)
-        except StoreError as error:
+        except (StoreError, Busy) as error:
             pause = min(SECOND * 2 ** min(attempts, 30), LONGEST_PAUSE)
             log.warning(
                 "deleting an object failed; will retry in %d s: object=%s store=%s: %s",

@@ -1,4 +1,4 @@
-"""The directories of a file store: their identity, their free space, and whether they can be written.
+"""The directories of a file store: their identity, and whether they can be used. All calls here block.
 
 Each directory contains a file ``.ferrotype`` with a unique ID, which is also recorded in the database. If the ID is
 missing or different, typically because a file system is not mounted, the directory is offline: nothing is written to
@@ -6,22 +6,25 @@ it, and no object is reported missing.
 """
 
 import errno
+import fcntl
+import logging
 import os
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ferrotype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreFull, StoreUnavailable
-from ferrotype.stores.driver import Health
+from ferrotype.model.errors import BlobDamaged, Busy, StoreDenied, StoreError, StoreFull, StoreUnavailable
+
+log = logging.getLogger("ferrotype.stores")
 
 #: The file that holds a directory's ID.
 ID_FILE = ".ferrotype"
 CHECK_PERMISSIONS = "Check its owner, mode and free space."
 MOUNT_OR_ADOPT = (
-    "This is not the directory that the store used before; is its file system mounted? To use this directory instead,"
-    f" create an empty file {ID_FILE} in it."
+    "This is not the directory that the store uses; is its file system mounted? To use this directory instead, create"
+    f" an empty file {ID_FILE} in it."
 )
 
 _BY_ERRNO: dict[int, type[StoreError]] = {
@@ -34,14 +37,24 @@ _BY_ERRNO: dict[int, type[StoreError]] = {
     errno.ELOOP: BlobDamaged,
     errno.ENXIO: BlobDamaged,
 }
+#: Errors of file systems without hard links.
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
+#: What this process, or the machine, lacks. No store is the worse for it.
+_OF_THE_PROCESS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Raise an OSError as the StoreError of its cause, with a text that begins with "cannot " and ``what``."""
+    """Raise an OSError as the StoreError of its cause, with a text that begins with "cannot " and ``what``.
+
+    Raises Busy where this process has no more file descriptors or no memory.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in _OF_THE_PROCESS:
+            log.error("out of descriptors or memory: cannot %s: %s", what, os.strerror(error.errno or 0))
+            raise Busy("This node has no capacity at the moment. Please retry later.") from error
         kind = _BY_ERRNO.get(error.errno or 0, StoreUnavailable)
         raise kind(f"cannot {what}: {os.strerror(error.errno or errno.EIO)}") from error
 
@@ -59,18 +72,14 @@ def _read_id(folder: int) -> str | None:
 
 
 class Directories:
-    """Directories with priorities, the highest first. ``mode`` is that of their files; 0 leaves it to the umask."""
+    """The IDs of directories, and whether they can be used. ``mode`` is that of files; 0 leaves it to the umask."""
 
-    def __init__(self, priorities: Mapping[Path, int], mode: int):
-        self._priorities = dict(sorted(priorities.items(), key=lambda each: each[1], reverse=True))
+    def __init__(self, mode: int):
         self._mode = mode
         #: expected IDs by path
         self._ids: Mapping[str, str] = {}
         #: directories that could not be initialized, and why
-        self._failed: Mapping[Path, OSError] = {}
-
-    def __iter__(self) -> Iterator[Path]:
-        return iter(self._priorities)
+        self._failed: dict[Path, OSError] = {}
 
     def open_checked(self, directory: Path) -> int:
         """Open a directory and return the descriptor; raise FileNotFoundError when its ID is not the expected one."""
@@ -96,34 +105,31 @@ class Directories:
         """Return whether objects may be in a directory: not in one that was never initialized."""
         return not self._ids or self.is_known(directory)
 
-    def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
-        """Create new directories and their IDs, and return the new IDs; see ``DirectoryIdentity.initialize``.
+    def initialize(self, directory: Path, known: str | None) -> str:
+        """Return the ID that a directory has and should have; create a directory that is not ``known`` and its ID.
 
-        A directory whose ID is recorded and that has another, or none, is offline. An empty ID file in it tells that
-        the operator wants it to be used.
+        One that is known and has another ID, or none, is offline: raises FileNotFoundError. An empty ID file in it is
+        the operator's request to use it: it gets a new ID.
         """
-        new, self._failed = {}, {}
-        for directory in self:
-            path = str(directory)
-            try:
-                found = self._initialize(directory, None if store_is_empty else directory_ids.get(path))
-            except OSError as error:
-                self._failed[directory] = error
-            else:
-                if found != directory_ids.get(path):
-                    new[path] = found
-        self._ids = {**directory_ids, **new}
-        return new
+        try:
+            found = self._initialize(directory, known)
+        except OSError as error:
+            self._failed[directory] = error
+            raise
+        self._failed.pop(directory, None)
+        return found
 
-    def _initialize(self, directory: Path, expected: str | None) -> str:
-        if expected is None:
+    def _initialize(self, directory: Path, known: str | None) -> str:
+        if known is None:
             self._create(directory)
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             found = _read_id(folder)
-            if found == "" or (found is None and expected is None):
+            if found == "":
+                found = _fill_id(folder)
+            elif found is None and known is None:
                 found = _write_id(folder)
-            elif found is None or found != (expected or found):
+            elif found is None or found != (known or found):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         finally:
             os.close(folder)
@@ -154,62 +160,61 @@ class Directories:
         except FileNotFoundError as error:
             raise self._failed.get(directory, error) from error
 
-    def pick_directory(self, size: int) -> Path:
-        """Return the directory with the highest priority that has ``size`` bytes free; among equals the emptiest.
+    def check_readable(self, directory: Path) -> None:
+        """Raise a StoreError unless a directory is online."""
+        with translated(f"read {directory}"):
+            self._check_online(directory)
 
-        A directory that cannot be used is skipped as long as another can.
-        """
-        usable: list[tuple[int, int, Path]] = []
-        failure: StoreError | None = None
-        for directory in self:
-            try:
-                with translated(f"use {directory}"):
-                    self._check_online(directory)
-                    found = os.statvfs(directory)
-                    _check_access(directory)
-            except StoreError as error:
-                failure = error
-                continue
-            usable.append((self._priorities[directory], found.f_bavail * found.f_frsize, directory))
-        if not usable and failure:
-            raise failure
-        large_enough = [each for each in usable if each[1] >= size]
-        if not large_enough:
-            raise StoreFull(f"no directory has {size} bytes free: {', '.join(map(str, self))}")
-        return max(large_enough, key=lambda each: each[:2])[2]
-
-    def probe(self) -> Health:
-        """Find out whether files can be written in at least one directory."""
-        reasons, full, writable = [], True, False
-        for directory in self:
-            try:
-                self._check_online(directory)
-                _try_to_write(directory)
-                writable = True
-            except OSError as error:
-                full = full and error.errno in (errno.ENOSPC, errno.EDQUOT)
-                reason = os.strerror(error.errno or errno.EIO)
-                advice = MOUNT_OR_ADOPT if isinstance(error, FileNotFoundError) else CHECK_PERMISSIONS
-                reasons.append(f"cannot write to {directory}: {reason}. {advice}")
-        return Health(writable, " ".join(reasons), full and not writable)
+    def check_writable(self, directory: Path) -> int:
+        """Raise a StoreError unless files can be written to a directory; return how many bytes are free."""
+        with translated(f"write to {directory}"):
+            self._check_online(directory)
+            _try_to_write(directory)
+            found = os.statvfs(directory)
+            return found.f_bavail * found.f_frsize
 
 
 def _write_id(folder: int) -> str:
-    """Give a directory an ID, durably, and return the ID it has: another process may have been faster."""
+    """Give a directory without ID file an ID, durably, and return the ID it has: another process may be faster."""
     made = uuid.uuid4().hex
     name = f"{ID_FILE}-{made}"
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640, dir_fd=folder)
     try:
-        os.write(fd, made.encode())
-        os.fsync(fd)
-    except BaseException:
-        os.unlink(name, dir_fd=folder)
-        raise
+        try:
+            os.write(fd, made.encode())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        try:
+            with suppress(FileExistsError):  # Another process was faster.
+                os.link(name, ID_FILE, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.rename(name, ID_FILE, src_dir_fd=folder, dst_dir_fd=folder)
     finally:
-        os.close(fd)
-    os.rename(name, ID_FILE, src_dir_fd=folder, dst_dir_fd=folder)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
     os.fsync(folder)
     return _read_id(folder) or made
+
+
+def _fill_id(folder: int) -> str:
+    """Write a new ID into the empty ID file of a directory, durably, and return the ID it has.
+
+    Several processes may do so at once: the file is locked, and only the first one finds it empty.
+    """
+    fd = os.open(ID_FILE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if found := os.read(fd, 256).decode("ascii", "replace").strip():
+            return found
+        made = uuid.uuid4().hex
+        os.pwrite(fd, made.encode(), 0)
+        os.fsync(fd)
+        return made
+    finally:
+        os.close(fd)
 
 
 def _check_access(directory: Path) -> None:

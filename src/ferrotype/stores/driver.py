@@ -1,7 +1,8 @@
 """What a store driver provides: it keeps, returns, lists and deletes objects, each of them whole or not at all.
 
 A driver is one module with a class that has the methods of ``Driver``; ``stores.store.DRIVERS`` has a row for it.
-What only some back ends can do is a protocol of its own here (``DirectoryIdentity``), which a driver has or has not.
+What only some back ends can do is a protocol of its own (``DirectoryIdentity`` here, ``Parts`` in ``supervisor``),
+which a driver has or has not.
 """
 
 import os
@@ -98,6 +99,9 @@ class Driver(Protocol):
         ``size`` is what the client announced, if it did. Call ``noted`` before the first byte where ``delete`` could
         not find the object by its name alone. After any failure ``delete`` of the name removes whatever is left. A
         name that exists already is refused and left as it is.
+
+        What a driver keeps in memory beyond the last batch it must acquire from the store's share of the memory,
+        ``pools.budget.share(store)``.
         """
 
     async def open(self, handle: str) -> Source:
@@ -132,15 +136,16 @@ class DirectoryIdentity(Protocol):
     Each place has an ID, kept in it and in the database. Where the two differ, the place is offline.
     """
 
-    async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
-        """Create the places that are new, and return their IDs; one that is known and absent is offline.
+    async def initialize(self, directory_ids: Mapping[str, str]) -> Mapping[str, str]:
+        """Create the places that are new, and return the IDs that are to be recorded for them.
 
-        ``directory_ids`` are the known IDs by path. With ``store_is_empty`` (the ledger has no object in the store)
-        nothing can be offline. Before this call the driver creates nothing.
+        ``directory_ids`` are the known IDs by path. A known place that is absent or has another ID is offline, unless
+        the operator has asked for it to be used: then it gets a new ID, which is returned too. One that does not
+        answer is looked at again by the next call. Before this call the driver creates nothing.
         """
 
     def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
-        """Hold the places to these IDs without creating anything: for commands that only read."""
+        """Hold the places to these IDs without creating anything."""
 
 
 #: (id of the store, configuration record of its type, threads for blocking calls) -> driver

@@ -16,15 +16,15 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ferrotype.config.file_store import FileStore
 from ferrotype.model.blob import ObjectRef
-from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError, StoreUnavailable
+from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from ferrotype.offload import ThreadPools, shielded
-from ferrotype.stores.directories import ID_FILE, MOUNT_OR_ADOPT, Directories, translated
+from ferrotype.stores.directories import CHECK_PERMISSIONS, ID_FILE, MOUNT_OR_ADOPT, Directories, translated
 from ferrotype.stores.driver import READ_SIZE, Batch, Health, Listed, LocalFile, Noted
+from ferrotype.stores.place import Place
+from ferrotype.stores.supervisor import Supervisor
 
 #: Bytes after which fdatasync is called, so that the last one is quick.
 SYNC_EVERY = 32 * 1024 * 1024
-#: Threads of one store for calls to its file system, and for sendfile.
-THREADS, SENDING = 32, 8
 #: Largest number of buffers that one writev takes.
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
 
@@ -143,70 +143,115 @@ class FileDriver:
     """Files in directories of this machine, or of a file system that it mounts."""
 
     def __init__(self, store: str, options: FileStore, pools: ThreadPools):
-        self._pools = pools
-        self._threads = pools.new_pool(THREADS, "store")
-        self._sending = pools.new_pool(SENDING, "sending")
         self._mode = options.file_perm
+        self._directories = Directories(self._mode)
         # As they are configured: a symbolic link to a directory may change, and URLs must stay valid.
-        self._directories = Directories(dict(options.directories), self._mode)
+        self._places = {
+            path: Place(path, priority, self._directories, pools)
+            for path, priority in sorted(options.directories, key=lambda each: each[1], reverse=True)
+        }
+        #: the place of each object that is being written, by its name
+        self._writing: dict[str, Place] = {}
         self._thin = options.thin_provisioning
         self.properties: Mapping[str, Any] = options.properties
 
-    async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
-        return await self._pools.offload(self._directories.initialize, directory_ids, store_is_empty)
+    async def initialize(self, directory_ids: Mapping[str, str]) -> Mapping[str, str]:
+        self._directories.set_expected_ids(directory_ids)
+        work = (place.initialize(directory_ids.get(str(place.path))) for place in self._places.values())
+        found = zip(self._places, await asyncio.gather(*work), strict=True)
+        return {str(path): id_ for path, id_ in found if id_ is not None and id_ != directory_ids.get(str(path))}
 
     def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
         self._directories.set_expected_ids(directory_ids)
 
+    def part_of(self, name: str) -> Supervisor | None:
+        place = self._writing.get(name)
+        return place.writing if place else None
+
+    async def _choose(self, size: int) -> Place:
+        """Return the directory with the highest priority that has ``size`` bytes free; among equals the emptiest.
+
+        Each is asked. One that cannot be used, or does not answer, is skipped as long as another can.
+        """
+        places = self._places.values()
+        await asyncio.gather(*(place.writing.ask() for place in places if not place.writing.unresponsive))
+        large_enough = [each for each in places if each.writing.error is None and each.space.available >= size]
+        if large_enough:
+            return max(large_enough, key=lambda each: (each.priority, each.space.available))
+        errors = [place.writing.error for place in places if place.writing.error is not None]
+        if len(errors) < len(places) or any(isinstance(each, StoreFull) for each in errors):
+            raise StoreFull(f"no directory has {size} bytes free: {', '.join(map(str, self._places))}")
+        raise type(errors[-1])(str(errors[-1])) from errors[-1].__cause__
+
     async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
-        directory = await self._threads.offload(self._directories.pick_directory, size or 0)
-        file = _FileWriter(self._directories, directory, object.name, self._mode, self._thin)
+        place = await self._choose(size or 0)
+        claim = place.space.claim(size or 0)
+        file = _FileWriter(self._directories, place.path, object.name, self._mode, self._thin)
+        offload = place.writing_threads.offload
         syncing: asyncio.Future[None] | None = None
+        self._writing[object.name] = place
         try:
-            await self._threads.offload(file.open)
+            await offload(file.open)
             async for batch in batches:
-                await self._threads.offload(file.write, batch)
+                length = sum(map(len, batch))
+                await claim.need(length, place.update_space)
+                await offload(file.write, batch)
+                claim.written(length)
                 if file.unsynced >= SYNC_EVERY:
                     if syncing is not None:
                         await syncing
                     file.unsynced = 0
                     # The disk works while more data arrives, and is never more than two such steps behind.
-                    syncing = asyncio.ensure_future(self._threads.offload(file.sync))
+                    syncing = asyncio.ensure_future(offload(file.sync))
             if syncing is not None:
                 await syncing
-            await self._threads.offload(file.finish)
+            await offload(file.finish)
         except BaseException:  # Failed or cancelled: remove the file, then let the error through.
+            claim.begin_removal()
             try:
                 if syncing is not None:  # It uses the descriptor that is closed next.
                     await shielded(asyncio.wait([syncing]))
                     syncing.cancelled() or syncing.exception()  # Retrieved: the error that ended us may be another.
             finally:
-                await self._threads.offload(file.abandon)
+                await shielded(offload(file.abandon))
             raise
+        finally:
+            claim.end()
+            self._writing.pop(object.name, None)  # Another writer of the name may have ended before.
         file.close()
-        return str(directory / object.name)
+        return str(place.path / object.name)
 
     async def open(self, handle: str) -> FileSource:
-        return FileSource(await self._threads.offload(self._open, Path(handle)))
+        place = self._place_of(handle)
+
+        async def opened() -> FileSource:
+            return FileSource(await place.reading_threads.offload(self._open, Path(handle), place))
+
+        return await place.reading.call(opened)
 
     async def stat(self, handle: str) -> int | None:
         def size_of(path: Path) -> int:
-            file = self._open(path)
+            file = self._open(path, place)
             file.close()
             return file.size
 
-        return await self._threads.offload(size_of, Path(handle))
+        place = self._place_of(handle)
+        return await place.reading.call(place.reading_threads.offload, size_of, Path(handle))
 
-    def _open(self, path: Path) -> LocalFile:
-        if path.parent not in self._directories:
-            raise StoreDenied(f"{path} is not in a directory of this store")
+    def _place_of(self, handle: str) -> Place:
+        try:
+            return self._places[Path(handle).parent]
+        except KeyError:
+            raise StoreDenied(f"{handle} is not in a directory of this store") from None
+
+    def _open(self, path: Path, place: Place) -> LocalFile:
         with translated(f"open {path}"):
             # O_NOFOLLOW and O_NONBLOCK: a link or a FIFO that was planted in its place is neither followed nor
             # waited for.
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except FileNotFoundError as error:
-                os.close(self._directories.open_checked(path.parent))
+                os.close(self._directories.open_checked(place.path))
                 raise BlobNotFound(f"{path} does not exist") from error
             try:
                 found = os.fstat(fd)
@@ -214,19 +259,18 @@ class FileDriver:
                 os.close(fd)
                 raise
         if stat.S_ISREG(found.st_mode):
-            return LocalFile(fd, found.st_size, self._sending.executor)
+            return LocalFile(fd, found.st_size, place.sending_threads.executor)
         os.close(fd)
         raise BlobDamaged(f"{path} is not a regular file")
 
     async def delete(self, name: str, handle: str | None) -> None:
-        home = Path(handle).parent if handle else None
-        directories = [home] if home and home in self._directories else [*self._directories]
+        home = self._places.get(Path(handle).parent) if handle else None
         failure: StoreError | None = None
-        for directory in directories:
+        for place in [home] if home else self._places.values():
             try:
-                await self._threads.offload(self._delete, directory, name)
+                await place.writing.call(place.writing_threads.offload, self._delete, place.path, name)
             except StoreError as error:  # The object may be in another directory.
-                if self._directories.may_contain(directory):
+                if self._directories.may_contain(place.path):
                     failure = failure or error
         if failure:
             raise failure
@@ -240,8 +284,8 @@ class FileDriver:
                 os.close(folder)
 
     async def list(self) -> AsyncIterator[Listed]:
-        for directory in self._directories:
-            for each in await self._threads.offload(self._list, directory):
+        for place in self._places.values():
+            for each in await place.reading.call(place.reading_threads.offload, self._list, place.path):
                 yield each
 
     def _list(self, directory: Path) -> Sequence[Listed]:
@@ -258,8 +302,12 @@ class FileDriver:
         return [each for each in found if each is not None]
 
     async def probe(self) -> Health:
-        # Not in the store's own threads: all of them may be busy, and that is no failure.
-        return await self._pools.offload(self._directories.probe)
+        """Probe every directory but those that owe an answer: the store can be written when one of them can."""
+        places = self._places.values()
+        await asyncio.gather(*(place.writing.probe() for place in places if not place.writing.unresponsive))
+        errors = [place.writing.error for place in places if place.writing.error is not None]
+        full = len(errors) == len(places) and all(isinstance(error, StoreFull) for error in errors)
+        return Health(len(errors) < len(places), " ".join(map(_with_advice, errors)), full)
 
     def url(self, handle: str) -> str:
         return f"file://{quote(handle)}"
@@ -272,7 +320,7 @@ class FileDriver:
         if parts.scheme not in ("file", "filesystem") or parts.netloc:
             return None
         path = Path(unquote(parts.path))
-        return str(path) if path.parent in self._directories else None
+        return str(path) if path.parent in self._places else None
 
 
 def _listed(entry: "os.DirEntry[str]") -> Listed | None:
@@ -286,10 +334,20 @@ def _listed(entry: "os.DirEntry[str]") -> Listed | None:
     return Listed(entry.name, entry.path, size)
 
 
+def _with_advice(error: StoreError) -> str:
+    """Return the reason why a directory cannot be written, and what to do."""
+    if error.__cause__ is None:  # It does not answer.
+        return str(error)
+    return f"{error}. {MOUNT_OR_ADOPT if isinstance(error.__cause__, FileNotFoundError) else CHECK_PERMISSIONS}"
+
+
 def _unlink(folder: int, name: str) -> None:
-    """Remove the finished and the unfinished file of this name durably."""
+    """Remove the unfinished and the finished file of this name durably.
+
+    In this order: a writer that renames it meanwhile either fails, or the finished file is found.
+    """
     removed = False
-    for each in (name, f".{name}.part"):
+    for each in (f".{name}.part", name):
         if _exists(each, folder):  # A read-only file system reports EROFS before ENOENT, so look first.
             with suppress(FileNotFoundError):  # Another node was faster.
                 os.unlink(each, dir_fd=folder)

@@ -2,19 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from ferrotype.config import ConfigError
 from ferrotype.config.plugins import summary
 from ferrotype.config.stores import StoreConfig
 from ferrotype.config.stores import Stores as StoresConfig
 from ferrotype.model.blob import ObjectRef
-from ferrotype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreReadOnly, StoreUnavailable
+from ferrotype.model.errors import BlobDamaged, Busy, StoreDenied, StoreError, StoreUnavailable
 from ferrotype.model.image import Location
-from ferrotype.offload import ThreadPools, shielded
+from ferrotype.offload import Budget, Share, ThreadPools, shielded
 from ferrotype.stores.driver import (
+    READ_SIZE,
     Batch,
     DirectoryIdentity,
     Driver,
@@ -27,45 +30,118 @@ from ferrotype.stores.driver import (
 )
 from ferrotype.stores.file import FileDriver
 from ferrotype.stores.memory import MemoryDriver
-
-T = TypeVar("T")
+from ferrotype.stores.supervisor import Parts, Supervisor
 
 log = logging.getLogger("ferrotype.stores")
 
-#: Seconds that a back end has to answer a probe, and after which it is probed while it owes another answer.
-PROBE_TIMEOUT = 5.0
+#: Uploads that one worker takes at once.
+MAX_UPLOADS = 512
 
 #: One row for each type of store.
 DRIVERS: Mapping[str, Factory] = {"file": FileDriver, "memory": MemoryDriver}
 
 
 class Store:
-    """One configured store. Its health is what the last probe found."""
+    """One configured store. Its health is what the last probe found.
 
-    def __init__(self, config: StoreConfig, driver: Driver):
+    ``memory`` is its share of the memory for data, ``uploads`` that of the uploads that a worker takes.
+    """
+
+    def __init__(self, config: StoreConfig, driver: Driver, memory: Share, uploads: Share):
         self.id = config.id
         self.type = config.type
         self.description = config.description
         self.weight = config.weight
+        self.memory, self._uploads = memory, uploads
         self._driver = driver
-        self.probe_timeout = PROBE_TIMEOUT
         self.health = Health(True)
-        self._pending_probe: asyncio.Future[Health] | None = None
-        #: a probe was not answered in time
-        self._unresponsive = False
-        self._initializing: asyncio.Future[Mapping[str, str]] | None = None
+        silence = "the store does not answer. Check its file system, or the network to it."
+        self.supervisor = Supervisor(driver.probe, silence, self._set_health)
+        if isinstance(driver, Parts):  # It waits for its parts itself, no longer than this.
+            self.supervisor.timeout *= 2
+        #: uploads that were given up and that the driver has not ended yet, by name of the object
+        self._abandoned: dict[str, asyncio.Future[str]] = {}
 
     @property
     def properties(self) -> Mapping[str, Any]:
         """What the operators' discovery shows of the driver."""
         return self._driver.properties
 
+    @contextmanager
+    def upload_slot(self) -> Iterator[None]:
+        """Count an upload during the block; raise Busy when this worker takes no more for this store."""
+        if not self._uploads.try_acquire(1):
+            raise Busy("This node has reached its limit of concurrent uploads. Please retry later.")
+        try:
+            yield
+        finally:
+            self._uploads.release(1)
+
     async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
-        """Store an object durably and return its handle; all of it, or nothing and an error."""
+        """Store an object durably and return its handle; all of it, or nothing and an error.
+
+        While the driver keeps a batch for long the back end is probed. When it does not answer, or the caller is
+        cancelled and the driver does not end, the upload is given up: ``is_writing`` tells whether it still runs.
+        """
         with self.named_errors():
+            self.supervisor.check()
             if not self.health.writable and not self.health.full:
-                raise StoreReadOnly(f"the store does not accept images at the moment: {self.health.reason}")
-            return await self._driver.put(object, batches, size, noted)
+                await self.probe()  # It may have recovered.
+            if not self.health.writable and not self.health.full:
+                raise StoreUnavailable(f"the store does not accept images at the moment: {self.health.reason}")
+            work = _Work(batches)
+            writing = asyncio.ensure_future(self._driver.put(object, work, size, noted))
+            try:
+                await self._supervise(object.name, writing, work)
+            except BaseException as error:
+                writing.cancel()
+                await self._end(object.name, writing, work, patient=not isinstance(error, StoreUnavailable))
+                raise
+            return writing.result()
+
+    async def _supervise(self, name: str, writing: "asyncio.Future[str]", work: "_Work") -> None:
+        """Wait for a driver's ``put``; raise StoreUnavailable when it hangs, as its back end does not answer."""
+        timeout = self.supervisor.timeout
+        while not (await asyncio.wait([writing], timeout=timeout))[0]:
+            supervisor = self._driver.part_of(name) if isinstance(self._driver, Parts) else self.supervisor
+            if supervisor is None:  # Choosing a part takes no longer than a probe of each.
+                continue
+            if not work.is_reading:
+                supervisor.check()
+            missing = work.since + supervisor.timeout - time.monotonic()
+            timeout = min(supervisor.timeout, missing) if missing > 0 else supervisor.timeout
+            if missing <= 0:
+                await supervisor.probe()
+                supervisor.check()
+
+    async def _end(self, name: str, writing: "asyncio.Future[str]", work: "_Work", patient: bool) -> None:
+        """Wait until a ``put`` that was cancelled has ended, or give it up; never while it is asking for a batch."""
+        timeout = self.supervisor.timeout if patient else 0.0
+        try:
+            while not (await asyncio.wait([writing], timeout=timeout))[0] and work.is_reading:
+                timeout = 0.05
+        finally:
+            if writing.done():
+                writing.cancelled() or writing.exception()  # Retrieved: the error that ended us is the one to report.
+            else:
+                self._abandon(name, writing, work)
+
+    def _abandon(self, name: str, writing: "asyncio.Future[str]", work: "_Work") -> None:
+        work.is_abandoned = True
+        release = self.memory.detach(work.held)
+        self._abandoned[name] = writing
+        log.warning("upload given up, its thread still waits for the store: store=%s object=%s", self.id, name)
+
+        def ended(_: "asyncio.Future[str]") -> None:
+            release()
+            del self._abandoned[name]
+            writing.cancelled() or writing.exception()
+
+        writing.add_done_callback(ended)
+
+    def is_writing(self, name: str) -> bool:
+        """Return whether an upload that was given up may still write to an object."""
+        return name in self._abandoned
 
     async def open(self, url: str, size: int | None) -> Source:
         """Return the object of a location, open for reading; the caller closes it.
@@ -73,7 +149,7 @@ class Store:
         Raises BlobDamaged when it has not the ``size`` that was stored.
         """
         with self.named_errors():
-            source = await self.call(self._driver.open(self._handle(url)))
+            source = await self.supervisor.call(self._driver.open, self._handle(url))
             if size is not None and source.size not in (None, size):
                 await source.close()
                 raise BlobDamaged(f"{url} has {source.size} bytes, but {size} were stored")
@@ -94,23 +170,7 @@ class Store:
     async def delete(self, name: str, handle: str | None) -> None:
         """Remove an object; it is no error when it is absent."""
         with self.named_errors():
-            await self.call(self._driver.delete(name, handle))
-
-    async def call(self, request: Awaitable[T]) -> T:
-        """Return the back end's answer, however long it takes, as long as it answers probes.
-
-        A back end that does not answer them is unresponsive: every caller gets StoreUnavailable at once.
-        """
-        call = asyncio.ensure_future(request)
-        try:
-            while not (await asyncio.wait([call], timeout=self.probe_timeout))[0]:
-                await self.probe()
-                if self._unresponsive:
-                    raise StoreUnavailable(self.health.reason)
-        except BaseException:  # Cancelled, or unresponsive: a late result is discarded.
-            call.add_done_callback(_discard_late_result)
-            raise
-        return call.result()
+            await self.supervisor.call(self._driver.delete, name, handle)
 
     def list(self) -> AsyncIterator[Listed]:
         """Yield all objects that the back end holds."""
@@ -130,21 +190,12 @@ class Store:
             raise StoreDenied(f"{url} is not a URL of this store")
         return handle
 
-    async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
-        """Have a driver with directories initialize them, as ``DirectoryIdentity`` says; others have no IDs.
-
-        One that does not answer in time is asked again by the next call.
-        """
+    async def initialize(self, directory_ids: Mapping[str, str]) -> Mapping[str, str]:
+        """Have a driver with directories initialize them, as ``DirectoryIdentity`` says; others have no IDs."""
         if not isinstance(self._driver, DirectoryIdentity):
             return {}
-        request = self._initializing or asyncio.ensure_future(self._driver.initialize(directory_ids, store_is_empty))
-        self._initializing = request
-        answered, _ = await asyncio.wait([request], timeout=self.probe_timeout)
-        if not answered:
-            return {}
-        self._initializing = None
         with self.named_errors():
-            return request.result()
+            return await self._driver.initialize(directory_ids)
 
     def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
         """Hold a driver with directories to these IDs, as ``DirectoryIdentity`` says."""
@@ -156,24 +207,7 @@ class Store:
 
         A back end that does not answer counts as one that cannot, and gets no other request before it has answered.
         """
-        if self._pending_probe is None:
-            self._pending_probe = asyncio.ensure_future(self._driver.probe())
-            self._pending_probe.add_done_callback(self._on_probe_result)
-        answered, _ = await asyncio.wait([self._pending_probe], timeout=self.probe_timeout)
-        if not answered:
-            self._unresponsive = True
-            self._set_health(Health(False, "the store does not answer. Check its file system, or the network to it."))
-
-    def _on_probe_result(self, probe: "asyncio.Future[Health]") -> None:
-        """Record the answer to a probe, however late it comes."""
-        self._pending_probe, self._unresponsive = None, False
-        if probe.cancelled():
-            return
-        try:
-            health = probe.result()
-        except StoreError as error:
-            health = Health(False, str(error))
-        self._set_health(health)
+        await self.supervisor.probe()
 
     def _set_health(self, health: Health) -> None:
         if health.writable and not self.health.writable:
@@ -185,9 +219,7 @@ class Store:
 
     @contextmanager
     def named_errors(self) -> Iterator[None]:
-        """Give StoreErrors the store's id; while the back end is unresponsive, raise StoreUnavailable at once."""
-        if self._unresponsive:
-            raise self._with_id(StoreUnavailable(self.health.reason))
+        """Give StoreErrors the store's id."""
         try:
             yield
         except StoreError as error:
@@ -198,41 +230,73 @@ class Store:
         return error
 
 
+class _Work:
+    """The batches of an upload on their way to a driver, and what it is doing with them."""
+
+    def __init__(self, batches: AsyncIterator[Batch]):
+        self._batches = batches
+        #: bytes of the batch that the driver works on
+        self.held = 0
+        #: since when it works; infinite while it waits for the next batch
+        self.since = time.monotonic()
+        self.is_abandoned = False
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the driver waits for the next batch."""
+        return self.since == math.inf
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self
+
+    async def __anext__(self) -> Batch:
+        if self.is_abandoned:  # An end of the data would let the driver finish the object.
+            raise StoreUnavailable("the upload was given up")
+        self.held, self.since = 0, math.inf
+        try:
+            batch = await anext(self._batches)
+            self.held = sum(map(len, batch))
+            return batch
+        finally:
+            self.since = time.monotonic()
+
+
 class _SupervisedSource:
-    """A source whose reads fail, instead of waiting for ever, once its back end is unresponsive."""
+    """A source whose reads fail, instead of waiting for ever, once its back end is unresponsive.
+
+    A chunk counts in the store's share of the memory until the next one is asked for, or the source is closed.
+    """
 
     local_file: LocalFile | None = None
 
     def __init__(self, store: Store, source: Source):
         self._store, self._source = store, source
         self.size = source.size
+        self._reads: set[AsyncGenerator[bytes, None]] = set()
 
-    async def read(self, offset: int, count: int | None) -> AsyncIterator[bytes]:
+    def read(self, offset: int, count: int | None) -> AsyncIterator[bytes]:
+        read = self._read(offset, count)
+        self._reads.add(read)
+        return read
+
+    async def _read(self, offset: int, count: int | None) -> AsyncGenerator[bytes, None]:
         chunks = self._source.read(offset, count)
+        size = READ_SIZE if count is None else min(READ_SIZE, count)
         while True:
-            with self._store.named_errors():
-                chunk = await self._store.call(anext(chunks, b""))
-            if not chunk:
-                return
-            yield chunk
+            await self._store.memory.acquire(size)
+            try:
+                with self._store.named_errors():
+                    chunk = await self._store.supervisor.call(anext, chunks, b"")
+                if not chunk:
+                    return
+                yield chunk
+            finally:
+                self._store.memory.release(size)
 
     async def close(self) -> None:
+        for read in self._reads:
+            await read.aclose()
         await self._source.close()
-
-
-#: closings that run in the background
-_closing: set[asyncio.Future[None]] = set()
-
-
-def _discard_late_result(call: "asyncio.Future[Any]") -> None:
-    """Retrieve a result that came too late; close it if it is a source."""
-    if call.cancelled() or call.exception() is not None:
-        return
-    close = getattr(call.result(), "close", None)
-    if close is not None:
-        closing = asyncio.ensure_future(close())
-        _closing.add(closing)
-        closing.add_done_callback(_closing.discard)
 
 
 class Stores:
@@ -268,8 +332,12 @@ class Stores:
 
 def open_stores(config: StoresConfig, pools: ThreadPools) -> Stores:
     """Return the configured stores; nothing is written yet."""
-    stores = {entry.id: Store(entry, _driver(entry, pools)) for entry in config.entries}
-    return Stores(stores, config.default, config.multi)
+    uploads = Budget(MAX_UPLOADS)
+
+    def opened(entry: StoreConfig) -> Store:
+        return Store(entry, _driver(entry, pools), pools.budget.share(entry.id), uploads.share(entry.id))
+
+    return Stores({entry.id: opened(entry) for entry in config.entries}, config.default, config.multi)
 
 
 def _driver(entry: StoreConfig, pools: ThreadPools) -> Driver:

@@ -17,7 +17,7 @@ import msgspec
 
 from ferrotype.model.blob import Stored
 from ferrotype.model.errors import Invalid, OverLimit
-from ferrotype.offload import Budget, ThreadPools, shielded
+from ferrotype.offload import Share, ThreadPools, shielded
 from ferrotype.streams.inspect import Findings, Inspector
 
 Batch = Sequence[bytes]
@@ -28,6 +28,8 @@ BATCH = 2 * 1024 * 1024
 WINDOW = 4
 #: Seconds after which a batch that a slow source has not filled is passed on.
 BATCH_TIMEOUT = 1.0
+#: Seconds for which a sink may keep its batch once the source has failed. Then it is cancelled.
+FAILURE_TIMEOUT = 1.0
 
 
 class Observer(Protocol):
@@ -57,11 +59,13 @@ async def transfer(
     chunks: AsyncIterator[bytes],
     sink: Callable[[AsyncIterator[Batch]], Awaitable[str]],
     pools: ThreadPools,
+    memory: Share,
     checks: Checks,
 ) -> Stored:
     """Move all of ``chunks`` into ``sink`` and return what is known of the data; or raise, and nothing is kept.
 
-    ``sink`` stores the batches and returns the handle of the object.
+    ``sink`` stores the batches and returns the handle of the object. They count in ``memory``. When the source fails,
+    because the client has left for example, a sink that hangs is cancelled.
     """
     md5 = hashlib.md5(usedforsecurity=False)
     digest = md5 if checks.algorithm == "md5" else hashlib.new(checks.algorithm, usedforsecurity=False)
@@ -72,13 +76,20 @@ async def transfer(
     size = 0
     virtual_size: int | None = None
     findings: Findings | None = None
+    deadline = asyncio.timeout(None)
+    failure: Exception | None = None
+
+    def on_failure(error: Exception) -> None:
+        nonlocal failure
+        failure = error
+        deadline.reschedule(asyncio.get_running_loop().time() + FAILURE_TIMEOUT)
 
     async def source() -> AsyncGenerator[Batch, None]:
         nonlocal size, virtual_size, findings
         async with (
-            aclosing(_batched(chunks, checks, pools.budget)) as batched,
+            aclosing(_batched(chunks, checks, memory)) as batched,
             aclosing(_reserved(batched, checks)) as reserved,
-            aclosing(_observed(reserved, observers, pools)) as observed,
+            aclosing(_observed(reserved, observers, pools, memory, on_failure)) as observed,
         ):
             async for batch in observed:
                 size += _bytes_in(batch)
@@ -91,7 +102,13 @@ async def transfer(
 
     # Closed here and not by the garbage collector, so that nothing is read after this returns.
     async with aclosing(source()) as batches:
-        handle = await sink(batches)
+        try:
+            async with deadline:
+                handle = await sink(batches)
+        except TimeoutError:
+            if failure is None or not deadline.expired():
+                raise
+            raise failure from None
     if findings is None:
         raise RuntimeError("the sink returned before it had consumed the whole source")
     return Stored(
@@ -121,7 +138,7 @@ def _both(first: Observer, second: Observer) -> Observer:
     return feed
 
 
-async def _batched(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget) -> AsyncGenerator[Batch, None]:
+async def _batched(chunks: AsyncIterator[bytes], checks: Checks, memory: Share) -> AsyncGenerator[Batch, None]:
     """Yield the chunks in lists of at least ``BATCH`` bytes; smaller ones at the end, from a slow source, or when
     memory is scarce.
 
@@ -142,15 +159,15 @@ async def _batched(chunks: AsyncIterator[bytes], checks: Checks, budget: Budget)
                 began = time.monotonic()
             batch.append(chunk)
             size += len(chunk)
-            budget.pending += len(chunk)
-            if size >= BATCH or not budget.has_slack or time.monotonic() - began > BATCH_TIMEOUT:
+            memory.pending += len(chunk)
+            if size >= BATCH or not memory.has_slack or time.monotonic() - began > BATCH_TIMEOUT:
                 yield batch
-                budget.pending -= size
+                memory.pending -= size
                 batch, size = [], 0
         if batch:
             yield batch
     finally:
-        budget.pending -= size
+        memory.pending -= size
 
 
 async def _reserved(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGenerator[Batch, None]:
@@ -163,25 +180,34 @@ async def _reserved(batches: AsyncIterator[Batch], checks: Checks) -> AsyncGener
 
 
 async def _observed(
-    batches: AsyncIterator[Batch], observers: list[Observer], pools: ThreadPools
+    batches: AsyncIterator[Batch],
+    observers: list[Observer],
+    pools: ThreadPools,
+    memory: Share,
+    on_failure: Callable[[Exception], None],
 ) -> AsyncGenerator[Batch, None]:
     """Yield every batch while the observers process it in their threads; end when they have processed all.
 
-    The next batch is read meanwhile. A batch leaves the budget once the sink and all observers are done with it: a
-    transfer that waits for memory must never hold memory that it does not use (deadlock).
+    The next batch is read meanwhile; ``on_failure`` gets the error when that fails. A batch leaves the budget once
+    the sink and all observers are done with it: a transfer that waits for memory must never hold memory that it does
+    not use (deadlock).
     """
     queues = [pools.serial_queue() for _ in observers]
     in_flight: deque[asyncio.Task[None]] = deque()
 
     async def next_batch() -> Batch | None:
-        batch = await anext(batches, None)
+        try:
+            batch = await anext(batches, None)
+        except Exception as error:
+            on_failure(error)
+            raise
         if batch is not None:
-            await pools.budget.acquire(_bytes_in(batch))
+            await memory.acquire(_bytes_in(batch))
         return batch
 
     async def finished(batch: Batch, outcomes: list[asyncio.Future[None]]) -> None:
         await asyncio.wait(outcomes)
-        pools.budget.release(_bytes_in(batch))
+        memory.release(_bytes_in(batch))
         for outcome in outcomes:
             outcome.result()
 
@@ -192,7 +218,7 @@ async def _observed(
             if not each.cancelled():
                 each.exception()  # Retrieved: the error that ended us is the one to report.
         if not reading.cancelled() and reading.exception() is None and (unused := reading.result()):
-            pools.budget.release(_bytes_in(unused))
+            memory.release(_bytes_in(unused))
 
     reading = asyncio.create_task(next_batch())
     try:

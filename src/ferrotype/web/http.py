@@ -10,9 +10,9 @@ import msgspec
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import BlobDamaged, FerrotypeError, Invalid, OverLimit
-from ferrotype.offload import Budget, shielded
+from ferrotype.offload import shielded
 from ferrotype.service.context import ServiceContext
-from ferrotype.stores.driver import READ_SIZE, Source
+from ferrotype.stores.driver import Source
 from ferrotype.web.clients import client_address
 
 #: The ASGI message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
@@ -176,25 +176,20 @@ class DataResponse(Response):
         """Bytes of data that went to the client."""
         return self.source.local_file.sent if self.source.local_file else self._streamed
 
-    async def send_body(self, send: Send, budget: Budget) -> None:
-        """Send the data: by sendfile where it is a file, otherwise in chunks that ``budget`` counts."""
+    async def send_body(self, send: Send) -> None:
+        """Send the data: by sendfile where it is a file, otherwise in chunks."""
         if self.source.local_file:
             file = self.source.local_file
             await send({"type": SENDFILE, "file": file, "offset": self.offset, "count": self.count})
             return
         chunks = self.source.read(self.offset, self.count)
         while self._streamed < self.count:
-            size = min(READ_SIZE, self.count - self._streamed)
-            await budget.acquire(size)
-            try:
-                chunk = await anext(chunks, b"")
-                if not chunk:
-                    raise BlobDamaged(f"the object ended {self.count - self._streamed} bytes early")
-                more = self._streamed + len(chunk) < self.count
-                await send({"type": "http.response.body", "body": chunk, "more_body": more})
-                self._streamed += len(chunk)
-            finally:
-                budget.release(size)
+            chunk = await anext(chunks, b"")
+            if not chunk:
+                raise BlobDamaged(f"the object ended {self.count - self._streamed} bytes early")
+            more = self._streamed + len(chunk) < self.count
+            await send({"type": "http.response.body", "body": chunk, "more_body": more})
+            self._streamed += len(chunk)
         if not self.count:
             await send({"type": "http.response.body", "body": b""})
 
