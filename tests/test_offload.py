@@ -1,6 +1,7 @@
 """Work in threads: order, bounds, and completion before cancellation."""
 
 import asyncio
+import multiprocessing
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferrotype.offload import MAX_DETACHED, Budget, ThreadPools, shielded
+from ferrotype.offload import MAX_DETACHED, ROWS, Budget, Column, ThreadPools, Totals, shielded
 
 
 @pytest.fixture
@@ -262,6 +263,52 @@ def test_what_a_hanging_store_keeps_counts_apart_up_to_a_limit() -> None:
     second()
     third()
     assert budget.used == 0 and share.detach(MAX_DETACHED) and budget.used == 0
+
+
+def test_totals_are_those_of_all_workers_that_live() -> None:
+    totals, fork = Totals(), multiprocessing.get_context("fork")
+    columns = totals.column(), totals.column()
+    with fork.Pool(1, _add, columns) as one, fork.Pool(1, _add, columns) as other:
+        other.apply(_sums)  # It has begun.
+        assert one.apply(_sums) == other.apply(_sums) == (20, 200)
+        one.terminate()
+        one.join()
+        assert other.apply(_sums) == (10, 100)  # However it ended.
+        with fork.Pool(1, _add, columns) as third:  # It gets the row of the one that is dead.
+            assert third.apply(_sums) == other.apply(_sums) == (20, 200)
+            assert totals._table[ROWS, 0] == 2
+    totals.close()
+
+
+_columns: list[Column] = []
+
+
+def _add(first: Column, second: Column) -> None:
+    first.add(10)
+    second.add(100)
+    _columns[:] = first, second
+
+
+def _sums() -> tuple[int, ...]:
+    return tuple(each.sum for each in _columns)
+
+
+def test_only_one_worker_is_in_a_locked_block() -> None:
+    totals = Totals()
+    with multiprocessing.get_context("fork").Pool(4, _totals.append, (totals,)) as pool:
+        pool.map(_increment, range(400), chunksize=1)
+    assert totals._table[0, 7] == 400
+    totals.close()
+
+
+_totals: list[Totals] = []
+
+
+def _increment(_: int) -> None:
+    with _totals[0].locked():
+        number = _totals[0]._table[0, 7]
+        time.sleep(0.0005)
+        _totals[0]._table[0, 7] = number + 1
 
 
 def test_cancelled_work_that_has_not_begun_never_runs(pools: ThreadPools) -> None:

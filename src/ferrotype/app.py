@@ -17,7 +17,7 @@ from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, DatabaseUnavailable
 from ferrotype.identity import none
 from ferrotype.model.errors import FerrotypeError
-from ferrotype.offload import ThreadPools
+from ferrotype.offload import ThreadPools, Totals
 from ferrotype.rules.permit import Authoriser
 from ferrotype.rules.protection import Protection
 from ferrotype.rules.schemas import Schemas
@@ -98,17 +98,22 @@ class Application:
                 self._login.files.refresh()
 
 
-async def build(config: Config, identify: Identify | None = None, snapshot: Snapshot | None = None) -> Application:
+async def build(
+    config: Config,
+    identify: Identify | None = None,
+    snapshot: Snapshot | None = None,
+    totals: Totals | None = None,
+) -> Application:
     """Return the application of a configuration. Call it in the process that will run it.
 
     ``identify`` replaces the configured authentication. ``snapshot`` holds the contents of watched files that other
-    processes of the service have in force.
+    processes of the service have in force; ``totals`` are the numbers that they keep together.
     """
     closing = ExitStack()
     policies = Policies(config.policy, config.protection, snapshot)
     authoriser, protection = policies.authoriser, policies.protection
     files = _account_files(config, snapshot)
-    pools = ThreadPools()
+    pools = ThreadPools(totals=totals)
     db = await connect(config.database)
     stores = open_stores(config.stores, pools)
     ctx = ServiceContext(

@@ -1,13 +1,15 @@
-"""Run blocking or CPU-bound work in threads, with bounded concurrency and per-stream ordering."""
+"""Run blocking or CPU-bound work in threads, with bounds and in order; share memory between stores and workers."""
 
 import asyncio
+import fcntl
+import mmap
 import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -156,6 +158,88 @@ class Share:
         return not self.used or self.used + amount <= self._budget.limit(self)
 
 
+#: Workers, and numbers that each may have.
+ROWS, COLUMNS = 256, 4096
+
+
+class Totals:
+    """Memory that workers inherit by ``fork``: a row for each worker. The parent counts nothing.
+
+    A worker holds a lock on its row as long as it lives, however it ends: what a dead one has left does not count.
+    """
+
+    def __init__(self) -> None:
+        self._locks = os.memfd_create("totals")
+        # Pages that are never written take no memory.
+        self._table = memoryview(mmap.mmap(-1, 8 * (ROWS + 1) * COLUMNS)).cast("q", (ROWS + 1, COLUMNS))
+        self._columns = 0
+        self._row = -1
+
+    def column(self) -> "Column":
+        """Return the next column. Every worker must ask for the same ones in the same order."""
+        self._columns += 1
+        if self._columns > COLUMNS:
+            raise RuntimeError(f"more than {COLUMNS} numbers are kept")
+        return Column(self, self._columns - 1)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other worker into such a block meanwhile. It must not wait for anything."""
+        fcntl.lockf(self._locks, fcntl.LOCK_EX, 1, ROWS)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, ROWS)
+
+    def add(self, column: int, amount: int) -> None:
+        """Add to this worker's number."""
+        if self._row < 0:
+            self._row = next(row for row in range(ROWS) if self._take(row))
+            self._table[ROWS, 0] = max(self._table[ROWS, 0], self._row + 1)  # Rows that were ever used.
+        self._table[self._row, column] += amount
+
+    def sum(self, column: int) -> int:
+        """Return the sum of all workers that live."""
+        total = 0
+        for row in range(self._table[ROWS, 0]):
+            if (number := self._table[row, column]) and row != self._row and self._take(row):
+                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, row)
+            else:
+                total += number
+        return total
+
+    def close(self) -> None:
+        """End what this worker has counted; what it counts later is lost."""
+        os.close(self._locks)
+
+    def _take(self, row: int) -> bool:
+        """Lock a row and clear it; return False when it belongs to a worker that lives."""
+        try:
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, row)
+        except OSError:
+            return False
+        for column in range(COLUMNS):
+            if self._table[row, column]:
+                self._table[row, column] = 0
+        return True
+
+
+class Column:
+    """One number of each worker."""
+
+    def __init__(self, totals: Totals, index: int):
+        self.totals, self._index = totals, index
+
+    def add(self, amount: int) -> None:
+        """Add to this worker's number."""
+        self.totals.add(self._index, amount)
+
+    @property
+    def sum(self) -> int:
+        """The sum of all workers that live."""
+        return self.totals.sum(self._index)
+
+
 def _lower_priority() -> None:
     """Let the event loop run before this thread: answers to requests come before moving gibibytes."""
     if sys.platform == "linux":  # Elsewhere it would be the priority of the whole process.
@@ -189,11 +273,13 @@ class ThreadPool:
 class ThreadPools:
     """All threads of a process, and the bytes of data that its transfers may have in memory.
 
-    CPU-bound work has as many threads as the process may use CPUs: more would only delay the event loop.
+    CPU-bound work has as many threads as the process may use CPUs: more would only delay the event loop. ``totals``
+    are what all workers of the service count together; default is a process that is alone.
     """
 
-    def __init__(self, threads: int = 32, memory: int = 128 * 1024 * 1024):
+    def __init__(self, threads: int = 32, memory: int = 128 * 1024 * 1024, totals: Totals | None = None):
         self.budget = Budget(memory)
+        self.totals = totals or Totals()
         self._pools: list[ThreadPool] = []
         self._common = self.new_pool(threads, "common")
         self._ready: SimpleQueue[SerialQueue | None] = SimpleQueue()
@@ -222,7 +308,8 @@ class ThreadPools:
             queue.step()
 
     def close(self) -> None:
-        """End the threads; those for CPU-bound work after their current piece."""
+        """End the threads; those for CPU-bound work after their current piece. Nothing is counted any more."""
+        self.totals.close()
         for pool in self._pools:
             pool.close()
         for _ in self._computing:

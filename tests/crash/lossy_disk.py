@@ -69,6 +69,8 @@ class Disk:
                 self._folder(path).change(**{path.name: File()})
         elif call.name in ("unlink", "rmdir"):
             self._folder(path).change(**{path.name: None})
+        elif call.name == "link":
+            self._folder(Path(call.other)).change(**{Path(call.other).name: self._at(path)})
         elif call.name == "rename":
             new = Path(call.other)
             self._folder(path).change(**{path.name: None, new.name: self._at(path)})

@@ -8,7 +8,7 @@ from pathlib import Path
 #: Calls that change files or folders, or make that durable, or send something.
 TRACED = (
     "openat,mkdir,mkdirat,write,writev,pwrite64,pwritev,ftruncate,fallocate,fsync,fdatasync,"
-    "rename,renameat,renameat2,unlink,unlinkat,rmdir,sendto,sendmsg"
+    "rename,renameat,renameat2,linkat,unlink,unlinkat,rmdir,sendto,sendmsg"
 )
 _LINE = re.compile(r"(\d+) +(.*)")
 _RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
@@ -20,7 +20,7 @@ _BYTE = re.compile(r"\\x([0-9a-f]{2})")
 
 @dataclass(frozen=True)
 class Call:
-    """One call that succeeded. ``path`` is what it is about; ``other`` the new name of what is renamed."""
+    """One call that succeeded. ``path`` is what it is about; ``other`` the new name of what is renamed or linked."""
 
     #: numbers of the lines in which it was entered and left
     begin: int
@@ -76,9 +76,9 @@ def _call(begin: int, end: int, name: str, arguments: str, result: int, opened: 
         return Call(begin, end, name, texts[0].decode())
     if name == "rename":
         return Call(begin, end, name, texts[0].decode(), texts[1].decode())
-    if name in ("renameat", "renameat2"):
+    if name in ("renameat", "renameat2", "linkat"):
         old, new = (str(Path(folder, text.decode())) for folder, text in zip(folders, texts, strict=True))
-        return Call(begin, end, "rename", old, new)
+        return Call(begin, end, "link" if name == "linkat" else "rename", old, new)
     if name in ("mkdirat", "unlinkat"):
         return Call(begin, end, name.removesuffix("at"), str(Path(folders[0], texts[0].decode())))
     path = folders[0] if folders else ""
@@ -109,7 +109,7 @@ def order_is_broken(found: list[Call], root: Path) -> list[str]:
         return any(c.is_sync and c.path == path and after < c.begin and c.end < before for c in inside)
 
     for call in inside:
-        if call.name in ("mkdir", "rename", "unlink") and not _passing(call.path):
+        if call.name in ("mkdir", "rename", "link", "unlink") and not _passing(call.path):
             answer = next((each for each in answers if each.begin > call.end), None)
             parent = str(Path(call.path).parent)
             if answer and not synced(parent, call.end, answer.begin):

@@ -15,6 +15,7 @@ from ferrotype.config.file_store import FileStore
 from ferrotype.config.limits import Limits
 from ferrotype.config.server import Server
 from ferrotype.config.stores import StoreConfig, Stores
+from ferrotype.model.errors import StoreReadOnly
 from ferrotype.stores.driver import Health
 from ferrotype.stores.store import DRIVERS
 from ferrotype.testing.client import OCTETS, OWNER, READER, client
@@ -51,21 +52,28 @@ class Broken:
         return url.removeprefix("broken:") if url.startswith("broken:") else None
 
 
+class Closed(Broken):
+    """A store that never takes data."""
+
+    async def put(self, object, batches, size, noted):
+        raise StoreReadOnly("it has no objects of ours")
+
+
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
     directory = tmp_path_factory.mktemp("errors")
-    (directory / "file").write_text("no directory can be below this")
 
     def store(store_id, path, kind="file"):
         return StoreConfig(store_id, kind, options=FileStore(((path, 0),)))
 
     entries = (
         store("fast", directory / "fast"),
-        store("shut", directory / "file" / "store"),
+        store("shut", directory, "closed"),  # STOR-22
         store("broken", directory, "broken"),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DRIVERS, "broken", Broken)
+        patch.setitem(DRIVERS, "closed", Closed)
         with client(
             directory,
             stores=Stores(True, "fast", entries),

@@ -50,6 +50,7 @@ def serve(
         logs.start(config.logging)
     from ferrotype import app, server
     from ferrotype.db import schema
+    from ferrotype.offload import Totals
     from ferrotype.service.watched_files import Snapshot
 
     for warning in config.warnings:
@@ -63,7 +64,7 @@ def serve(
         logs.apply(config.logging)  # for the supervisor, and for the workers that it starts from now on
         return config, needs_restart
 
-    build = partial(app.build, snapshot=Snapshot())
+    build = partial(app.build, snapshot=Snapshot(), totals=Totals())
     sys.exit(server.serve(config, reload_config, build, lambda url: _print_banner(config, url, unconfigured)))
 
 

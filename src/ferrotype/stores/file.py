@@ -21,6 +21,7 @@ from ferrotype.offload import ThreadPools, shielded
 from ferrotype.stores.directories import CHECK_PERMISSIONS, ID_FILE, MOUNT_OR_ADOPT, Directories, translated
 from ferrotype.stores.driver import READ_SIZE, Batch, Health, Listed, LocalFile, Noted
 from ferrotype.stores.place import Place
+from ferrotype.stores.space import Claim
 from ferrotype.stores.supervisor import Supervisor
 
 #: Bytes after which fdatasync is called, so that the last one is quick.
@@ -168,24 +169,24 @@ class FileDriver:
         place = self._writing.get(name)
         return place.writing if place else None
 
-    async def _choose(self, size: int) -> Place:
-        """Return the directory with the highest priority that has ``size`` bytes free; among equals the emptiest.
+    async def _choose(self, size: int) -> tuple[Place, Claim]:
+        """Claim ``size`` bytes of the directory with the highest priority that has them; among equals the emptiest.
 
         Each is asked. One that cannot be used, or does not answer, is skipped as long as another can.
         """
         places = self._places.values()
         await asyncio.gather(*(place.writing.ask() for place in places if not place.writing.unresponsive))
-        large_enough = [each for each in places if each.writing.error is None and each.space.available >= size]
-        if large_enough:
-            return max(large_enough, key=lambda each: (each.priority, each.space.available))
+        usable = [(each.priority, each.space.available, each) for each in places if each.writing.error is None]
+        for _, _, place in sorted(usable, key=lambda each: each[:2], reverse=True):
+            if claim := place.space.claim(size):
+                return place, claim
         errors = [place.writing.error for place in places if place.writing.error is not None]
         if len(errors) < len(places) or any(isinstance(each, StoreFull) for each in errors):
             raise StoreFull(f"no directory has {size} bytes free: {', '.join(map(str, self._places))}")
         raise type(errors[-1])(str(errors[-1])) from errors[-1].__cause__
 
     async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
-        place = await self._choose(size or 0)
-        claim = place.space.claim(size or 0)
+        place, claim = await self._choose(size or 0)
         file = _FileWriter(self._directories, place.path, object.name, self._mode, self._thin)
         offload = place.writing_threads.offload
         syncing: asyncio.Future[None] | None = None

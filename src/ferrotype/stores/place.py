@@ -27,7 +27,7 @@ class Place:
         silence = f"{path} does not answer. Check its file system, or the network to it."
         self.writing = Supervisor(self._probe_writing, silence)
         self.reading = Supervisor(self._probe_reading, silence)
-        self.space = Space(path)
+        self.space = Space(path, pools.totals)
         self._initializing: asyncio.Future[str] | None = None
 
     async def initialize(self, known: str | None) -> str | None:
