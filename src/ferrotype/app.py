@@ -12,6 +12,7 @@ from ferrotype.admin import seeding
 from ferrotype.admin.consistency import Difference, differences
 from ferrotype.background import cleanup, periodic
 from ferrotype.config import Config, reload
+from ferrotype.config.http_store import HttpStore
 from ferrotype.db import logins
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, DatabaseUnavailable
@@ -26,6 +27,7 @@ from ferrotype.service.context import ServiceContext, UnifiedLimits
 from ferrotype.service.lease import Lease
 from ferrotype.service.policies import Policies
 from ferrotype.service.watched_files import Snapshot
+from ferrotype.stores.driver import Factory
 from ferrotype.stores.store import Stores, open_stores
 from ferrotype.web.application import Identify, Web
 from ferrotype.web.http import Receive, Scope, Send
@@ -110,7 +112,7 @@ async def build(config: Config, identify: Identify | None = None, snapshot: Snap
     files = _account_files(config, snapshot)
     pools = ThreadPools()
     db = await connect(config.database)
-    stores = open_stores(config.stores, pools)
+    stores = open_stores(config.stores, pools, _store_drivers(config, pools))
     ctx = ServiceContext(
         config=config,
         db=db,
@@ -127,6 +129,23 @@ async def build(config: Config, identify: Identify | None = None, snapshot: Snap
     identify = identify or (login.identify if login else _identity(config, closing))
     identity_api = _identity_api(login) if login and config.accounts and config.accounts.identity_api else None
     return Application(ctx, policies, Web(identify, identity_api), login, closing)
+
+
+def _store_drivers(config: Config, pools: ThreadPools) -> Mapping[str, Factory]:
+    """Return what makes the drivers of stores that send requests to addresses of users."""
+    if not any(entry.type == "http" for entry in config.stores.entries):
+        return {}
+    from ferrotype.stores.http import HttpDriver  # Imports ssl only if there is such a store.
+    from ferrotype.streams.addresses import Gate
+    from ferrotype.streams.fetch import RESOLVER_THREADS, Fetcher, system_resolver, tls_context
+
+    gate = Gate(config.filtering, system_resolver(pools.new_pool(RESOLVER_THREADS, "resolver")))
+
+    def http_driver(store: str, options: HttpStore, pools: ThreadPools) -> HttpDriver:
+        tls = tls_context(options.ca_file, options.insecure)
+        return HttpDriver(Fetcher(gate, tls, dict(options.proxies), redirects=frozenset({301, 302})))
+
+    return {"http": http_driver}
 
 
 def _reconfigured(ctx: ServiceContext, config: Config, policies: Policies) -> ServiceContext:

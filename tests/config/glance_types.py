@@ -45,7 +45,7 @@ def options() -> Iterator[tuple[str, Any]]:
             for group, found in each.load()():
                 name = getattr(group, "name", group) or "DEFAULT"
                 for option in found:
-                    store = name == "glance_store" and option.dest.startswith("filesystem_")
+                    store = name == "glance_store" and option.dest.startswith(("filesystem_", "http"))
                     yield ("<store>" if store else name), option
 
 

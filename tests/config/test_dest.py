@@ -30,7 +30,9 @@ VALUES = {
     "hashing_algorithm": "sha256", "endpoint_interface": "internal", "user_storage_quota": "6GB",
     "filesystem_store_file_perm": "640", "enabled_backends": "a:file", "default_backend": "b",
     "connection_parameters": "sslmode=require", "property_protection_rule_format": "policies", "enabled": "false",
-    "trusted_proxies": "10.1.0.0/24",
+    "trusted_proxies": "10.1.0.0/24", "allowed_networks": "[10.1.0.0/24]", "http_proxy_information": "http:proxy:1",
+    "allowed_schemes": "[https]", "disallowed_schemes": "[http]", "allowed_hosts": "[a.example]",
+    "disallowed_hosts": "[b.example]", "allowed_ports": "[1]", "disallowed_ports": "[2]",
 }  # fmt: skip
 
 

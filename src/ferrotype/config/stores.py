@@ -9,14 +9,15 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from ferrotype.config import file_store, memory_store
+from ferrotype.config import file_store, http_store, memory_store
 from ferrotype.config.file_store import FileStore
+from ferrotype.config.http_store import HttpStore
 from ferrotype.config.memory_store import MemoryStore
 from ferrotype.config.options import COUNT, NAMES, STORE, TEXT, Option, ignored_option
 from ferrotype.config.values import Values
 
 #: The configuration record of a store, one class for each type.
-StoreOptions = FileStore | MemoryStore
+StoreOptions = FileStore | HttpStore | MemoryStore
 
 
 class StoreType(NamedTuple):
@@ -29,11 +30,12 @@ class StoreType(NamedTuple):
 TYPES: Mapping[str, StoreType] = MappingProxyType(
     {
         "file": StoreType(file_store.OPTIONS, file_store.read),
+        "http": StoreType(http_store.OPTIONS, http_store.read),
         "memory": StoreType(memory_store.OPTIONS, memory_store.read),
     }
 )
 #: Types of Glance that this version does not support.
-UNSUPPORTED = ("rbd", "swift", "s3", "cinder", "http", "vmware")
+UNSUPPORTED = ("rbd", "swift", "s3", "cinder", "vmware")
 #: Other names of types, as ``[glance_store] stores`` and ``default_store`` may have them.
 _ALIASES = {
     "filesystem": "file",
@@ -47,6 +49,7 @@ _ALIASES = {
     "vmware_datastore": "vmware",
 }
 _RESERVED = "os_glance_"
+_NEVER_WRITTEN = "a store of type http takes no images, so uploads that name no other store are refused."
 #: The internal ID of the one store of a configuration without ``enabled_backends``.
 _SINGLE_ID = "os_glance_default"
 
@@ -130,6 +133,8 @@ def _multi_store(values: Values) -> Stores:
         values.problem("glance_store", "default_backend", f"must be set to one of enabled_backends: {listed}")
     elif default not in known:
         values.problem("glance_store", "default_backend", f"must be one of enabled_backends: {listed}")
+    elif any(entry.id == default and entry.type == "http" for entry in entries):
+        values.warn(f"[glance_store] default_backend: {_NEVER_WRITTEN}")
     staging = values.get("DEFAULT", "staging_store")
     if staging and known and staging not in known:
         values.problem("DEFAULT", "staging_store", f"must be one of enabled_backends: {listed}")
@@ -154,8 +159,15 @@ def _single_store(values: Values) -> Stores:
             values.warn(f"[glance_store] stores: this version cannot read locations of type {unsupported}.")
     if values.get("DEFAULT", "staging_store"):
         values.problem("DEFAULT", "staging_store", "requires enabled_backends; remove it")
-    options = TYPES[type_].read(values, ["glance_store"]) if type_ in TYPES else None
-    return Stores(multi=False, default=_SINGLE_ID, entries=(StoreConfig(_SINGLE_ID, type_, options=options),))
+    # The other types only read what locations name; their IDs are not shown to anyone either.
+    stores = {_SINGLE_ID: type_} | {f"{_RESERVED}{name}": name for name in types if name in TYPES and name != type_}
+    entries = tuple(
+        StoreConfig(id_, name, options=TYPES[name].read(values, ["glance_store"]) if name in TYPES else None)
+        for id_, name in stores.items()
+    )
+    if type_ == "http":
+        values.warn(f"[glance_store] default_store: {_NEVER_WRITTEN}")
+    return Stores(multi=False, default=_SINGLE_ID, entries=entries)
 
 
 def _canonical(name: str) -> str:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ferrotype.model.errors import Conflict
+from ferrotype.model.external import Validators
 
 #: Names that are attributes of every image, and therefore never additional properties.
 BASE_ATTRIBUTES = frozenset(
@@ -38,12 +39,14 @@ NEXT: Mapping[Status, frozenset[Status]] = {
 }
 
 
-class Location(Struct, frozen=True, gc=False):
+class Location(Struct, frozen=True, gc=False, omit_defaults=True):
     """Where one copy of an image's data is. ``blob`` names its row in the ledger; None for external data."""
 
     url: str
     metadata: dict[str, Any]
     blob: str | None = None
+    #: of external data: what its server said when the location was added; never shown
+    validators: Validators | None = None
 
     @property
     def store(self) -> str | None:

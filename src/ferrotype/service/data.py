@@ -160,7 +160,7 @@ async def download(
         if store is None:  # A copy in a store that this node does not have: another node can read it.
             continue
         try:
-            return image, await store.open(location.url, image.size)
+            return image, await store.open(location.url, image.size, location.validators)
         except StoreError as error:
             now, _ = await fetch(ctx, ctx.db, caller, image_id, "download_image")
             if now.locations != image.locations:  # The copy was removed meanwhile; nothing is wrong.

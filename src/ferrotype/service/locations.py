@@ -79,7 +79,7 @@ async def _another_good_copy(ctx: ServiceContext, image: Image, store_id: str) -
             continue
         try:
             if store:
-                await store.check(location.url, image.size)
+                await store.check(location.url, image.size, location.validators)
         except StoreError as error:
             log.error("image cannot be read: image=%s store=%s: %s", image.id, location.store, error)
             continue

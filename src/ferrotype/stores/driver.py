@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 
 from ferrotype.model.blob import ObjectRef
+from ferrotype.model.external import Validators
 from ferrotype.offload import ThreadPools
 
 #: Chunks of data that move together. They are never joined.
@@ -141,6 +142,26 @@ class DirectoryIdentity(Protocol):
 
     def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
         """Hold the places to these IDs without creating anything: for commands that only read."""
+
+
+@runtime_checkable
+class External(Protocol):
+    """A driver of files that others keep: registered by their URLs, never written or deleted, and they may change.
+
+    Its ``probe`` returns ``Health(False)`` without a reason: that is not a failure.
+    """
+
+    async def describe(self, handle: str) -> Validators:
+        """Return what identifies the file now, to be stored with its location.
+
+        Raises URLRefused for a URL to which the service sends no request, and StoreErrors as ``open`` does.
+        """
+
+    async def open_unchanged(self, handle: str, expected: Validators | None) -> Source:
+        """Return the file, open for reading; raise BlobDamaged, also in mid-read, when it differs from ``expected``.
+
+        Where nothing is known of the file (None), it must stay the one that it is now.
+        """
 
 
 #: (id of the store, configuration record of its type, threads for blocking calls) -> driver

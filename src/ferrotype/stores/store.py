@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -10,12 +11,14 @@ from ferrotype.config.stores import StoreConfig
 from ferrotype.config.stores import Stores as StoresConfig
 from ferrotype.model.blob import ObjectRef
 from ferrotype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreReadOnly, StoreUnavailable
+from ferrotype.model.external import Validators
 from ferrotype.model.image import Location
 from ferrotype.offload import ThreadPools, shielded
 from ferrotype.stores.driver import (
     Batch,
     DirectoryIdentity,
     Driver,
+    External,
     Factory,
     Health,
     Listed,
@@ -61,29 +64,46 @@ class Store:
     async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
         """Store an object durably and return its handle; all of it, or nothing and an error."""
         with self.named_errors():
+            if isinstance(self._driver, External):
+                raise StoreReadOnly(f"stores of type {self.type} never take images")
             if not self.health.writable and not self.health.full:
                 raise StoreReadOnly(f"the store does not accept images at the moment: {self.health.reason}")
             return await self._driver.put(object, batches, size, noted)
 
-    async def open(self, url: str, size: int | None) -> Source:
+    async def open(self, url: str, size: int | None, validators: Validators | None = None) -> Source:
         """Return the object of a location, open for reading; the caller closes it.
 
-        Raises BlobDamaged when it has not the ``size`` that was stored.
+        Raises BlobDamaged when it has not the ``size`` that was stored. ``validators`` are those of the location.
         """
         with self.named_errors():
-            source = await self.call(self._driver.open(self._handle(url)))
+            handle = self._handle(url)
+            driver = self._driver
+            opening = (
+                driver.open_unchanged(handle, validators) if isinstance(driver, External) else driver.open(handle)
+            )
+            source = await self.call(opening)
             if size is not None and source.size not in (None, size):
                 await source.close()
-                raise BlobDamaged(f"{url} has {source.size} bytes, but {size} were stored")
+                raise BlobDamaged(f"{_shown(url)} has {source.size} bytes, but {size} were stored")
         return source if source.local_file else _SupervisedSource(self, source)
 
-    async def check(self, url: str, size: int | None) -> None:
+    async def describe(self, url: str) -> Validators | None:
+        """Return what identifies external data now, to be stored in ``Location.validators``; None in other stores.
+
+        Raises URLRefused when the service sends no request to the URL, and StoreErrors when the data cannot be read.
+        """
+        if not isinstance(self._driver, External):
+            return None
+        with self.named_errors():
+            return await self.call(self._driver.describe(self._handle(url)))
+
+    async def check(self, url: str, size: int | None, validators: Validators | None = None) -> None:
         """Read the end of an object; raise what ``open`` raises, and BlobDamaged when its last byte does not come."""
-        source = await self.open(url, size)
+        source = await self.open(url, size, validators)
         try:
             length = size if size is not None else source.size
             if length and not [chunk async for chunk in source.read(length - 1, 1)]:
-                raise BlobDamaged(f"{url} is truncated: it has fewer than {length} bytes")
+                raise BlobDamaged(f"{_shown(url)} is truncated: it has fewer than {length} bytes")
         except StoreError as error:
             raise self._with_id(error) from error.__cause__
         finally:
@@ -125,7 +145,7 @@ class Store:
     def _handle(self, url: str) -> str:
         handle = self._driver.parse(url)
         if handle is None:
-            raise StoreDenied(f"{url} is not a URL of this store")
+            raise StoreDenied(f"{_shown(url)} is not a URL of this store")
         return handle
 
     async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
@@ -218,6 +238,11 @@ class _SupervisedSource:
         await self._source.close()
 
 
+def _shown(url: str) -> str:
+    """Return a URL for a message: what names a user, and a query with a signature, are left out."""
+    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
+
+
 #: closings that run in the background
 _closing: set[asyncio.Future[None]] = set()
 
@@ -264,7 +289,11 @@ class Stores:
         await asyncio.gather(*(store.probe() for store in self))
 
 
-def open_stores(config: StoresConfig, pools: ThreadPools) -> Stores:
-    """Return the configured stores; nothing is written yet."""
-    stores = {entry.id: Store(entry, DRIVERS[entry.type](entry.id, entry.options, pools)) for entry in config.entries}
+def open_stores(config: StoresConfig, pools: ThreadPools, others: Mapping[str, Factory] | None = None) -> Stores:
+    """Return the configured stores; nothing is written yet.
+
+    ``others`` make the drivers of types that need more than their options, such as a client for HTTP.
+    """
+    drivers = {**DRIVERS, **(others or {})}
+    stores = {entry.id: Store(entry, drivers[entry.type](entry.id, entry.options, pools)) for entry in config.entries}
     return Stores(stores, config.default, config.multi)
