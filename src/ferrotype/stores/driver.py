@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from ferrotype.model.blob import ObjectRef
+from ferrotype.model.blob import ObjectRef, Registered
 from ferrotype.offload import ThreadPools
 
 #: Chunks of data that move together. They are never joined.
@@ -122,7 +122,10 @@ class Driver(Protocol):
         """Return the URL that a location shows for an object. It never holds credentials."""
 
     def parse(self, url: str) -> str | None:
-        """Return the handle that a URL of this store means; None for any other URL."""
+        """Return the handle that a URL of this store means; None for any other URL, and for what is no URL.
+
+        Names are compared whole: ``/x/store`` is not the place of an object in ``/x/store2`` (STOR-73).
+        """
 
 
 @runtime_checkable
@@ -141,6 +144,29 @@ class DirectoryIdentity(Protocol):
 
     def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
         """Hold the places to these IDs without creating anything: for commands that only read."""
+
+
+@runtime_checkable
+class Registrable(Protocol):
+    """A driver whose objects others may write and register as locations of images. The service never deletes them.
+
+    The URL was checked by ``rules.locations.check_url``. Who may register it was decided before: the driver is asked
+    last, and what it connects to is its own responsibility (RUL-95).
+    """
+
+    async def register(self, url: str) -> Registered:
+        """Return the object that a URL of this store names: ``open`` of its handle reads the data.
+
+        Raises BlobNotFound, StoreDenied for a URL that the store does not take, and StoreUnavailable.
+        """
+
+
+@runtime_checkable
+class InUse(Protocol):
+    """A driver whose back end knows other users of an object, such as clones of it or attached volumes."""
+
+    async def in_use(self, handle: str) -> str | None:
+        """Return who uses an object, as in "2 clones"; None when it can be deleted, or does not exist."""
 
 
 #: (id of the store, configuration record of its type, threads for blocking calls) -> driver
