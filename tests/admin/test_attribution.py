@@ -89,6 +89,16 @@ def test_whole_directories_are_compared_and_weights_apply(api: Client, tmp_path:
     store_as(api, image, *bare)
 
 
+def test_of_several_stores_with_the_url_the_one_that_old_metadata_name_is_taken(tmp_path: Path) -> None:
+    same = FileStore(((tmp_path / "fast", 0),))
+    stores = Stores(True, "fast", tuple(StoreConfig(name, "file", options=same) for name in ("fast", "twin")))
+    with client(tmp_path, background=False, api=SHOWN, stores=stores) as api:
+        image = api.image(b"data", caller=OWNER)
+        for metadata, store in (({}, "fast"), ({"backend": "twin"}, "twin"), ({"backend": "other"}, "fast")):
+            with_metadata(api, image, **metadata)
+            assert api.get(image["self"]).json["stores"] == store  # STOR-70
+
+
 # STOR-43
 def test_a_location_of_an_unknown_store_stays_as_it_is(api: Client) -> None:
     image = api.image(b"data", caller=OWNER)

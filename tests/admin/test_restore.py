@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from gates import Before
+from sqlalchemy import text
 from uploads import ask, assert_consistent, copy, execute, file_of, run_cleanup
 
 from ferrotype.admin.consistency import differences
@@ -17,6 +19,8 @@ from ferrotype.background.scrub import scrub_deleted
 from ferrotype.cli import main
 from ferrotype.config.api import Api
 from ferrotype.config.limits import Limits
+from ferrotype.db import scrub
+from ferrotype.db.engine import Statement
 from ferrotype.model.errors import Conflict, NotFound, OverLimit, StoreError
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, Client, client
 
@@ -112,6 +116,44 @@ def test_the_number_of_images_counts_too(api: Client) -> None:
         restored(api, image)
 
 
+class Keystone:
+    """Limits of every project, as Keystone would have them."""
+
+    def __init__(self, **limits: int):
+        self._limits = {"image_size_total": -1, "image_count_total": -1, "image_count_uploading": -1} | limits
+
+    async def of(self, project: str | None) -> dict[str, int]:
+        return self._limits
+
+
+def test_limits_of_keystone_hold_too(api: Client) -> None:
+    image = api.image(DATA, caller=OWNER)
+    delete(api, image)
+    api.image(caller=OWNER)
+    ctx = api.application.ctx
+    for limits in ({"image_size_total": 0}, {"image_count_total": 1}):
+        with pytest.raises(OverLimit):
+            api.run(restore(replace(ctx, unified_limits=Keystone(**limits)), image["id"]))
+        assert (api.get(image["self"]).status, stored(api)) == (404, 0)
+    limits = {"image_size_total": 1, "image_count_total": 2}
+    assert api.run(restore(replace(ctx, unified_limits=Keystone(**limits)), image["id"])).image.status == "active"
+
+
+def test_copies_that_changed_while_the_data_was_read_are_not_taken_for_verified(api: Client) -> None:
+    image = api.image(DATA, caller=OWNER)
+    copy(api, image)
+    delete(api, image)
+    ctx = api.application.ctx
+
+    async def another_removes_a_copy() -> None:
+        async with ctx.db.begin() as tx:
+            await tx.run(Statement(text("UPDATE images SET locations = '[]'")))
+
+    with pytest.raises(Conflict):
+        api.run(restore(replace(ctx, db=Before(ctx.db, another_removes_a_copy)), image["id"]))
+    assert api.get(image["self"]).status == 404
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
 def test_data_that_is_not_what_was_stored_is_not_restored(api: Client, damage: str) -> None:
     image = api.image(DATA, caller=OWNER)
@@ -177,8 +219,6 @@ def test_restoring_and_scrubbing_at_once_do_one_of_both(api: Client, tmp_path: P
 def test_a_stale_scrubber_spares_an_image_that_was_restored_and_deleted_again(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ferrotype.db import scrub
-
     image = api.image(DATA, caller=OWNER)
     delete(api, image, 3601)
     listed = api.run(scrub.pending(api.application.ctx.db, 3600 * 1_000_000))

@@ -128,6 +128,14 @@ def test_a_copy_that_was_removed_is_kept_as_long_as_a_deleted_image(api: Client,
     assert_consistent(api, tmp_path)
 
 
+def test_without_delayed_delete_a_copy_is_removed_at_once(tmp_path: Path) -> None:
+    with client(tmp_path, background=False, api=Api(scrub_time=HOUR, show_locations=True)) as api:
+        image = api.image(b"data", caller=OWNER)
+        second = copy(api, image)
+        assert api.delete(f"/v2/stores/cheap/{image['id']}").status == 204
+        assert not second.exists()
+
+
 def test_an_image_is_deleted_with_its_copies_that_are_still_kept(api: Client, tmp_path: Path) -> None:
     image = api.image(b"data", caller=OWNER)
     copy(api, image)

@@ -1,7 +1,9 @@
 """PATCH of ``locations``: data of others becomes a copy, metadata and order change, copies go."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha512
 from itertools import count
 from pathlib import Path
@@ -9,12 +11,15 @@ from typing import Any
 
 import pytest
 from external import change, exists, put, service
+from gates import Gate
 from uploads import ask, ledger, run_cleanup, upload
 
 from ferrotype.admin.consistency import differences
 from ferrotype.config.api import Api
 from ferrotype.config.limits import Limits
 from ferrotype.config.policy import Policy
+from ferrotype.model.patch import Operation, Patch
+from ferrotype.service.patches import update_image
 from ferrotype.testing.client import ADMIN, MEMBER, OWNER, READER, SERVICE, STRANGER, Client
 
 DATA = b"the data"
@@ -221,10 +226,11 @@ def test_who_may_change_locations(api: Client) -> None:
     assert patch(api, image, added(url)) == 200
     assert patch(api, image, added(external(api)), caller=ADMIN) == 200
     assert {who: patch(api, image, removed(0), caller=who) for who in refused | {OWNER: 0}} == refused | {OWNER: 403}
+    for other in ({"op": "add", "path": "/a", "value": "b"}, added(external(api))):
+        assert patch(api, image, other, removed(0)) == 403  # each action is asked for
+        assert patch(api, image, removed(0), other) == 403
+    assert ("a" in shown(api, image), len(urls(api, image))) == (False, 2)
     assert patch(api, image, removed(0), caller=ADMIN) == 200
-    mixed = [{"op": "add", "path": "/a", "value": "b"}, removed(0)]
-    assert patch(api, image, *mixed) == 403  # all or nothing
-    assert "a" not in shown(api, image)
 
 
 # SEC-54, POL-32
@@ -392,10 +398,10 @@ def test_locations_are_limited(api: Client) -> None:
 # IMG-LOCP-14, QUO-38, QUO-40
 def test_data_of_others_counts_like_any_other(api: Client) -> None:
     image, other = api.image(caller=OWNER), api.image(caller=OWNER)
+    assert patch(api, other, added(external(api, bytes(601)))) == 413  # image_size_cap
     assert patch(api, image, added(external(api, bytes(600)))) == 200
     assert patch(api, other, added(external(api, bytes(401)))) == 413
     assert shown(api, other)["status"] == "queued"
-    assert patch(api, other, added(external(api, bytes(601)))) == 413  # image_size_cap
     assert patch(api, other, added(external(api, bytes(400)))) == 200
     assert stored(api) == 1000
     assert upload(api, api.image(caller=OWNER), b"x", caller=OWNER).status == 413
@@ -447,6 +453,21 @@ def test_concurrent_patches_are_all_applied_or_refused(api: Client) -> None:
         statuses = list(pool.map(lambda _: patch(api, image, removed(0), caller=ADMIN), range(4)))
     assert sorted(statuses) == [200, 200, 200, 403]  # SEC-58
     assert len(urls(api, image)) == 1
+
+
+def test_data_that_comes_meanwhile_is_compared_too(multi: Client) -> None:
+    """Two locations with different data, each added while the image had none (TOCTOU)."""  # SEC-52
+    ctx = multi.application.ctx
+    image, places = multi.image(caller=OWNER), [external(multi), external(multi, b"the DATA")]
+    patches = [Patch((Operation("add", ("locations", "-"), {"url": url, "metadata": {}}),)) for url in places]
+
+    async def both() -> list[Any]:
+        gated = replace(ctx, db=Gate(ctx.db, 2))
+        found = (update_image(gated, OWNER, image["id"], each) for each in patches)
+        return await asyncio.gather(*found, return_exceptions=True)
+
+    assert sorted(type(each).__name__ for each in multi.run(both())) == ["Conflict", "Image"]
+    assert len(urls(multi, image)) == 1
 
 
 def test_a_concurrent_upload_and_location_leave_one_kind_of_data(api: Client) -> None:

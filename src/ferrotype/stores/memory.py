@@ -84,7 +84,7 @@ class MemoryDriver:
             raise BlobNotFound(f"object {handle} does not exist") from None
 
     async def delete(self, name: str, handle: str | None) -> None:
-        self._objects.pop(name, None)
+        self._objects.pop(handle or name, None)
 
     async def list(self) -> AsyncIterator[Listed]:
         for name, data in list(self._objects.items()):
