@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ferrotype import logs
-from ferrotype.admin import seeding
+from ferrotype.admin import attribution, seeding
+from ferrotype.admin import restore as restoring
 from ferrotype.admin.consistency import Difference, differences
 from ferrotype.background import cleanup, periodic
 from ferrotype.config import Config, reload
@@ -168,6 +169,7 @@ def _view(config: Config, stores: Stores, authoriser: Authoriser, protection: Pr
         show_locations=api.show_locations,
         multi_store=config.stores.multi,
         weight=stores.weight,
+        attribute=stores.attribute,
         schema_properties=api.schema_properties,
         protection=protection,
         may_see_locations=authoriser.may_see_locations,
@@ -254,6 +256,27 @@ async def check(config: Config, repair: bool, remove_unknown: bool = False) -> l
     application = await build(config)
     try:
         return await differences(application.ctx, repair, remove_unknown)
+    finally:
+        await application.close()
+
+
+async def restore(config: Config, image_id: str) -> restoring.Restored:
+    """Make a deleted image whose data is kept active again."""
+    application = await build(config)
+    try:
+        return await restoring.restore(application.ctx, image_id)
+    finally:
+        await application.close()
+
+
+async def attribute(
+    config: Config, dry_run: bool, after: str, report: Callable[[attribution.Attributed], None]
+) -> None:
+    """Write into locations which store holds them, and report each; with ``dry_run`` change nothing."""
+    application = await build(config)
+    try:
+        async for each in attribution.attribute(application.ctx, dry_run, after):
+            report(each)
     finally:
         await application.close()
 

@@ -12,7 +12,7 @@ from remote import INTERNAL, File, fetcher, no_names, remote, respond
 
 from ferrotype.config.http_store import HttpStore
 from ferrotype.config.stores import StoreConfig
-from ferrotype.model.blob import ObjectRef
+from ferrotype.model.blob import ObjectRef, Registered
 from ferrotype.model.errors import (
     BlobDamaged,
     BlobNotFound,
@@ -181,7 +181,7 @@ def test_a_change_is_noticed(moment: str, change: Callable[[File], None], ranges
         file.conditional = conditional
         async with remote(file) as there:
             driver = HttpDriver(fetcher())
-            registered = await driver.describe(there.url())
+            registered = (await driver.register(there.url())).validators
             if moment == MOMENTS[0]:
                 change(file)
                 with pytest.raises(BlobDamaged):
@@ -248,7 +248,7 @@ def test_a_url_that_is_refused_is_the_clients_error_only_while_it_is_registered(
         store = Store(StoreConfig("web", "http", options=HttpStore()), HttpDriver(fetcher()))
         for url in (f"http://{INTERNAL}/x", "http://u:canary@h.example/", "http://h.example/", "http://2130706433/"):
             with pytest.raises(URLRefused) as caught:  # IMP-56c, IMG-LOCN-05, SEC-33
-                await store.describe(url)
+                await store.register(url)
             assert "canary" not in str(caught.value)
             with pytest.raises(StoreDenied):
                 await store.open(url, None)
@@ -264,7 +264,8 @@ def test_a_file_of_another_size_is_damaged_and_its_url_is_not_shown_whole() -> N
                 await store.open(there.url("/x?signature=canary"), 5)
             assert "canary" not in str(caught.value)
             await store.check(there.url(), len(DATA))
-            assert await store.describe(there.url()) == Validators(len(DATA), None, None, True)
+            found = await store.register(there.url())
+            assert found == Registered(there.url(), len(DATA), None, Validators(len(DATA), None, None, True))
 
     run(opened)
 
@@ -286,6 +287,17 @@ def test_a_connection_that_breaks_in_mid_read_is_an_error_in_mid_read(cut: int) 
             assert bytes(got) + rest == DATA, "a reader can go on at the same byte"
 
     run(read)
+
+
+def test_a_file_of_unknown_size_is_not_registered() -> None:
+    async def register() -> None:
+        file = File(DATA, ranges=False)
+        file.chunked = True
+        async with remote(file) as there:
+            with pytest.raises(StoreDenied, match="size"):
+                await HttpDriver(fetcher()).register(there.url())
+
+    run(register)
 
 
 def test_a_name_that_cannot_be_resolved_now_is_denied() -> None:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from remote import RULES, File, Remote, remote
+from remote import RULES, File, Remote, remote, respond, tripwire
 
+from ferrotype.config.api import Api
 from ferrotype.config.file_store import FileStore
 from ferrotype.config.http_store import HttpStore
 from ferrotype.config.stores import StoreConfig, Stores
-from ferrotype.db import images as rows
-from ferrotype.model.image import Location, transition
-from ferrotype.testing.client import OCTETS, OWNER, Client, client
+from ferrotype.testing.client import OCTETS, OWNER, Client, Reply, client
 
 DATA = bytes(range(256)) * 5000
 
@@ -32,37 +31,30 @@ def service(directory: Path, multi: bool = True) -> Iterator[Client]:
     web = StoreConfig("web" if multi else "os_glance_default", "http", options=HttpStore())
     disk = StoreConfig("disk", "file", options=FileStore(((directory / "disk", 0),)))
     stores = Stores(True, "disk", (disk, web)) if multi else Stores(False, web.id, (web,))
-    with client(directory, stores=stores, filtering=RULES) as api:
+    with client(directory, stores=stores, filtering=RULES, api=Api(show_locations=True)) as api:
         yield api
 
 
-def registered(api: Client, url: str, **changes: Any) -> Any:
-    """Return an image with this location, as one that was registered."""
-    image = api.image()
+def add(api: Client, image: Any, url: str, **more: Any) -> Reply:
+    """Add a location by PATCH, as a client does."""
+    value = {"url": url, "metadata": {}} | more
+    return api.patch(image["self"], [{"op": "add", "path": "/locations/-", "value": value}], caller=OWNER)
 
-    async def register() -> None:
-        ctx = api.application.ctx
-        store = ctx.stores.of(Location(url, {}))
-        assert store
-        validators = await store.describe(url)
-        assert validators
-        metadata = {"store": store.id} if ctx.stores.multi else {}
-        locations = (Location(url, metadata, None, validators),)
-        async with ctx.db.begin() as tx:
-            found = await rows.get(tx, image["id"], None, lock=True)
-            assert found
-            values = {"size": validators.size, "locations": locations} | changes
-            await rows.save(tx, found[0], transition(found[0], "active", **values))
 
-    api.run(register())
-    return api.get(image["self"]).json
+def registered(api: Client, url: str) -> Any:
+    """Return an image with the data at this URL."""
+    image = api.image(caller=OWNER)
+    reply = add(api, image, url)
+    assert reply.status == 200, reply.text
+    return reply.json
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_data_of_another_server_is_downloaded_whole_and_in_part(tmp_path: Path, ranges: bool) -> None:
     with service(tmp_path) as api, serving_file(api, File(DATA, ranges=ranges)) as there:
         image = registered(api, there.url())
-        assert (image["size"], image["stores"]) == (len(DATA), "web")
+        assert (image["status"], image["size"], image["stores"]) == ("active", len(DATA), "web")
+        assert image["locations"] == [{"url": there.url(), "metadata": {"store": "web"}}]
         whole = api.get(image["file"])
         assert (whole.status, whole.body, whole.headers["content-length"]) == (200, DATA, str(len(DATA)))
         part = api.get(image["file"], headers={"range": "bytes=1000-1999"})
@@ -124,3 +116,41 @@ def test_several_stores_of_the_type_are_listed_each(tmp_path: Path) -> None:
     with client(tmp_path, stores=Stores(True, "one", entries), filtering=RULES) as api:
         found = api.get("/v2/info/stores").json["stores"]
         assert [(each["id"], each["read-only"]) for each in found] == [("one", "true"), ("two", "true")]  # DISC-40
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:{port}/x", "http://localhost:{port}/x", "http://2130706433:{port}/x", "http://10.0.0.5/x",
+     "http://[::ffff:127.0.0.1]:{port}/x", "http://169.254.169.254/latest/meta-data/", "http://nothing.invalid/x"],
+)  # fmt: skip
+def test_a_location_at_an_internal_address_is_refused_and_nothing_is_connected_to(tmp_path: Path, url: str) -> None:
+    with service(tmp_path) as api:
+        tripped = tripwire()
+        internal = api.run(tripped.__aenter__())
+        image = api.image(caller=OWNER)
+        reply = add(api, image, url.format(port=internal.port))
+        assert reply.status == 400  # SEC-33, SEC-34, SEC-35, IMP-56c
+        assert "127.0.0.1" not in reply.text and "10.0.0.5" not in reply.text
+        assert api.get(image["self"]).json["status"] == "queued"
+        api.run(tripped.__aexit__(None, None, None))
+
+
+def test_a_location_whose_server_fails_is_refused_alike(tmp_path: Path) -> None:
+    texts = set()
+    for status in (403, 404, 500):
+        answer: Any = respond(f"HTTP/1.1 {status} Status\nContent-Length: 0")
+        with service(tmp_path / str(status)) as api, serving_file(api, answer) as there:
+            reply = add(api, api.image(caller=OWNER), there.url("/x?signature=canary"))
+            assert reply.status == 400 and "canary" not in reply.text
+            texts.add(reply.text)
+    assert len(texts) == 1  # SEC-45
+
+
+def test_a_second_location_must_have_the_same_data(tmp_path: Path) -> None:
+    with service(tmp_path) as api, serving_file(api, File(DATA)) as one, serving_file(api, File(DATA[::-1])) as other:
+        image = registered(api, one.url())
+        assert add(api, image, other.url()).status == 409  # SEC-52
+        with serving_file(api, File(DATA)) as same:
+            assert add(api, image, same.url()).status == 200
+            one.handler = respond("HTTP/1.1 500 Status\nContent-Length: 0")
+            assert api.get(image["file"]).body == DATA

@@ -40,7 +40,7 @@ NEXT: Mapping[Status, frozenset[Status]] = {
 
 
 class Location(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Where one copy of an image's data is. ``blob`` names its row in the ledger; None for external data."""
+    """Where one copy of an image's data is. ``blob`` names its row in the ledger; None for data that has none."""
 
     url: str
     metadata: dict[str, Any]
@@ -51,7 +51,8 @@ class Location(Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def store(self) -> str | None:
         """The id of the store, if the metadata name one."""
-        return self.metadata.get("store")
+        store = self.metadata.get("store")
+        return store if isinstance(store, str) else None
 
 
 class Image(Struct, frozen=True, gc=False, kw_only=True):

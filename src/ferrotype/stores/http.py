@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ferrotype.model.blob import ObjectRef
+from ferrotype.model.blob import ObjectRef, Registered
 from ferrotype.model.errors import (
     BlobDamaged,
     BlobNotFound,
@@ -104,9 +104,16 @@ class HttpDriver:
             seen = await self._seen(handle, expected)
         return HttpSource(self._fetch, handle, seen)
 
-    async def describe(self, handle: str) -> Validators:
+    async def register(self, url: str) -> Registered:
+        """Return what the server says of a file; raise URLRefused for a URL to which no request is sent."""
+        handle = self.parse(url)
+        if handle is None:
+            raise StoreDenied("the URL is not one of this store")
         with _as_store_errors(registering=True):
-            return await self._seen(handle, None)
+            seen = await self._seen(handle, None)
+        if seen.size is None:  # Without it a file that is cut could not be told from a whole one.
+            raise StoreDenied("the server does not tell the size of the file")
+        return Registered(handle, seen.size, validators=seen)
 
     async def stat(self, handle: str) -> int | None:
         with _as_store_errors():

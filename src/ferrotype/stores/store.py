@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from ferrotype.config.stores import StoreConfig
 from ferrotype.config.stores import Stores as StoresConfig
-from ferrotype.model.blob import ObjectRef
+from ferrotype.model.blob import ObjectRef, Registered
 from ferrotype.model.errors import BlobDamaged, StoreDenied, StoreError, StoreReadOnly, StoreUnavailable
 from ferrotype.model.external import Validators
 from ferrotype.model.image import Location
+from ferrotype.model.urls import shown
 from ferrotype.offload import ThreadPools, shielded
 from ferrotype.stores.driver import (
     Batch,
@@ -21,9 +23,11 @@ from ferrotype.stores.driver import (
     External,
     Factory,
     Health,
+    InUse,
     Listed,
     LocalFile,
     Noted,
+    Registrable,
     Source,
 )
 from ferrotype.stores.file import FileDriver
@@ -84,18 +88,8 @@ class Store:
             source = await self.call(opening)
             if size is not None and source.size not in (None, size):
                 await source.close()
-                raise BlobDamaged(f"{_shown(url)} has {source.size} bytes, but {size} were stored")
+                raise BlobDamaged(f"{shown(url)} has {source.size} bytes, but {size} were stored")
         return source if source.local_file else _SupervisedSource(self, source)
-
-    async def describe(self, url: str) -> Validators | None:
-        """Return what identifies external data now, to be stored in ``Location.validators``; None in other stores.
-
-        Raises URLRefused when the service sends no request to the URL, and StoreErrors when the data cannot be read.
-        """
-        if not isinstance(self._driver, External):
-            return None
-        with self.named_errors():
-            return await self.call(self._driver.describe(self._handle(url)))
 
     async def check(self, url: str, size: int | None, validators: Validators | None = None) -> None:
         """Read the end of an object; raise what ``open`` raises, and BlobDamaged when its last byte does not come."""
@@ -103,7 +97,7 @@ class Store:
         try:
             length = size if size is not None else source.size
             if length and not [chunk async for chunk in source.read(length - 1, 1)]:
-                raise BlobDamaged(f"{_shown(url)} is truncated: it has fewer than {length} bytes")
+                raise BlobDamaged(f"{shown(url)} is truncated: it has fewer than {length} bytes")
         except StoreError as error:
             raise self._with_id(error) from error.__cause__
         finally:
@@ -113,6 +107,30 @@ class Store:
         """Remove an object; it is no error when it is absent."""
         with self.named_errors():
             await self.call(self._driver.delete(name, handle))
+
+    @property
+    def takes_registrations(self) -> bool:
+        """Whether others may register objects in this store as locations of images."""
+        return isinstance(self._driver, Registrable)
+
+    async def register(self, url: str) -> Registered:
+        """Return the object that others wrote and that a URL names; raise a StoreError."""
+        with self.named_errors():
+            if not isinstance(self._driver, Registrable):
+                raise StoreDenied("the store takes no locations of others")
+            return await self.call(self._driver.register(url))
+
+    @property
+    def reports_use(self) -> bool:
+        """Whether the back end knows other users of an object."""
+        return isinstance(self._driver, InUse)
+
+    async def in_use(self, url: str) -> str | None:
+        """Return who else uses the object of a location; None when it can be deleted."""
+        if not isinstance(self._driver, InUse):
+            return None
+        with self.named_errors():
+            return await self.call(self._driver.in_use(self._handle(url)))
 
     async def call(self, request: Awaitable[T]) -> T:
         """Return the back end's answer, however long it takes, as long as it answers probes.
@@ -142,10 +160,15 @@ class Store:
         """Return whether a URL means an object of this store."""
         return self._driver.parse(url) is not None
 
+    def is_same(self, url: str, other: str) -> bool:
+        """Return whether two URLs mean the same object of this store."""
+        handle = self._driver.parse(url)
+        return handle is not None and handle == self._driver.parse(other)
+
     def _handle(self, url: str) -> str:
         handle = self._driver.parse(url)
         if handle is None:
-            raise StoreDenied(f"{_shown(url)} is not a URL of this store")
+            raise StoreDenied(f"{shown(url)} is not a URL of this store")
         return handle
 
     async def initialize(self, directory_ids: Mapping[str, str], store_is_empty: bool) -> Mapping[str, str]:
@@ -238,11 +261,6 @@ class _SupervisedSource:
         await self._source.close()
 
 
-def _shown(url: str) -> str:
-    """Return a URL for a message: what names a user, and a query with a signature, are left out."""
-    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
-
-
 #: closings that run in the background
 _closing: set[asyncio.Future[None]] = set()
 
@@ -265,6 +283,8 @@ class Stores:
         self._stores = dict(stores)
         self.default = default
         self.multi = multi
+        #: whether any back end knows other users of its objects
+        self.report_use = any(store.reports_use for store in self)
 
     def __iter__(self) -> Iterator[Store]:
         return iter(self._stores.values())
@@ -283,6 +303,25 @@ class Stores:
         if location.store in self._stores:
             return self._stores[location.store or ""]
         return next((store for store in self if store.owns(location.url)), None)
+
+    def attribute(self, location: Location) -> Location:
+        """Return a location that names its store: by its URL, if the metadata name no store of this node (STOR-70).
+
+        Of several stores that know the URL, the one that ``backend`` names (as Glance did before Train), else the
+        first one. A location whose store is not found is returned as it is.
+        """
+        if location.store in self._stores:
+            return location
+        owners = [store.id for store in self if store.owns(location.url)]
+        if not owners:
+            return location
+        hint = location.metadata.get("backend")
+        found = hint if hint in owners else owners[0]
+        return replace(location, metadata={**location.metadata, "store": found})
+
+    def registrar(self, url: str) -> Store | None:
+        """Return the store that takes a URL as a location of others' data; None when there is none."""
+        return next((store for store in self if store.takes_registrations and store.owns(url)), None)
 
     async def probe(self) -> None:
         """Probe every store; one that fails or hangs never keeps the others from being probed."""
