@@ -76,7 +76,7 @@ def mapped(v4: str) -> list[str]:
     return [
         f"::ffff:{v4}", f"::ffff:{high:x}:{low:x}", f"::{v4}", f"::ffff:0:{high:x}:{low:x}", f"64:ff9b::{v4}",
         f"64:ff9b:1::{high:x}:{low:x}", f"2002:{high:x}:{low:x}::1", f"2001:0:{high:x}:{low:x}::1",
-        f"2001:0:808:808::{high ^ 0xFFFF:x}:{low ^ 0xFFFF:x}",
+        f"2001:0:4136:e378::{high ^ 0xFFFF:x}:{low ^ 0xFFFF:x}",
     ]  # fmt: skip
 
 

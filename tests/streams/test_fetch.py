@@ -195,6 +195,22 @@ def test_a_server_that_trickles_fails_in_bounded_time(case: str) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("begin", [b"4;", b"1\r\nx\r\n0\r\nX: "], ids=["extension", "trailer"])
+def test_framing_without_end_is_given_up(begin: bytes) -> None:
+    text = fails(trickle(CHUNKS + begin, b"x" * 10_000, 0), limits=FetchLimits())
+    assert "without data" in text or "HTTP" in text  # SEC-44
+
+
+def test_more_data_that_comes_later_is_noticed() -> None:
+    async def late(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n1234")
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        writer.write(b"5")
+
+    assert "more than the length" in fails(late)
+
+
 def test_a_slow_server_is_read_as_long_as_it_keeps_its_rate() -> None:
     async def read() -> None:
         async def answer(_: str, writer: asyncio.StreamWriter) -> None:
@@ -291,6 +307,7 @@ def test_reading_can_be_cancelled_at_any_moment() -> None:
 
 WRONG_PARTS = {
     "another first byte": "Content-Range: bytes 11-19/100\nContent-Length: 9",
+    "another first byte than its length says": "Content-Range: bytes 9-19/100\nContent-Length: 10",
     "fewer bytes": "Content-Range: bytes 10-14/100\nContent-Length: 5",
     "more bytes": "Content-Range: bytes 10-29/100\nContent-Length: 20",
     "another length": "Content-Range: bytes 10-19/100\nContent-Length: 9",

@@ -154,3 +154,16 @@ def test_a_second_location_must_have_the_same_data(tmp_path: Path) -> None:
             assert add(api, image, same.url()).status == 200
             one.handler = respond("HTTP/1.1 500 Status\nContent-Length: 0")
             assert api.get(image["file"]).body == DATA
+
+
+def test_a_copy_that_cannot_be_read_in_part_is_tried_last(tmp_path: Path) -> None:
+    with service(tmp_path) as api, serving_file(api, File(DATA, ranges=False)) as first:
+        image = registered(api, first.url())
+        with serving_file(api, File(DATA)) as second:
+            assert add(api, image, second.url()).status == 200
+            before = len(first.heads)
+            part = api.get(image["file"], headers={"range": "bytes=5-9"})
+            assert (part.status, part.body) == (206, DATA[5:10])
+            assert len(first.heads) == before  # STOR-153
+            second.handler = respond("HTTP/1.1 500 Status\nContent-Length: 0")
+            assert api.get(image["file"]).body == DATA

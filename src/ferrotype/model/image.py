@@ -49,6 +49,11 @@ class Location(Struct, frozen=True, gc=False, omit_defaults=True):
     validators: Validators | None = None
 
     @property
+    def reads_ranges(self) -> bool:
+        """Whether a part of the data can be read without all that precedes it."""
+        return self.validators is None or self.validators.ranges
+
+    @property
     def store(self) -> str | None:
         """The id of the store, if the metadata name one."""
         store = self.metadata.get("store")

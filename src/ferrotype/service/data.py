@@ -175,7 +175,8 @@ async def download(
 def _in_order(ctx: ServiceContext, image: Image, prefer: tuple[str, ...]) -> list[Location]:
     ordered = list(ctx.view.ordered(image))
     ranks = {store_id: rank for rank, store_id in enumerate(dict.fromkeys(prefer))}
-    ordered.sort(key=lambda location: ranks.get(location.store or "", len(ranks)))
+    # Of copies that are preferred alike, those that must be read from their start for a range come last.
+    ordered.sort(key=lambda location: (ranks.get(location.store or "", len(ranks)), not location.reads_ranges))
     return ordered
 
 

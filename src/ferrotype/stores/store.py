@@ -53,6 +53,7 @@ class Store:
         self.description = config.description
         self.weight = config.weight
         self._driver = driver
+        self._external = driver if isinstance(driver, External) else None
         self.probe_timeout = PROBE_TIMEOUT
         self.health = Health(True)
         self._pending_probe: asyncio.Future[Health] | None = None
@@ -68,7 +69,7 @@ class Store:
     async def put(self, object: ObjectRef, batches: AsyncIterator[Batch], size: int | None, noted: Noted) -> str:
         """Store an object durably and return its handle; all of it, or nothing and an error."""
         with self.named_errors():
-            if isinstance(self._driver, External):
+            if self._external:
                 raise StoreReadOnly(f"stores of type {self.type} never take images")
             if not self.health.writable and not self.health.full:
                 raise StoreReadOnly(f"the store does not accept images at the moment: {self.health.reason}")
@@ -81,10 +82,8 @@ class Store:
         """
         with self.named_errors():
             handle = self._handle(url)
-            driver = self._driver
-            opening = (
-                driver.open_unchanged(handle, validators) if isinstance(driver, External) else driver.open(handle)
-            )
+            external = self._external
+            opening = external.open_unchanged(handle, validators) if external else self._driver.open(handle)
             source = await self.call(opening)
             if size is not None and source.size not in (None, size):
                 await source.close()
