@@ -126,7 +126,7 @@ class Change(Struct, frozen=True):
             metadata = _metadata(value)
             if self.multi_store and same.store:  # Where the data is does not change with what clients write.
                 metadata = {**metadata, "store": same.store}
-            new = Location(same.url, metadata, same.blob)
+            new = replace(same, metadata=metadata)
             _reject_duplicate(changed, new)
             changed.append(new)
         if left:

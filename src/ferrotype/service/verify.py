@@ -13,10 +13,10 @@ from ferrotype.stores.store import Store
 ALGORITHM = "sha256"
 
 
-async def digest(ctx: ServiceContext, store: Store, url: str, size: int | None, algorithm: str) -> str:
-    """Return the digest of an object in hexadecimal; raise a StoreError, BlobDamaged when it has another size."""
+async def digest(ctx: ServiceContext, store: Store, location: Location, size: int | None, algorithm: str) -> str:
+    """Return the digest of a copy in hexadecimal; raise a StoreError, BlobDamaged when it has another size."""
     computed = hashlib.new(algorithm, usedforsecurity=False)
-    source = await store.open(url, size)
+    source = await store.open(location.url, size)
     length = 0
     try:
         async for chunk in source.read(0, None):
@@ -27,13 +27,13 @@ async def digest(ctx: ServiceContext, store: Store, url: str, size: int | None, 
     finally:
         await shielded(source.close())
     if size is not None and length != size:
-        raise BlobDamaged(f"{without_credentials(url)} has {length} bytes or more, but {size} were stored")
+        raise BlobDamaged(f"{without_credentials(location.url)} has {length} bytes or more, but {size} were stored")
     return computed.hexdigest()
 
 
 async def check_copy(ctx: ServiceContext, image: Image, location: Location, store: Store) -> None:
     """Raise a StoreError unless a copy is what was stored: by digest, where the image has one, else by its size."""
-    found = await digest(ctx, store, location.url, image.size, image.os_hash_algo or ALGORITHM)
+    found = await digest(ctx, store, location, image.size, image.os_hash_algo or ALGORITHM)
     if image.os_hash_value and found != image.os_hash_value:
         raise BlobDamaged(f"{without_credentials(location.url)} has another {image.os_hash_algo} than was stored")
 
@@ -46,7 +46,7 @@ async def data_digest(ctx: ServiceContext, image: Image) -> tuple[str, str]:
     for location in ctx.view.ordered(image):
         if store := ctx.stores.of(location):
             try:
-                return ALGORITHM, await digest(ctx, store, location.url, image.size, ALGORITHM)
+                return ALGORITHM, await digest(ctx, store, location, image.size, ALGORITHM)
             except StoreError as error:
                 failure = error
     raise failure or StoreError(f"no store of image {image.id} is configured on this node")

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from ferrotype.config.stores import StoreConfig
 from ferrotype.config.stores import Stores as StoresConfig
 from ferrotype.model.blob import ObjectRef, Registered
@@ -293,7 +295,14 @@ class Stores:
             return self._stores[location.store or ""]
         return next((store for store in self if store.owns(location.url)), None)
 
-    def attribute(self, location: Location) -> Location:
+    def attribute(self, locations: tuple[Location, ...]) -> tuple[Location, ...]:
+        """Return locations that name their stores, as ``_attributed`` finds them."""
+        for location in locations:
+            if location.store not in self._stores:
+                return tuple(map(self._attributed, locations))
+        return locations
+
+    def _attributed(self, location: Location) -> Location:
         """Return a location that names its store: by its URL, if the metadata name no store of this node (STOR-70).
 
         Of several stores that know the URL, the one that ``backend`` names (as Glance did before Train), else the
@@ -306,7 +315,7 @@ class Stores:
             return location
         hint = location.metadata.get("backend")
         found = hint if hint in owners else owners[0]
-        return Location(location.url, {**location.metadata, "store": found}, location.blob)
+        return replace(location, metadata={**location.metadata, "store": found})
 
     def registrar(self, url: str) -> Store | None:
         """Return the store that takes a URL as a location of others' data; None when there is none."""
