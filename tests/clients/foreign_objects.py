@@ -17,7 +17,6 @@ class Filled(MemoryDriver):
         self._objects |= {"one": DATA, "two": DATA, "other": DATA[::-1]}
 
 
-DRIVERS["memory"] = Filled  # type: ignore[index]
-
-if __name__ == "__main__":
+if __name__ == "__main__":  # Not where a test imports the data.
+    DRIVERS["memory"] = Filled  # type: ignore[index]
     main()

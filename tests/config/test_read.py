@@ -510,6 +510,7 @@ def test_an_environment_variable_can_name_the_files(tmp_path):
 CHANGED = {
     "limit_param_default": "3", "api_limit_max": "4", "image_size_cap": "5", "user_storage_quota": "6",
     "image_property_quota": "7", "image_tag_quota": "8", "image_member_quota": "9", "image_count_quota": "10",
+    "image_location_quota": "11",
     "hashing_algorithm": "sha256", "disk_formats": "raw", "container_formats": "bare",
     "enforce_new_defaults": "false", "enforce_scope": "false",
     "require_image_format_match": "false", "gpt_safety_checks_nonfatal": "mbr",

@@ -41,13 +41,12 @@ async def attribute(ctx: ServiceContext, dry_run: bool, after: str = "") -> Asyn
         raise Invalid("Locations name their stores where there are several; set enabled_backends first.")
     while page := await rows.page(ctx.db, after):
         for image_id, stored, before in page:
-            found = [(each, _corrected(ctx, each)) for each in before]
-            wanted = tuple(new for _, new in found)
+            wanted = tuple(_without_credentials(ctx, each) for each in ctx.stores.attribute(before))
             written = wanted == before or dry_run
             if not written:
                 async with ctx.db.begin() as tx:
                     written = await rows.replace(tx, image_id, stored, wanted)
-            for old, new in found:
+            for old, new in zip(before, wanted, strict=True):
                 unknown = ctx.stores.get(new.store) is None
                 if old != new or unknown:
                     yield Attributed(
@@ -60,9 +59,7 @@ async def attribute(ctx: ServiceContext, dry_run: bool, after: str = "") -> Asyn
             after = image_id
 
 
-def _corrected(ctx: ServiceContext, location: Location) -> Location:
-    named = ctx.stores.attribute(location)
-    store, url = ctx.stores.get(named.store), without_credentials(named.url)
-    if store is not None and store.is_same(named.url, url):
-        return replace(named, url=url)
-    return named
+def _without_credentials(ctx: ServiceContext, location: Location) -> Location:
+    """Return the location with its URL as clients see it, if its store finds the same object by that."""
+    store, url = ctx.stores.get(location.store), without_credentials(location.url)
+    return replace(location, url=url) if store is not None and store.is_same(location.url, url) else location

@@ -20,8 +20,8 @@ class View:
     #: additional properties that the deployment's schema describes
     schema_properties: Mapping[str, Any]
     protection: Protection | None = None
-    #: returns a location with the store that holds it, where its metadata name none (RUL-19)
-    attribute: Callable[[Location], Location] = lambda location: location
+    #: returns locations with the stores that hold them, where their metadata name none (RUL-19)
+    attribute: Callable[[tuple[Location, ...]], tuple[Location, ...]] = lambda locations: locations
     #: whether the deployment's policy lets a caller see the locations of an image
     may_see_locations: Callable[[Caller, Image], bool] = lambda caller, image: True
 
@@ -29,7 +29,7 @@ class View:
         """Return the locations of the image with their stores, those in preferred stores first (IMG-ENT-31)."""
         if not self.multi_store:
             return image.locations
-        located = tuple(map(self.attribute, image.locations))
+        located = self.attribute(image.locations)
         return located if len(located) < 2 else tuple(sorted(located, key=self.weight, reverse=True))
 
     def locations(self, caller: Caller, image: Image) -> tuple[Location, ...]:

@@ -93,9 +93,9 @@ async def check_same_data(ctx: ServiceContext, image: Image, found: Mapping[str,
     if image.status != "queued":
         algorithm, expected = await verify.data_digest(ctx, image)
     for url, each in found.items():
-        store = ctx.stores.get(each.store)
+        store, new = ctx.stores.get(each.store), Location(url, {}, validators=each.validators)
         try:
-            digest = await verify.digest(ctx, store, url, size, algorithm, each.validators) if store else None
+            digest = await verify.digest(ctx, store, new, size, algorithm) if store else None
         except StoreError as error:
             log.info("location refused: store=%s: %s", each.store, error)
             raise _unusable() from error
@@ -180,7 +180,7 @@ async def fetch_removable_copy(
     image, _ = await fetch(ctx, connection, caller, image_id, "delete_image_location")
     if image.status != "active":
         raise Conflict(f"Image {image_id} is {image.status}; copies can be removed from an active image only.")
-    image = replace(image, locations=tuple(map(ctx.stores.attribute, image.locations)))
+    image = replace(image, locations=ctx.stores.attribute(image.locations))
     here = [each for each in image.locations if each.store == store_id]
     if len(image.locations) == 1 or len(here) == len(image.locations):
         raise Forbidden(

@@ -3,7 +3,6 @@
 import hashlib
 
 from ferrotype.model.errors import BlobDamaged, StoreError
-from ferrotype.model.external import Validators
 from ferrotype.model.image import Image, Location
 from ferrotype.model.urls import shown
 from ferrotype.offload import shielded
@@ -14,17 +13,10 @@ from ferrotype.stores.store import Store
 ALGORITHM = "sha256"
 
 
-async def digest(
-    ctx: ServiceContext,
-    store: Store,
-    url: str,
-    size: int | None,
-    algorithm: str,
-    validators: Validators | None = None,
-) -> str:
-    """Return the digest of an object in hexadecimal; raise a StoreError, BlobDamaged when it has another size."""
+async def digest(ctx: ServiceContext, store: Store, location: Location, size: int | None, algorithm: str) -> str:
+    """Return the digest of a copy in hexadecimal; raise a StoreError, BlobDamaged when it has another size."""
     computed = hashlib.new(algorithm, usedforsecurity=False)
-    source = await store.open(url, size, validators)
+    source = await store.open(location.url, size, location.validators)
     length = 0
     try:
         async for chunk in source.read(0, None):
@@ -35,14 +27,13 @@ async def digest(
     finally:
         await shielded(source.close())
     if size is not None and length != size:
-        raise BlobDamaged(f"{shown(url)} has {length} bytes or more, but {size} were stored")
+        raise BlobDamaged(f"{shown(location.url)} has {length} bytes or more, but {size} were stored")
     return computed.hexdigest()
 
 
 async def check_copy(ctx: ServiceContext, image: Image, location: Location, store: Store) -> None:
     """Raise a StoreError unless a copy is what was stored: by digest, where the image has one, else by its size."""
-    algorithm = image.os_hash_algo or ALGORITHM
-    found = await digest(ctx, store, location.url, image.size, algorithm, location.validators)
+    found = await digest(ctx, store, location, image.size, image.os_hash_algo or ALGORITHM)
     if image.os_hash_value and found != image.os_hash_value:
         raise BlobDamaged(f"{shown(location.url)} has another {image.os_hash_algo} than was stored")
 
@@ -55,8 +46,7 @@ async def data_digest(ctx: ServiceContext, image: Image) -> tuple[str, str]:
     for location in ctx.view.ordered(image):
         if store := ctx.stores.of(location):
             try:
-                found = await digest(ctx, store, location.url, image.size, ALGORITHM, location.validators)
-                return ALGORITHM, found
+                return ALGORITHM, await digest(ctx, store, location, image.size, ALGORITHM)
             except StoreError as error:
                 failure = error
     raise failure or StoreError(f"no store of image {image.id} is configured on this node")

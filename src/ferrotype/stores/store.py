@@ -303,7 +303,14 @@ class Stores:
             return self._stores[location.store or ""]
         return next((store for store in self if store.owns(location.url)), None)
 
-    def attribute(self, location: Location) -> Location:
+    def attribute(self, locations: tuple[Location, ...]) -> tuple[Location, ...]:
+        """Return locations that name their stores, as ``_attributed`` finds them."""
+        for location in locations:
+            if location.store not in self._stores:
+                return tuple(map(self._attributed, locations))
+        return locations
+
+    def _attributed(self, location: Location) -> Location:
         """Return a location that names its store: by its URL, if the metadata name no store of this node (STOR-70).
 
         Of several stores that know the URL, the one that ``backend`` names (as Glance did before Train), else the

@@ -82,7 +82,7 @@ def _add_locations(document: Document, view: View, caller: Caller, image: Image)
         if view.show_direct_url and shown:
             document["direct_url"] = without_credentials(shown[0].url)
     if view.multi_store:
-        stores = [each.store for each in shown if each.store]
+        stores = [store for each in shown if (store := each.store)]
         if stores:
             document["stores"] = ",".join(stores)
 
