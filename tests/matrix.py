@@ -52,6 +52,7 @@ IMAGE_CALLS = (
     patch("visibility", "public", "public"),
     patch("visibility", "community", "community"),
     patch("owner", "somebody", "owner"),
+    patch("locations/-", {"url": "file:///etc/passwd", "metadata": {}}, "location"),
     Call("DELETE", "images/{image_id}"),
     Call("GET", "images/{image_id}/file"),
     Call("GET", "images/{image_id}/file?prefer=cheap", note="prefer"),

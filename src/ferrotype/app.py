@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ferrotype import logs
-from ferrotype.admin import seeding
+from ferrotype.admin import attribution, seeding
+from ferrotype.admin import restore as restoring
 from ferrotype.admin.consistency import Difference, differences
 from ferrotype.background import cleanup, periodic
 from ferrotype.config import Config, reload
+from ferrotype.config.http_store import HttpStore
 from ferrotype.db import logins
 from ferrotype.db.backends.connect import connect
 from ferrotype.db.engine import Database, DatabaseUnavailable
@@ -26,6 +28,7 @@ from ferrotype.service.context import ServiceContext, UnifiedLimits
 from ferrotype.service.lease import Lease
 from ferrotype.service.policies import Policies
 from ferrotype.service.watched_files import Snapshot
+from ferrotype.stores.driver import Factory
 from ferrotype.stores.store import Stores, open_stores
 from ferrotype.web.application import Identify, Web
 from ferrotype.web.http import Receive, Scope, Send
@@ -115,7 +118,7 @@ async def build(
     files = _account_files(config, snapshot)
     pools = ThreadPools(totals=totals)
     db = await connect(config.database)
-    stores = open_stores(config.stores, pools)
+    stores = open_stores(config.stores, pools, _store_drivers(config, pools))
     ctx = ServiceContext(
         config=config,
         db=db,
@@ -132,6 +135,23 @@ async def build(
     identify = identify or (login.identify if login else _identity(config, closing))
     identity_api = _identity_api(login) if login and config.accounts and config.accounts.identity_api else None
     return Application(ctx, policies, Web(identify, identity_api), login, closing)
+
+
+def _store_drivers(config: Config, pools: ThreadPools) -> Mapping[str, Factory]:
+    """Return what makes the drivers of stores that send requests to addresses of users."""
+    if not any(entry.type == "http" for entry in config.stores.entries):
+        return {}
+    from ferrotype.stores.http import HttpDriver  # Imports ssl only if there is such a store.
+    from ferrotype.streams.addresses import Gate
+    from ferrotype.streams.fetch import RESOLVER_THREADS, Fetcher, system_resolver, tls_context
+
+    gate = Gate(config.filtering, system_resolver(pools.new_pool(RESOLVER_THREADS, "resolver")))
+
+    def http_driver(store: str, options: HttpStore, pools: ThreadPools) -> HttpDriver:
+        tls = tls_context(options.ca_file, options.insecure)
+        return HttpDriver(Fetcher(gate, tls, dict(options.proxies), redirects=frozenset({301, 302})))
+
+    return {"http": http_driver}
 
 
 def _reconfigured(ctx: ServiceContext, config: Config, policies: Policies) -> ServiceContext:
@@ -154,6 +174,7 @@ def _view(config: Config, stores: Stores, authoriser: Authoriser, protection: Pr
         show_locations=api.show_locations,
         multi_store=config.stores.multi,
         weight=stores.weight,
+        attribute=stores.attribute,
         schema_properties=api.schema_properties,
         protection=protection,
         may_see_locations=authoriser.may_see_locations,
@@ -240,6 +261,27 @@ async def check(config: Config, repair: bool, remove_unknown: bool = False) -> l
     application = await build(config)
     try:
         return await differences(application.ctx, repair, remove_unknown)
+    finally:
+        await application.close()
+
+
+async def restore(config: Config, image_id: str) -> restoring.Restored:
+    """Make a deleted image whose data is kept active again."""
+    application = await build(config)
+    try:
+        return await restoring.restore(application.ctx, image_id)
+    finally:
+        await application.close()
+
+
+async def attribute(
+    config: Config, dry_run: bool, after: str, report: Callable[[attribution.Attributed], None]
+) -> None:
+    """Write into locations which store holds them, and report each; with ``dry_run`` change nothing."""
+    application = await build(config)
+    try:
+        async for each in attribution.attribute(application.ctx, dry_run, after):
+            report(each)
     finally:
         await application.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from uploads import ask, assert_consistent, copy, execute, file_of, run_cleanup
 
+from ferrotype.admin.consistency import differences
 from ferrotype.background.scrub import scrub_deleted
 from ferrotype.config.api import Api
 from ferrotype.config.limits import Limits
@@ -106,3 +107,47 @@ def test_scrub_finds_the_oldest_images_first_in_pages(api: Client) -> None:
     found = api.run(scrub.pending(db, 5_000_000, 2))
     assert [each.id for each in found] == [images[1]["id"], images[2]["id"]]
     assert api.run(scrub.pending(db, HOUR * 1_000_000)) == []
+
+
+# STOR-90, SCRUB-08
+def test_a_copy_that_was_removed_is_kept_as_long_as_a_deleted_image(api: Client, tmp_path: Path) -> None:
+    image = api.image(b"data", caller=OWNER)
+    second = copy(api, image)
+    assert api.delete(f"/v2/stores/cheap/{image['id']}").status == 204
+    now = api.get(image["self"]).json
+    assert (now["stores"], len(now["locations"])) == ("fast", 1)
+    sweep(api)
+    assert second.exists()
+    assert api.run(differences(api.application.ctx, False)) == []
+    execute(api, f"UPDATE blobs SET remove_at = remove_at - {(HOUR - 60) * 1_000_000} WHERE state = 'deleting'")
+    sweep(api)
+    assert second.exists()
+    execute(api, "UPDATE blobs SET remove_at = remove_at - 60000000 WHERE state = 'deleting'")
+    sweep(api)
+    assert (second.exists(), file_of(image).exists()) == (False, True)
+    assert_consistent(api, tmp_path)
+
+
+def test_without_delayed_delete_a_copy_is_removed_at_once(tmp_path: Path) -> None:
+    with client(tmp_path, background=False, api=Api(scrub_time=HOUR, show_locations=True)) as api:
+        image = api.image(b"data", caller=OWNER)
+        second = copy(api, image)
+        assert api.delete(f"/v2/stores/cheap/{image['id']}").status == 204
+        assert not second.exists()
+
+
+def test_an_image_is_deleted_with_its_copies_that_are_still_kept(api: Client, tmp_path: Path) -> None:
+    image = api.image(b"data", caller=OWNER)
+    copy(api, image)
+    assert api.delete(f"/v2/stores/cheap/{image['id']}").status == 204
+    assert api.delete(image["self"], caller=OWNER).status == 204
+    execute(api, "UPDATE images SET deleted_at = 0")
+    execute(api, "UPDATE blobs SET remove_at = 0 WHERE state = 'deleting'")
+    sweep(api)
+    assert_consistent(api, tmp_path)
+
+
+def test_an_image_without_data_is_deleted_at_once(api: Client) -> None:
+    image = api.image(caller=OWNER)
+    assert api.delete(image["self"], caller=OWNER).status == 204
+    assert status(api, image) == "deleted"  # SCRUB-03

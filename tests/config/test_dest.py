@@ -33,6 +33,9 @@ VALUES = {
     "connection_parameters": "sslmode=require", "property_protection_rule_format": "policies", "enabled": "false",
     "trusted_proxies": "10.1.0.0/24", "swift_store_multiple_containers_seed": "8",
     "swift_store_endpoint_type": "internalURL", "vmware_datastores": "dc:ds", "cinder_catalog_info": "v:n:i",
+    "allowed_networks": "[10.1.0.0/24]", "http_proxy_information": "http:proxy:1",
+    "allowed_schemes": "[https]", "disallowed_schemes": "[http]", "allowed_hosts": "[a.example]",
+    "disallowed_hosts": "[b.example]", "allowed_ports": "[1]", "disallowed_ports": "[2]",
 }  # fmt: skip
 
 

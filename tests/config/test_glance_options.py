@@ -37,7 +37,9 @@ BOTH = [
     if (option.support == SUPPORTED or option.title in CHECKED) and (option.section, option.name) in GLANCE
 ]
 #: Options whose strings have a syntax of their own here and a type there; they are compared one by one below.
-SYNTAX = ("enabled_backends", "default_store", "filesystem_store_file_perm", "hashing_algorithm")
+SYNTAX = (
+    "enabled_backends", "default_store", "filesystem_store_file_perm", "hashing_algorithm", "disallowed_hosts",
+)  # fmt: skip
 
 
 def glance_type(record: dict[str, Any]) -> Any:
@@ -301,7 +303,7 @@ def test_permissions_of_files_are_read_as_glance_reads_them(tmp_path: Path, text
     )
     accepted, theirs = Reference(file).get(TABLE.by_name[STORE, "filesystem_store_file_perm"])
     reading = examine([file], [], {})
-    (store,) = reading.config.stores.entries
+    store = reading.config.stores.entries[0]
     assert isinstance(store.options, FileStore)
     if reading.problems:
         # "Stores": modes that lock the owner out, special bits, and spellings of Python
@@ -316,6 +318,6 @@ def test_the_type_of_the_one_store_is_one_of_glances(tmp_path: Path, type_: str)
     file.write_text(f"[glance_store]\ndefault_store = {type_}\nstores = file,http,swift,rbd,cinder,vmware,s3\n")
     accepted, _ = Reference(file).get(TABLE.by_name["glance_store", "default_store"])
     reading = examine([file], [], {})
-    (store,) = reading.config.stores.entries
+    store = reading.config.stores.entries[0]
     assert accepted == (store.type in (*TYPES, *UNSUPPORTED))
     assert (reading.problems == ()) == (store.type in TYPES)

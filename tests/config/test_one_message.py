@@ -168,7 +168,7 @@ def test_a_nul_character_in_a_file_is_one_problem(tmp_path: Path) -> None:
 def test_stores_with_invalid_directories_are_not_compared(tmp_path: Path) -> None:
     file = tmp_path / "t.conf"
     file.write_text("[glance_store]\nfilesystem_store_datadir = $nothing\n")
-    (store,) = examine([file], [], {}).config.stores.entries
+    store = examine([file], [], {}).config.stores.entries[0]
     assert store.options == FileStore(())
 
 

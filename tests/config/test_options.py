@@ -46,7 +46,7 @@ def test_every_option_has_a_support_level_and_a_sentence():
 @pytest.mark.parametrize(
     ("section", "name", "support"),
     [
-        ("DEFAULT", "image_location_quota", IGNORED),
+        ("DEFAULT", "image_location_quota", SUPPORTED),
         ("DEFAULT", "staging_store", IGNORED),
         ("fast", "filesystem_store_metadata_file", IGNORED),
         ("fast", "filesystem_store_chunk_size", SUPPORTED),

@@ -13,6 +13,7 @@ from ferrotype.config.cors import Cors
 from ferrotype.config.exposure import AS_ROOT
 from ferrotype.config.file_store import FileStore
 from ferrotype.config.files import sources
+from ferrotype.config.http_store import HttpStore
 from ferrotype.config.read import examine, read
 from ferrotype.config.reload import reloadable_changes
 from ferrotype.config.schema import SHIPPED_SCHEMA
@@ -148,8 +149,9 @@ def test_without_enabled_backends_there_is_one_store_without_a_public_id(tmp_pat
     found = config(tmp_path, f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/i\n" + LOCAL)
     # STOR-11
     assert not found.stores.multi and found.stores.default == "os_glance_default"
-    (store,) = found.stores.entries
+    store, external = found.stores.entries
     assert store == StoreConfig("os_glance_default", "file", options=FileStore(((tmp_path / "i", 0),)))
+    assert external == StoreConfig("os_glance_http", "http", options=HttpStore())  # CFG-40
 
 
 def test_a_graceful_timeout_of_zero_is_none_as_in_glance(tmp_path):
@@ -282,6 +284,16 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[DEFAULT]\nenabled_import_methods = [glance-direct,web-upload]", ["'web-upload'", "web-download"]),
         ("[import_filtering_opts]\nallowed_ports = 80", ["allowed_ports = 80", "brackets"]),
         ("[import_filtering_opts]\nallowed_ports = [99999]", ["allowed_ports"]),
+        ("[import_filtering_opts]\nallowed_hosts = [*.example.org]", ["allowed_hosts", "*.example.org"]),  # CFG-51
+        ("[import_filtering_opts]\nallowed_hosts = [10.0.0.0/8]", ["allowed_hosts"]),
+        ("[import_filtering_opts]\ndisallowed_hosts = [*.example.org]", ["disallowed_hosts", "no wildcards"]),
+        ("[import_filtering_opts]\ndisallowed_hosts = [127.1]", ["disallowed_hosts", "'127.1'"]),
+        ("[import_filtering_opts]\ndisallowed_ports = [0]", ["disallowed_ports"]),  # CFG-52
+        # The http driver: CFA-110..112
+        ("[glance_store]\nhttps_ca_certificates_file = /nowhere", ["https_ca_certificates_file", "cannot be read"]),
+        ("[glance_store]\nhttps_ca_certificates_file = {base}/glance-api.conf", ["_file", "no certificate"]),
+        ("[glance_store]\nhttp_proxy_information = ftp:p:1", ["http_proxy_information", "scheme:host:port"]),
+        ("[glance_store]\nhttp_proxy_information = https:http://u:secret@p:1", ["without user and password"]),
         ("[import_filtering_opts]\nallowed_networks = [10.0.0.0/40]", ["allowed_networks", "10.0.0.0/40"]),
         # Web pages of other origins: SEC-102, RUL-43
         ("[cors]\nallowed_origin = https://a.example.org/", ["allowed_origin", "'https://a.example.org/'"]),
@@ -331,7 +343,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         *(
             (f"[DEFAULT]\nenabled_backends = a:file,b:{later}\n[b]\n{MANDATORY.get(later, '')}" + STORES,
              ["'b'", later, "does not support"])  # RUL-89
-            for later in ("rbd", "swift", "s3", "cinder", "http", "vmware")
+            for later in ("rbd", "swift", "s3", "cinder", "vmware")
         ),
         ("[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadir = {base}/a/x/..\n" + STORES,
          ["store a", "store b"]),  # STOR-10
@@ -501,6 +513,7 @@ def test_an_environment_variable_can_name_the_files(tmp_path):
 CHANGED = {
     "limit_param_default": "3", "api_limit_max": "4", "image_size_cap": "5", "user_storage_quota": "6",
     "image_property_quota": "7", "image_tag_quota": "8", "image_member_quota": "9", "image_count_quota": "10",
+    "image_location_quota": "11",
     "hashing_algorithm": "sha256", "disk_formats": "raw", "container_formats": "bare",
     "enforce_new_defaults": "false", "enforce_scope": "false",
     "require_image_format_match": "false", "gpt_safety_checks_nonfatal": "mbr",

@@ -52,7 +52,8 @@ def cells(line: str) -> tuple[str, list[str]]:
 
 # SEC-64, POL-10 to POL-14
 def test_the_matrix_is_the_same_with_tokens(identity: Keystone, users: Users, tmp_path: Path) -> None:
-    with service(identity, tmp_path, default="allow_anonymous_access = true") as served:
+    options = "allow_anonymous_access = true\nshow_multiple_locations = true"
+    with service(identity, tmp_path, default=options) as served:
         callers = Callers(identity, users, served)
         found = Matrix(callers.ask, lambda name: callers.projects.get(name, "")).lines()
     agreed = GOLDEN.read_text().splitlines()

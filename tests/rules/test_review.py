@@ -26,10 +26,14 @@ IMAGE = Image(id="5f1c4a52-6f1a-4b0e-9c38-0d8f3f6f2a11", owner="p1", properties=
 names = st.sampled_from(["name", "tags", "protected", "min_ram", "a", "b", "kernel_id"])
 
 
+def no_locations(image: Image, operation: Operation) -> Image:
+    raise AssertionError(f"no location was to be changed: {operation}")
+
+
 def changed(image: Image, *operations: Operation, caller: Caller = CALLER, quotas: Limits | None = None) -> Image:
     patch = Patch(operations)
     review.check_patch(patch, SCHEMAS)
-    return review.apply_patch(image, patch, caller, lambda _: None, quotas or Limits(), SCHEMAS)
+    return review.apply_patch(image, patch, caller, lambda _: None, no_locations, quotas or Limits(), SCHEMAS)
 
 
 def add(name: str, value: Any) -> Operation:
@@ -141,7 +145,9 @@ def test_formats_can_change_only_before_there_is_data(status: str) -> None:
 def test_the_policy_is_asked_about_each_new_visibility() -> None:
     asked: list[str] = []
     patch = Patch(tuple(add("visibility", each) for each in ("public", "private", "public")))
-    after = review.apply_patch(IMAGE, patch, CALLER, lambda image: asked.append(image.visibility), Limits(), SCHEMAS)
+    after = review.apply_patch(
+        IMAGE, patch, CALLER, lambda image: asked.append(image.visibility), no_locations, Limits(), SCHEMAS
+    )
     # IMG-PATCH-16, IMG-ENT-04
     assert (asked, after.visibility) == (["public", "private", "public"], "public")
 
@@ -151,10 +157,3 @@ def test_only_an_administrator_changes_the_owner() -> None:
     with pytest.raises(Forbidden):
         changed(IMAGE, add("owner", "p1"))
     assert changed(IMAGE, add("owner", ""), caller=ADMIN).owner is None
-
-
-@pytest.mark.parametrize("path", [("locations",), ("locations", "-")])
-def test_the_error_about_locations_does_not_suggest_an_option(path: tuple[str, ...]) -> None:
-    value = {"url": "file:///x", "metadata": {}}
-    with pytest.raises(Forbidden, match="no store of this deployment"):
-        changed(IMAGE, Operation("add", path, value if len(path) > 1 else [value]))

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from matrix import IMAGE_CALLS, Ask, Matrix, untried
 
+from ferrotype.config.api import Api
 from ferrotype.model.caller import Caller
 from ferrotype.rules import defaults
 from ferrotype.rules.permit import Authoriser
@@ -63,7 +64,7 @@ class ReadyMadeMatrix(Matrix):
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES, ids=["default", "all open", "all closed"])
 def test_access_is_what_was_agreed(tmp_path: Path, policy: str | None) -> None:
-    with client(tmp_path, background=False) as api:
+    with client(tmp_path, background=False, api=Api(show_locations=True)) as api:
 
         def ask(caller: str, method: str, path: str, headers: Any, body: bytes | None) -> tuple[int, bytes]:
             reply = api.request(method, path, caller=PEOPLE[caller], headers=headers, body=body)

@@ -2,41 +2,21 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from gates import Gate
 from uploads import ask, execute, file_of
 
 from ferrotype.admin.consistency import differences
 from ferrotype.config.api import Api
 from ferrotype.config.file_store import FileStore
 from ferrotype.config.stores import StoreConfig, Stores
-from ferrotype.db.engine import Transaction
 from ferrotype.model.errors import Conflict
 from ferrotype.service.locations import delete_from_store
 from ferrotype.testing.client import ADMIN, Client, client
-
-
-class Gate:
-    """A database whose first transactions begin when so many wait for one; everything else is the database's."""
-
-    def __init__(self, database: Any, count: int):
-        self._database, self._barrier, self._count = database, asyncio.Barrier(count), count
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Transaction]:
-        if self._count:
-            self._count -= 1
-            await self._barrier.wait()
-        async with self._database.begin() as tx:
-            yield tx
 
 
 def image_with_copies(api: Client, directory: Path, *stores: str) -> Any:

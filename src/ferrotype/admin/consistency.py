@@ -1,5 +1,6 @@
 """The consistency check: compare ledger, stores and usage counters. Read-only unless ``repair`` is set."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,9 +55,7 @@ async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = 
     unreadable: set[str] = set()
     for store in ctx.stores:
         store.set_expected_ids(await directory_ids.of_store(ctx.db, store.id))
-        unknown = await _unknown_objects(
-            ctx, store, {blob.name for blob in known if blob.store == store.id}, repair, remove_unknown
-        )
+        unknown = await _unknown_objects(ctx, store, _names(known, store), repair, remove_unknown)
         unreadable |= {each.subject for each in unknown if each.kind == "unreadable-store"}
         found += unknown
     for blob in known:
@@ -69,14 +68,20 @@ async def differences(ctx: ServiceContext, repair: bool, remove_unknown: bool = 
     return found
 
 
+def _names(known: Iterable[Blob], store: Store) -> set[str | None]:
+    """Return the names of a store's objects in the ledger, and the handles of those that others wrote."""
+    return {blob.handle if blob.purpose == "external" else blob.name for blob in known if blob.store == store.id}
+
+
 async def _unknown_objects(
-    ctx: ServiceContext, store: Store, known: set[str], repair: bool, remove_unknown: bool
+    ctx: ServiceContext, store: Store, known: set[str | None], repair: bool, remove_unknown: bool
 ) -> list[Difference]:
     try:
-        unknown = {each.name: each.handle async for each in store.list() if each.name not in known}
+        unknown = {each.name: each.handle async for each in store.list() if not {each.name, each.handle} & known}
         if unknown:  # What was added meanwhile is in the ledger by now, and what was deleted is not listed any more.
-            later = {blob.name for blob in await blobs.all_blobs(ctx.db)}
-            unknown = {each.name: each.handle async for each in store.list() if each.name in unknown.keys() - later}
+            later = _names(await blobs.all_blobs(ctx.db), store)
+            missing = [name for name, handle in unknown.items() if not {name, handle} & later]
+            unknown = {each.name: each.handle async for each in store.list() if each.name in missing}
     except StoreError as error:
         return [Difference("unreadable-store", store.id, str(error))]
     found = []
@@ -115,7 +120,7 @@ async def _is_readable(ctx: ServiceContext, location: Location) -> bool:
     if blob is None or store is None:
         return False
     try:
-        await store.check(location.url, blob.size)
+        await store.check(location.url, blob.size, location.validators)
     except StoreError:  # Reported where the finished objects are looked at.
         return False
     return True
@@ -136,7 +141,7 @@ async def _finished_object(ctx: ServiceContext, blob: Blob, marked: bool, repair
     if store is None:
         return []
     try:
-        await store.check(locations[0].url, blob.size)
+        await store.check(locations[0].url, blob.size, locations[0].validators)
     except (BlobNotFound, BlobDamaged) as error:
         if not await _is_live(ctx, blob):  # It was deleted before it was opened.
             return []

@@ -2,7 +2,6 @@
 
 from ferrotype.db import blobs, scrub
 from ferrotype.db import images as rows
-from ferrotype.model.errors import Conflict
 from ferrotype.model.image import transition
 from ferrotype.service.context import ServiceContext
 
@@ -12,10 +11,10 @@ async def scrub_deleted(ctx: ServiceContext) -> None:
 
     Idempotent, and several nodes may do it at once.
     """
-    for image in await scrub.pending(ctx.db, ctx.config.api.scrub_time * 1_000_000):
-        try:
-            async with ctx.db.begin() as tx:
+    age = ctx.config.api.scrub_time * 1_000_000
+    for found in await scrub.pending(ctx.db, age):
+        async with ctx.db.begin() as tx:
+            image = await scrub.lock_old(tx, found.id, age)
+            if image:  # Otherwise another node was faster, or the image was restored.
                 await rows.save(tx, image, transition(image, "deleted", locations=()))
                 await blobs.mark_image_for_deletion(tx, image.id)
-        except Conflict:  # Another node was faster and has done all of it.
-            continue

@@ -11,6 +11,7 @@ from ferrotype.config.api import Api
 from ferrotype.config.auth import Auth
 from ferrotype.config.cors import Cors
 from ferrotype.config.database import Database
+from ferrotype.config.filtering import Filtering
 from ferrotype.config.formats import Formats
 from ferrotype.config.keystone import Keystone
 from ferrotype.config.limits import Limits
@@ -45,6 +46,7 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     protection: PropertyProtectionConfig = field(default_factory=PropertyProtectionConfig)
     cors: Cors = field(default_factory=Cors)
+    filtering: Filtering = field(default_factory=Filtering)
     #: where ``auth.strategy`` is http_basic
     accounts: Accounts | None = None
     #: where ``auth.strategy`` is keystone

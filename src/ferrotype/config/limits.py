@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from oslo_config import types
 
-from ferrotype.config.options import COUNT, TEXT, Option, at_least, ignored_option
+from ferrotype.config.options import COUNT, TEXT, Option, at_least
 from ferrotype.config.values import Values
 
 _UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -21,6 +21,7 @@ class Limits:
     image_property_quota: int = 128
     image_tag_quota: int = 128
     image_member_quota: int = 128
+    image_location_quota: int = 10
     #: images of a project, where limits are not Keystone's; 0: no limit
     image_count_quota: int = 100_000
 
@@ -38,11 +39,12 @@ OPTIONS = (
            "maximum tags per image; negative for no limit", dest="limits.image_tag_quota", reloadable=True),
     Option("DEFAULT", "image_member_quota", COUNT, Limits.image_member_quota,
            "maximum members per image; negative for no limit", dest="limits.image_member_quota", reloadable=True),
+    Option("DEFAULT", "image_location_quota", COUNT, Limits.image_location_quota,
+           "maximum locations per image when clients add some; negative for no limit",
+           dest="limits.image_location_quota", reloadable=True),
     Option("DEFAULT", "image_count_quota", at_least(0), Limits.image_count_quota,
            "maximum images per project, roughly, without `use_keystone_limits`; 0 for no limit",
            dest="limits.image_count_quota", reloadable=True),
-    ignored_option("DEFAULT", "image_location_quota", COUNT,
-                   "it limits the locations that clients add, and this version cannot add locations"),
 )  # fmt: skip
 
 

@@ -24,7 +24,8 @@ TEXT = types.String()
 BOOL = types.Boolean()
 NAMES = types.List(item_type=types.String(), bounds=False)
 BRACKETED = types.List(item_type=types.String(quotes=True), bounds=True)
-PORTS = types.List(item_type=types.Integer(min=0, max=65535), bounds=True)
+HOSTS = types.List(item_type=types.HostAddress(), bounds=True)
+PORTS = types.List(item_type=types.Integer(min=1, max=65535), bounds=True)
 #: The largest integer that the databases and JSON clients represent.
 BIGINT = 2**63 - 1
 COUNT = types.Integer(min=-BIGINT - 1, max=BIGINT)  # Negative numbers have meanings of their own.

@@ -43,8 +43,8 @@ def _default(option: Option) -> str:
         return "unset"
     if isinstance(option.default, bool):
         return f"`{str(option.default).lower()}`"
-    if isinstance(option.default, list):
-        return f"`{','.join(option.default)}`" if option.default else "none"
+    if isinstance(option.default, list | dict):
+        return f"`{','.join(map(str, option.default))}`" if option.default else "none"
     return f"`{option.default}`"
 
 

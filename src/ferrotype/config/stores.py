@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from ferrotype.config import cinder_store, file_store, memory_store, rbd_store, swift_store, vmware_store
+from ferrotype.config import cinder_store, file_store, http_store, memory_store, rbd_store, swift_store, vmware_store
 from ferrotype.config.file_store import FileStore
 from ferrotype.config.options import COUNT, IGNORED, NAMES, STORE, TEXT, Option, ignored_option
 from ferrotype.config.values import Values
@@ -52,6 +52,7 @@ def _without_driver(
 TYPES: Mapping[str, StoreType] = MappingProxyType(
     {
         "file": StoreType(file_store.OPTIONS, file_store.read),
+        "http": StoreType(http_store.OPTIONS, http_store.read),
         "memory": StoreType(memory_store.OPTIONS, memory_store.read),
     }
 )
@@ -65,7 +66,7 @@ WITHOUT_DRIVER: Mapping[str, StoreType] = MappingProxyType(
     }
 )
 #: Types of Glance that this version does not support.
-UNSUPPORTED = (*WITHOUT_DRIVER, "s3", "http")
+UNSUPPORTED = (*WITHOUT_DRIVER, "s3")
 #: Types that never take data.
 READ_ONLY = ("http",)
 #: Other names of types, as ``[glance_store] stores`` and ``default_store`` may have them.
@@ -81,6 +82,7 @@ _ALIASES = {
     "vmware_datastore": "vmware",
 }
 _RESERVED = "os_glance_"
+_NEVER_WRITTEN = "a store of type http takes no images, so uploads that name no other store are refused."
 #: The internal ID of the one store of a configuration without ``enabled_backends``.
 _SINGLE_ID = "os_glance_default"
 
@@ -206,9 +208,15 @@ def _single_store(values: Values, types: Mapping[str, StoreType]) -> Stores:
             values.warn(f"[glance_store] stores: this version cannot read locations of type {unsupported}.")
     if values.get("DEFAULT", "staging_store"):
         values.problem("DEFAULT", "staging_store", "requires enabled_backends; remove it")
-    options, driver = _of_type(values, type_, types, ["glance_store"])
-    entry = StoreConfig(_SINGLE_ID, type_, options=options, driver=driver)
-    return Stores(multi=False, default=_SINGLE_ID, entries=(entry,))
+    # The other types only read what locations name; their IDs are not shown to anyone either.
+    named = {_SINGLE_ID: type_} | {f"{_RESERVED}{name}": name for name in listed if name in types and name != type_}
+    entries = []
+    for id_, name in named.items():
+        options, driver = _of_type(values, name, types, ["glance_store"])
+        entries.append(StoreConfig(id_, name, options=options, driver=driver))
+    if type_ in READ_ONLY:
+        values.warn(f"[glance_store] default_store: {_NEVER_WRITTEN}")
+    return Stores(multi=False, default=_SINGLE_ID, entries=tuple(entries))
 
 
 def _canonical(name: str) -> str:

@@ -6,6 +6,7 @@ from ferrotype.config import (
     auth,
     cors,
     database,
+    filtering,
     formats,
     imports,
     keystone,
@@ -33,6 +34,7 @@ TABLE = Table(
         *formats.OPTIONS,
         *stores.OPTIONS,
         *logs.OPTIONS,
+        *filtering.OPTIONS,
         *imports.OPTIONS,
     )
 )

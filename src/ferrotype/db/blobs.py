@@ -105,7 +105,7 @@ _ABANDON = Statement(
 _DELETE = Statement(
     update(blobs)
     .where(_b.id == _id, one_of(_b.state, "ready", "live"))
-    .values(state="deleting", charged=0, remove_at=now())
+    .values(state="deleting", charged=0, remove_at=now() + bindparam("delay", type_=BigInteger))
 )
 _DELETE_WRITING = Statement(
     update(blobs).where(_b.id == _id, _b.state == "writing").values(state="deleting", remove_at=now())
@@ -116,8 +116,16 @@ _REASSIGN = Statement(
     .values(project=bindparam("project_", type_=Text))
 )
 _UNCHARGE = Statement(update(blobs).where(_b.id == _id, _b.state == "live").values(charged=0))
+_RECHARGE = Statement(
+    update(blobs)
+    .where(_b.id == _id, _b.state == "live", _b.charged == 0)
+    .values(charged=bindparam("size_", type_=BigInteger))
+)
 _OF_IMAGE = Statement(select(*_COLUMNS).where(_b.image_id == bindparam("image", type_=Text)))
 _BY_ID = Statement(select(*_COLUMNS).where(_b.id == _id))
+_BY_NAME = Statement(
+    select(*_COLUMNS).where(_b.store == bindparam("store_", type_=Text), _b.name == bindparam("name_", type_=Text))
+)
 _BY_ID_LOCKED = Statement(select(*_COLUMNS).where(_b.id == _id).with_for_update())
 _WRITTEN_BY = Statement(
     select(*_COLUMNS).where(_b.writer == bindparam("writer_", type_=Text), one_of(_b.state, "writing", "deleting"))
@@ -171,7 +179,7 @@ async def _add_usage(tx: Transaction, project: str | None, by: int, quota: Quota
 
 
 async def reserve(tx: Transaction, blob: Blob, quota: Quota) -> Blob:
-    """Insert the row of an object that is going to be written, and charge what it reserves."""
+    """Insert the row of an object that is going to be written, or that others wrote, and charge it."""
     await tx.run(_INSERT, **{name: getattr(blob, name) for name in _FIELDS})
     await _add_usage(tx, blob.project, blob.charged, quota)
     return blob
@@ -256,7 +264,7 @@ async def mark_image_for_deletion(tx: Transaction, image_id: str) -> list[Blob]:
     """
     removable = []
     for blob in await of_image(tx, image_id):
-        if await tx.run(_DELETE, of=blob.id):
+        if await tx.run(_DELETE, of=blob.id, delay=0):
             removable.append(blob)
         else:
             await tx.run(_DELETE_WRITING, of=blob.id)
@@ -280,10 +288,19 @@ async def uncharge_image(tx: Transaction, image_id: str) -> None:
     await _release(tx, [blob for blob in held if await tx.run(_UNCHARGE, of=blob.id)])
 
 
-async def mark_for_deletion(tx: Transaction, blob_ids: Collection[str], image_id: str) -> list[Blob]:
-    """Mark finished objects of an image that is locked for deletion, and return those that were there."""
+async def recharge_image(tx: Transaction, image_id: str, quota: Quota) -> None:
+    """Charge the objects of a deleted image whose data was kept again; raise OverLimit when they do not fit."""
+    free = [blob for blob in await of_image(tx, image_id) if blob.size and not blob.charged]
+    charged = [blob for blob in free if await tx.run(_RECHARGE, of=blob.id, size_=blob.size)]
+    for project in sorted({blob.project or "" for blob in charged}):
+        size = sum(blob.size or 0 for blob in charged if (blob.project or "") == project)
+        await _add_usage(tx, project, size, quota)
+
+
+async def mark_for_deletion(tx: Transaction, blob_ids: Collection[str], image_id: str, delay: int = 0) -> list[Blob]:
+    """Mark finished objects of an image that is locked for deletion in ``delay`` microseconds; return them."""
     named = [blob for blob in await of_image(tx, image_id) if blob.id in blob_ids]
-    marked = [blob for blob in named if await tx.run(_DELETE, of=blob.id)]
+    marked = [blob for blob in named if await tx.run(_DELETE, of=blob.id, delay=delay)]
     await _release(tx, marked)
     return marked
 
@@ -304,6 +321,12 @@ async def _book(tx: Transaction, bookings: Iterable[tuple[str | None, int]]) -> 
 async def by_id(connection: Connection, blob_id: str, lock: bool = False) -> Blob | None:
     """Return one object's row, or None when it is gone. With ``lock`` it is locked."""
     row = await connection.row(_BY_ID_LOCKED if lock else _BY_ID, of=blob_id)
+    return _blob_from(row) if row else None
+
+
+async def by_name(connection: Connection, store: str, name: str) -> Blob | None:
+    """Return the row of the object of this name in a store, in whatever state; None when there is none."""
+    row = await connection.row(_BY_NAME, store_=store, name_=name)
     return _blob_from(row) if row else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Text, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Text, bindparam, delete, exists, insert, null, select, update
 
 from ferrotype.db.engine import Connection, Duplicate, Row, Statement, Transaction, UpdateReturning, now
 from ferrotype.db.tables import image_members, image_properties, image_tags, images
@@ -175,14 +175,16 @@ async def _index_tags(tx: Transaction, image: Image, tags: Iterable[str]) -> Non
 
 
 @lru_cache(maxsize=1024)
-def _update(changed: tuple[str, ...], was_live: bool, deletes: bool) -> UpdateReturning:
+def _update(changed: tuple[str, ...], was_live: bool, is_live: bool) -> UpdateReturning:
     """Return the statement that writes these columns and no others, where the status is the expected one."""
     values: dict[str, Any] = {name: bindparam(name, type_=_c[name].type) for name in changed}
     # A deleted image keeps its updated_at, so that it still serves as a marker of a list sorted by it.
-    if deletes:
+    if was_live and not is_live:
         values |= {"deleted_at": now(), "last_status": _c.status}
-    elif was_live:
+    elif is_live:
         values["updated_at"] = now()
+    if is_live and not was_live:
+        values |= {"deleted_at": null(), "last_status": null()}
     change = (
         update(images)
         .where(_c.status == bindparam("expecting", type_=Text))
@@ -199,16 +201,15 @@ async def save(tx: Transaction, before: Image, after: Image) -> Image:
     keep what another request may have written meanwhile.
     """
     changed = tuple(name for name in _SAVED if getattr(before, name) != getattr(after, name))
-    was_live = before.status != "pending_delete"
-    deletes = was_live and after.status in ("deleted", "pending_delete")
+    was_live, is_live = before.status != "pending_delete", after.status not in ("deleted", "pending_delete")
     values = {name: _column_value(name, getattr(after, name)) for name in changed}
-    update_columns = _update(changed, was_live, deletes)
+    update_columns = _update(changed, was_live, is_live)
     row = await tx.update_returning(update_columns, of=before.id, expecting=before.status, **values)
     if row is None:
         raise Conflict(f"Image {before.id} is no longer {before.status}: another request changed it.")
     await _save_search_index(tx, before, after)
-    if deletes or before.visibility != after.visibility or before.os_hidden != after.os_hidden:
-        listed = not deletes and after.visibility == "shared" and not after.os_hidden
+    if was_live != is_live or before.visibility != after.visibility or before.os_hidden != after.os_hidden:
+        listed = is_live and after.visibility == "shared" and not after.os_hidden
         await tx.run(_SET_LISTED, id=after.id, listed_at=after.created_at if listed else None)
     return replace(after, updated_at=row[0])
 

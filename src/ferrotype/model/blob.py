@@ -10,6 +10,9 @@
 
 An upload attaches its object in the transaction that makes the image active, so it is ``writing`` until it is
 ``live``. ``ready`` is an object that waits to be attached, such as staged data.
+
+An object of purpose ``external`` was written by others, and a location refers to it. Its row is ``live`` from the
+start and counts like any other; deleting it deletes the row alone.
 """
 
 import re
@@ -18,7 +21,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-Purpose = Literal["data", "staged"]
+from ferrotype.model.external import Validators
+
+Purpose = Literal["data", "staged", "external"]
 State = Literal["writing", "ready", "live", "deleting"]
 
 
@@ -56,6 +61,19 @@ class Blob(Struct, frozen=True, gc=False, kw_only=True):
     def ref(self) -> ObjectRef:
         """The reference for the store driver."""
         return ObjectRef(self.name, self.image_id, self.project)
+
+
+class Registered(Struct, frozen=True):
+    """An object that others wrote and that a URL names, as the store found it just now.
+
+    ``name`` is the name that the object has if this service wrote it; None where it cannot be one of its objects.
+    """
+
+    handle: str
+    size: int
+    name: str | None = None
+    #: of data that its owner may change
+    validators: Validators | None = None
 
 
 class Stored(Struct, frozen=True, kw_only=True):

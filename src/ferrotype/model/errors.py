@@ -9,6 +9,7 @@ FerrotypeError
  |   |- Gone
  |   |- Invalid
  |   |   |- BadRange        the range lies outside the data
+ |   |   |- URLRefused      the service sends no request to this URL
  |   |   |- BodyBroken      the client disconnected before its body was complete (web.http)
  |   |   `- BodyTooSlow     the document in the body took too long (web.http)
  |   |- OverLimit
@@ -23,6 +24,10 @@ FerrotypeError
  |   |- StoreDenied
  |   |- StoreReadOnly
  |   `- StoreUnavailable
+ |- FetchError              a request to another server failed; a retry may succeed
+ |   |- FetchNotFound       the server has no such file
+ |   |- FetchDenied         the server, or its certificate, was not accepted, or did not accept the request
+ |   `- FetchChanged        the file is not the one that was described before
  |- DatabaseUnavailable     (db.engine)
  `- ...                     what stops a start or a reload: the errors of config, watched files, schema and logs
 """
@@ -70,6 +75,17 @@ class BadRange(Invalid):
     def __init__(self, text: str, size: int):
         super().__init__(text)
         self.size = size
+
+
+class URLRefused(Invalid):
+    """The service sends no request to this URL. The text is for the client and the same for every address.
+
+    ``detail`` is for the operator's log: it may tell what a name resolves to.
+    """
+
+    def __init__(self, text: str, detail: str = ""):
+        super().__init__(text)
+        self.detail = detail or text
 
 
 class OverLimit(ClientError):
@@ -127,3 +143,19 @@ class StoreReadOnly(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached or failed; a retry may succeed."""
+
+
+class FetchError(FerrotypeError):
+    """A request to another server failed; a retry may succeed. The text names the server, never a whole URL."""
+
+
+class FetchNotFound(FetchError):
+    """The other server has no such file."""
+
+
+class FetchDenied(FetchError):
+    """The other server refused the request, or its certificate is not trusted."""
+
+
+class FetchChanged(FetchError):
+    """The file differs from the one that was described before."""

@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ferrotype.model.errors import Conflict
+from ferrotype.model.external import Validators
 
 #: Names that are attributes of every image, and therefore never additional properties.
 BASE_ATTRIBUTES = frozenset(
@@ -38,17 +39,25 @@ NEXT: Mapping[Status, frozenset[Status]] = {
 }
 
 
-class Location(Struct, frozen=True, gc=False):
-    """Where one copy of an image's data is. ``blob`` names its row in the ledger; None for external data."""
+class Location(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where one copy of an image's data is. ``blob`` names its row in the ledger; None for data that has none."""
 
     url: str
     metadata: dict[str, Any]
     blob: str | None = None
+    #: of external data: what its server said when the location was added; never shown
+    validators: Validators | None = None
+
+    @property
+    def reads_ranges(self) -> bool:
+        """Whether a part of the data can be read without all that precedes it."""
+        return self.validators is None or self.validators.ranges
 
     @property
     def store(self) -> str | None:
         """The id of the store, if the metadata name one."""
-        return self.metadata.get("store")
+        store = self.metadata.get("store")
+        return store if isinstance(store, str) else None
 
 
 class Image(Struct, frozen=True, gc=False, kw_only=True):

@@ -30,3 +30,8 @@ class Patch(Struct, frozen=True):
 
     operations: tuple[Operation, ...]
     only_new: bool = False
+
+    @property
+    def changes_locations(self) -> bool:
+        """Whether an operation adds, replaces or removes locations."""
+        return any(operation.name == "locations" for operation in self.operations)

@@ -32,6 +32,12 @@ def properties_fit(
         _within(len(after), limit, "properties")
 
 
+def locations_fit(before: int, after: int, limits: Limits) -> None:
+    """Raise OverLimit if added locations exceed the limit; changing and removing them is always allowed."""
+    if after > before:
+        _within(after, limits.image_location_quota, "locations")
+
+
 def members_fit(count: int, limits: Limits) -> None:
     """Raise OverLimit if ``count`` members exceed the limit."""
     _within(count, limits.image_member_quota, "members")

@@ -39,6 +39,8 @@ _SIGNATURE = (
 
 #: Raises Forbidden unless the policy allows the image's visibility.
 CheckVisibility = Callable[[Image], None]
+#: Returns the image with its locations changed by an operation, or raises.
+ChangeLocations = Callable[[Image, Operation], Image]
 
 
 def check_name_allowed(name: str) -> None:
@@ -160,11 +162,23 @@ def check_patch(patch: Patch, schemas: Schemas) -> None:
             to_int(name, operation.value)
 
 
+def actions_of(patch: Patch) -> list[str]:
+    """Return the actions that a caller must be allowed to do for a patch (IMG-LOCP-02)."""
+    needed = {
+        ("set_image_location" if each.op != "remove" else "delete_image_location")
+        if each.name == "locations"
+        else "modify_image"
+        for each in patch.operations
+    }
+    return sorted(needed or {"modify_image"}, reverse=True)
+
+
 def apply_patch(
     before: Image,
     patch: Patch,
     caller: Caller,
     check_visibility: CheckVisibility,
+    change_locations: ChangeLocations,
     limits: Limits,
     schemas: Schemas,
     protection: Protection | None = None,
@@ -175,7 +189,9 @@ def apply_patch(
     """
     after = before
     for operation in patch.operations:
-        if operation.name in BASE_ATTRIBUTES:
+        if operation.name == "locations":
+            after = change_locations(after, operation)
+        elif operation.name in BASE_ATTRIBUTES:
             after = _patch_attribute(after, operation, patch.only_new, caller, check_visibility)
         else:
             if protection:
@@ -183,6 +199,7 @@ def apply_patch(
             after = replace(after, properties=_patch_property(after.properties, operation, patch.only_new))
     reject_empty_tag(set(after.tags) - set(before.tags))
     quota.tags_fit(before.tags, after.tags, limits)
+    quota.locations_fit(len(before.locations), len(after.locations), limits)
     hidden = protection.hidden(caller, before.properties) if protection else ()
     quota.properties_fit(before.properties, after.properties, limits, hidden)
     for name in schemas.required:
@@ -195,8 +212,6 @@ def _patch_attribute(
     image: Image, operation: Operation, only_new: bool, caller: Caller, check_visibility: CheckVisibility
 ) -> Image:
     name, value = operation.name, operation.value
-    if name == "locations":
-        raise Forbidden("Locations cannot be changed: no store of this deployment accepts external locations.")
     if operation.op == "remove":
         raise Forbidden(f"Attribute '{name}' cannot be removed.")
     if operation.op == "add" and only_new:
@@ -260,11 +275,11 @@ def ready_for_data(image: Image) -> None:
         raise Conflict(f"Image {image.id} is {image.status}; data can be uploaded to a queued image only.")
     for name in FIXED_BY_DATA:
         if not getattr(image, name):
-            raise Invalid(f"Set '{name}' before uploading data.")
+            raise Invalid(f"Set '{name}' before adding data.")
     if all(image.properties.get(name) for name in _SIGNATURE):
         raise Invalid(
             "This image carries a signature, which this version cannot verify;"
-            " remove the img_signature properties to upload it unsigned."
+            " remove the img_signature properties to add its data unsigned."
         )
 
 

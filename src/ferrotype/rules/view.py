@@ -20,14 +20,17 @@ class View:
     #: additional properties that the deployment's schema describes
     schema_properties: Mapping[str, Any]
     protection: Protection | None = None
+    #: returns locations with the stores that hold them, where their metadata name none (RUL-19)
+    attribute: Callable[[tuple[Location, ...]], tuple[Location, ...]] = lambda locations: locations
     #: whether the deployment's policy lets a caller see the locations of an image
     may_see_locations: Callable[[Caller, Image], bool] = lambda caller, image: True
 
     def ordered(self, image: Image) -> tuple[Location, ...]:
-        """Return the locations of the image, those in preferred stores first (IMG-ENT-31)."""
-        if not self.multi_store or len(image.locations) < 2:
+        """Return the locations of the image with their stores, those in preferred stores first (IMG-ENT-31)."""
+        if not self.multi_store:
             return image.locations
-        return tuple(sorted(image.locations, key=self.weight, reverse=True))
+        located = self.attribute(image.locations)
+        return located if len(located) < 2 else tuple(sorted(located, key=self.weight, reverse=True))
 
     def locations(self, caller: Caller, image: Image) -> tuple[Location, ...]:
         """Return the locations that the caller may see, in order: none of a deactivated image (IMG-ENT-32)."""

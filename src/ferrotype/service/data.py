@@ -172,7 +172,7 @@ async def download(
         if store is None:  # A copy in a store that this node does not have: another node can read it.
             continue
         try:
-            return image, await store.open(location.url, image.size)
+            return image, await store.open(location.url, image.size, location.validators)
         except StoreError as error:
             now, _ = await fetch(ctx, ctx.db, caller, image_id, "download_image")
             if now.locations != image.locations:  # The copy was removed meanwhile; nothing is wrong.
@@ -187,7 +187,8 @@ async def download(
 def _in_order(ctx: ServiceContext, image: Image, prefer: tuple[str, ...]) -> list[Location]:
     ordered = list(ctx.view.ordered(image))
     ranks = {store_id: rank for rank, store_id in enumerate(dict.fromkeys(prefer))}
-    ordered.sort(key=lambda location: ranks.get(location.store or "", len(ranks)))
+    # Of copies that are preferred alike, those that must be read from their start for a range come last.
+    ordered.sort(key=lambda location: (ranks.get(location.store or "", len(ranks)), not location.reads_ranges))
     return ordered
 
 

@@ -1,5 +1,6 @@
-"""Create, list, show, change and delete images."""
+"""Create, list, show and delete images; their status, and their tags. ``service.patches`` changes the rest."""
 
+import logging
 import uuid
 
 from msgspec.structs import replace
@@ -9,14 +10,15 @@ from ferrotype.db import images as rows
 from ferrotype.db.engine import Transaction
 from ferrotype.model.blob import Blob
 from ferrotype.model.caller import Caller
-from ferrotype.model.errors import Forbidden, Invalid, NotFound
+from ferrotype.model.errors import Forbidden, Invalid, NotFound, StoreError
 from ferrotype.model.image import Image, NewImage, Status, transition
-from ferrotype.model.patch import Patch
 from ferrotype.model.query import ImageQuery
 from ferrotype.rules import limits, review
 from ferrotype.rules.permit import is_owner, is_visible, scope
-from ferrotype.service import objects, quotas
+from ferrotype.service import locations, objects, quotas
 from ferrotype.service.context import ServiceContext, fetch
+
+log = logging.getLogger("ferrotype.images")
 
 
 async def create_image(ctx: ServiceContext, caller: Caller, new: NewImage) -> Image:
@@ -25,7 +27,7 @@ async def create_image(ctx: ServiceContext, caller: Caller, new: NewImage) -> Im
     image = review.parse_new_image(new, caller, ctx.schemas)
     if not is_owner(caller, image) or not ctx.authoriser.allows(caller, "add_image", image):  # POL-30
         raise Forbidden("You are not allowed to create this image (add_image).")
-    _check_visibility(ctx, caller, image)
+    check_visibility(ctx, caller, image)
     review.check_property_protection(image, caller, ctx.protection)
     image = review.with_numbers(image, new, ctx.config.limits)
     if not image.id:
@@ -39,7 +41,8 @@ async def create_image(ctx: ServiceContext, caller: Caller, new: NewImage) -> Im
     return created
 
 
-def _check_visibility(ctx: ServiceContext, caller: Caller, image: Image) -> None:
+def check_visibility(ctx: ServiceContext, caller: Caller, image: Image) -> None:
+    """Raise Forbidden unless the policy allows the caller to give an image its visibility."""
     action = {"public": "publicize_image", "community": "communitize_image"}.get(image.visibility)
     if action and not ctx.authoriser.allows(caller, action, image):
         raise Forbidden(f"You are not allowed to make an image {image.visibility} ({action}).")
@@ -75,29 +78,17 @@ async def show_image(ctx: ServiceContext, caller: Caller, image_id: str) -> Imag
     return image
 
 
-async def update_image(ctx: ServiceContext, caller: Caller, image_id: str, patch: Patch) -> Image:
-    """Apply a patch atomically and return the image. Attributes that the patch does not name keep their values."""
-    review.check_patch(patch, ctx.schemas)
-    if not patch.operations:
-        image, _ = await fetch(ctx, ctx.db, caller, image_id, "modify_image")
-        return image
-    async with ctx.db.begin() as tx:
-        before, _ = await fetch(ctx, tx, caller, image_id, "modify_image", lock=True)
-
-        def check_visibility(after: Image) -> None:
-            _check_visibility(ctx, caller, after)
-
-        after = review.apply_patch(
-            before, patch, caller, check_visibility, ctx.config.limits, ctx.schemas, ctx.protection
-        )
-        saved = await rows.save(tx, before, after)
-        if after.owner != before.owner:
-            await blobs.reassign_charges(tx, image_id, after.owner)
-        return saved
-
-
 async def delete_image(ctx: ServiceContext, caller: Caller, image_id: str) -> None:
-    """Delete an image in any state. Its data is removed immediately if possible, otherwise by background cleanup."""
+    """Delete an image in any state. Its data is removed immediately if possible, otherwise by background cleanup.
+
+    Raises Conflict if a store reports that the data is in use; one that does not answer is not waited for (RUL-05).
+    """
+    if ctx.stores.report_use and not ctx.config.api.delayed_delete:
+        image, _ = await fetch(ctx, ctx.db, caller, image_id, "delete_image")
+        try:
+            await locations.check_not_in_use(ctx, image, () if image.protected else image.locations)
+        except StoreError as error:
+            log.warning("use of an object is unknown; it is deleted all the same: image=%s: %s", image_id, error)
     async with ctx.db.begin() as tx:
         image, _ = await fetch(ctx, tx, caller, image_id, "delete_image", lock=True)
         if image.protected:

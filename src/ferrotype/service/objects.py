@@ -6,6 +6,7 @@
     attach     data of an image, in the transaction that changes the image        writing or ready -> live
     abandon    the worker gives up an object that it was writing                  writing -> deleting
     remove     delete the data, then the row; retried until it succeeds           deleting -> gone
+    register   an object of others that a location names; never written           (nothing) -> live
 
 ``service.data`` puts the status of the image on top.
 """
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from ferrotype.db import blobs
 from ferrotype.db.engine import DatabaseUnavailable, Transaction
-from ferrotype.model.blob import Blob, Purpose, Stored, object_name
+from ferrotype.model.blob import Blob, Purpose, Registered, Stored, object_name
 from ferrotype.model.errors import Busy, OverLimit, StoreError
 from ferrotype.model.image import Image
 from ferrotype.model.quota import Quota
@@ -67,6 +68,25 @@ async def reserve(
         writer=ctx.lease.worker,
     )
     return await blobs.reserve(tx, blob, quota)
+
+
+async def register(
+    tx: Transaction, blob_id: str, image: Image, store_id: str, found: Registered, quota: Quota
+) -> None:
+    """Insert the row of an object that others wrote, for a location of an image that is locked; raise OverLimit."""
+    blob = Blob(
+        id=blob_id,
+        store=store_id,
+        name=object_name(image.id),
+        handle=found.handle,
+        image_id=image.id,
+        project=image.owner,
+        purpose="external",
+        state="live",
+        charged=found.size,
+        size=found.size,
+    )
+    await blobs.reserve(tx, blob, quota)
 
 
 class Writing:
@@ -158,7 +178,8 @@ async def remove(ctx: ServiceContext, blob: Blob, attempts: int = 0) -> None:
         return
     try:
         try:
-            await store.delete(blob.name, blob.handle)
+            if blob.purpose != "external":  # The data of others is not ours to delete (SEC-51).
+                await store.delete(blob.name, blob.handle)
         except (StoreError, Busy) as error:
             pause = min(SECOND * 2 ** min(attempts, 30), LONGEST_PAUSE)
             log.warning(

@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from ferrotype.model.blob import ObjectRef
+from ferrotype.model.blob import ObjectRef, Registered
+from ferrotype.model.external import Validators
 from ferrotype.offload import ThreadPools
 
 #: Chunks of data that move together. They are never joined.
@@ -126,7 +127,10 @@ class Driver(Protocol):
         """Return the URL that a location shows for an object. It never holds credentials."""
 
     def parse(self, url: str) -> str | None:
-        """Return the handle that a URL of this store means; None for any other URL."""
+        """Return the handle that a URL of this store means; None for any other URL, and for what is no URL.
+
+        Names are compared whole: ``/x/store`` is not the place of an object in ``/x/store2`` (STOR-73).
+        """
 
 
 @runtime_checkable
@@ -146,6 +150,43 @@ class DirectoryIdentity(Protocol):
 
     def set_expected_ids(self, directory_ids: Mapping[str, str]) -> None:
         """Hold the places to these IDs without creating anything."""
+
+
+@runtime_checkable
+class External(Protocol):
+    """A driver of files that others keep: registered by their URLs, never written or deleted, and they may change.
+
+    Its ``probe`` returns ``Health(False)`` without a reason: that is not a failure.
+    """
+
+    async def open_unchanged(self, handle: str, expected: Validators | None) -> Source:
+        """Return the file, open for reading; raise BlobDamaged, also in mid-read, when it differs from ``expected``.
+
+        Where nothing is known of the file (None), it must stay the one that it is now.
+        """
+
+
+@runtime_checkable
+class Registrable(Protocol):
+    """A driver whose objects others may write and register as locations of images. The service never deletes them.
+
+    The URL was checked by ``rules.locations.check_url``. Who may register it was decided before: the driver is asked
+    last, and what it connects to is its own responsibility (RUL-95).
+    """
+
+    async def register(self, url: str) -> Registered:
+        """Return the object that a URL of this store names: ``open`` of its handle reads the data.
+
+        Raises BlobNotFound, StoreDenied for a URL that the store does not take, and StoreUnavailable.
+        """
+
+
+@runtime_checkable
+class InUse(Protocol):
+    """A driver whose back end knows other users of an object, such as clones of it or attached volumes."""
+
+    async def in_use(self, handle: str) -> str | None:
+        """Return who uses an object, as in "2 clones"; None when it can be deleted, or does not exist."""
 
 
 #: (id of the store, configuration record of its type, threads for blocking calls) -> driver

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ferrotype.config.memory_store import MemoryStore
-from ferrotype.model.blob import ObjectRef
+from ferrotype.model.blob import ObjectRef, Registered
 from ferrotype.model.errors import BlobNotFound, StoreDenied, StoreFull
 from ferrotype.offload import ThreadPools
 from ferrotype.stores.driver import READ_SIZE, Batch, Health, Listed, LocalFile, Noted
@@ -71,6 +71,12 @@ class MemoryDriver:
     async def stat(self, handle: str) -> int | None:
         return len(self._data(handle))
 
+    async def register(self, url: str) -> Registered:
+        handle = self.parse(url)
+        if handle is None:
+            raise StoreDenied("the URL is not one of this store")
+        return Registered(handle, len(self._data(handle)), name=handle)
+
     def _data(self, handle: str) -> bytes:
         try:
             return self._objects[handle]
@@ -78,7 +84,7 @@ class MemoryDriver:
             raise BlobNotFound(f"object {handle} does not exist") from None
 
     async def delete(self, name: str, handle: str | None) -> None:
-        self._objects.pop(name, None)
+        self._objects.pop(handle or name, None)
 
     async def list(self) -> AsyncIterator[Listed]:
         for name, data in list(self._objects.items()):

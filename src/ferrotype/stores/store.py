@@ -2,35 +2,42 @@
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from ferrotype.config import ConfigError
 from ferrotype.config.plugins import summary
 from ferrotype.config.stores import StoreConfig
 from ferrotype.config.stores import Stores as StoresConfig
-from ferrotype.model.blob import ObjectRef
-from ferrotype.model.errors import BlobDamaged, Busy, StoreDenied, StoreError, StoreUnavailable
+from ferrotype.model.blob import ObjectRef, Registered
+from ferrotype.model.errors import BlobDamaged, Busy, StoreDenied, StoreError, StoreReadOnly, StoreUnavailable
+from ferrotype.model.external import Validators
 from ferrotype.model.image import Location
+from ferrotype.model.urls import shown
 from ferrotype.offload import Budget, Share, ThreadPools, shielded
 from ferrotype.stores.driver import (
     READ_SIZE,
     Batch,
     DirectoryIdentity,
     Driver,
+    External,
     Factory,
     Health,
+    InUse,
     Listed,
     LocalFile,
     Noted,
+    Registrable,
     Source,
 )
 from ferrotype.stores.file import FileDriver
 from ferrotype.stores.memory import MemoryDriver
 from ferrotype.stores.supervisor import Parts, Supervisor
+from ferrotype.stores.upload import Upload
 
 log = logging.getLogger("ferrotype.stores")
 
@@ -54,6 +61,7 @@ class Store:
         self.weight = config.weight
         self.memory, self._uploads = memory, uploads
         self._driver = driver
+        self._external = driver if isinstance(driver, External) else None
         self.health = Health(True)
         silence = "the store does not answer. Check its file system, or the network to it."
         self.supervisor = Supervisor(driver.probe, silence, self._set_health)
@@ -84,12 +92,14 @@ class Store:
         cancelled and the driver does not end, the upload is given up: ``is_writing`` tells whether it still runs.
         """
         with self.named_errors():
+            if self._external:
+                raise StoreReadOnly(f"stores of type {self.type} never take images")
             self.supervisor.check()
             if not self.health.writable and not self.health.full:
                 await self.probe()  # It may have recovered.
             if not self.health.writable and not self.health.full:
                 raise StoreUnavailable(f"the store does not accept images at the moment: {self.health.reason}")
-            work = _Work(batches)
+            work = Upload(batches)
             writing = asyncio.ensure_future(self._driver.put(object, work, size, noted))
             try:
                 await self._supervise(object.name, writing, work)
@@ -99,7 +109,7 @@ class Store:
                 raise
             return writing.result()
 
-    async def _supervise(self, name: str, writing: "asyncio.Future[str]", work: "_Work") -> None:
+    async def _supervise(self, name: str, writing: "asyncio.Future[str]", work: "Upload") -> None:
         """Wait for a driver's ``put``; raise StoreUnavailable when it hangs, as its back end does not answer."""
         timeout = self.supervisor.timeout
         while not (await asyncio.wait([writing], timeout=timeout))[0]:
@@ -114,7 +124,7 @@ class Store:
                 await supervisor.probe()
                 supervisor.check()
 
-    async def _end(self, name: str, writing: "asyncio.Future[str]", work: "_Work", patient: bool) -> None:
+    async def _end(self, name: str, writing: "asyncio.Future[str]", work: "Upload", patient: bool) -> None:
         """Wait until a ``put`` that was cancelled has ended, or give it up; never while it is asking for a batch."""
         timeout = self.supervisor.timeout if patient else 0.0
         try:
@@ -126,7 +136,7 @@ class Store:
             else:
                 self._abandon(name, writing, work)
 
-    def _abandon(self, name: str, writing: "asyncio.Future[str]", work: "_Work") -> None:
+    def _abandon(self, name: str, writing: "asyncio.Future[str]", work: "Upload") -> None:
         work.is_abandoned = True
         release = self.memory.detach(work.held)
         self._abandoned[name] = writing
@@ -143,25 +153,29 @@ class Store:
         """Return whether an upload that was given up may still write to an object."""
         return name in self._abandoned
 
-    async def open(self, url: str, size: int | None) -> Source:
+    async def open(self, url: str, size: int | None, validators: Validators | None = None) -> Source:
         """Return the object of a location, open for reading; the caller closes it.
 
-        Raises BlobDamaged when it has not the ``size`` that was stored.
+        Raises BlobDamaged when it has not the ``size`` that was stored. ``validators`` are those of the location.
         """
         with self.named_errors():
-            source = await self.supervisor.call(self._driver.open, self._handle(url))
+            handle = self._handle(url)
+            if self._external:
+                source = await self.supervisor.call(self._external.open_unchanged, handle, validators)
+            else:
+                source = await self.supervisor.call(self._driver.open, handle)
             if size is not None and source.size not in (None, size):
                 await source.close()
-                raise BlobDamaged(f"{url} has {source.size} bytes, but {size} were stored")
+                raise BlobDamaged(f"{shown(url)} has {source.size} bytes, but {size} were stored")
         return source if source.local_file else _SupervisedSource(self, source)
 
-    async def check(self, url: str, size: int | None) -> None:
+    async def check(self, url: str, size: int | None, validators: Validators | None = None) -> None:
         """Read the end of an object; raise what ``open`` raises, and BlobDamaged when its last byte does not come."""
-        source = await self.open(url, size)
+        source = await self.open(url, size, validators)
         try:
             length = size if size is not None else source.size
             if length and not [chunk async for chunk in source.read(length - 1, 1)]:
-                raise BlobDamaged(f"{url} is truncated: it has fewer than {length} bytes")
+                raise BlobDamaged(f"{shown(url)} is truncated: it has fewer than {length} bytes")
         except StoreError as error:
             raise self._with_id(error) from error.__cause__
         finally:
@@ -171,6 +185,30 @@ class Store:
         """Remove an object; it is no error when it is absent."""
         with self.named_errors():
             await self.supervisor.call(self._driver.delete, name, handle)
+
+    @property
+    def takes_registrations(self) -> bool:
+        """Whether others may register objects in this store as locations of images."""
+        return isinstance(self._driver, Registrable)
+
+    async def register(self, url: str) -> Registered:
+        """Return the object that others wrote and that a URL names; raise a StoreError."""
+        with self.named_errors():
+            if not isinstance(self._driver, Registrable):
+                raise StoreDenied("the store takes no locations of others")
+            return await self.supervisor.call(self._driver.register, url)
+
+    @property
+    def reports_use(self) -> bool:
+        """Whether the back end knows other users of an object."""
+        return isinstance(self._driver, InUse)
+
+    async def in_use(self, url: str) -> str | None:
+        """Return who else uses the object of a location; None when it can be deleted."""
+        if not isinstance(self._driver, InUse):
+            return None
+        with self.named_errors():
+            return await self.supervisor.call(self._driver.in_use, self._handle(url))
 
     def list(self) -> AsyncIterator[Listed]:
         """Yield all objects that the back end holds."""
@@ -184,10 +222,15 @@ class Store:
         """Return whether a URL means an object of this store."""
         return self._driver.parse(url) is not None
 
+    def is_same(self, url: str, other: str) -> bool:
+        """Return whether two URLs mean the same object of this store."""
+        handle = self._driver.parse(url)
+        return handle is not None and handle == self._driver.parse(other)
+
     def _handle(self, url: str) -> str:
         handle = self._driver.parse(url)
         if handle is None:
-            raise StoreDenied(f"{url} is not a URL of this store")
+            raise StoreDenied(f"{shown(url)} is not a URL of this store")
         return handle
 
     async def initialize(self, directory_ids: Mapping[str, str]) -> Mapping[str, str]:
@@ -228,37 +271,6 @@ class Store:
     def _with_id(self, error: StoreError) -> StoreError:
         error.store = self.id
         return error
-
-
-class _Work:
-    """The batches of an upload on their way to a driver, and what it is doing with them."""
-
-    def __init__(self, batches: AsyncIterator[Batch]):
-        self._batches = batches
-        #: bytes of the batch that the driver works on
-        self.held = 0
-        #: since when it works; infinite while it waits for the next batch
-        self.since = time.monotonic()
-        self.is_abandoned = False
-
-    @property
-    def is_reading(self) -> bool:
-        """Whether the driver waits for the next batch."""
-        return self.since == math.inf
-
-    def __aiter__(self) -> AsyncIterator[Batch]:
-        return self
-
-    async def __anext__(self) -> Batch:
-        if self.is_abandoned:  # An end of the data would let the driver finish the object.
-            raise StoreUnavailable("the upload was given up")
-        self.held, self.since = 0, math.inf
-        try:
-            batch = await anext(self._batches)
-            self.held = sum(map(len, batch))
-            return batch
-        finally:
-            self.since = time.monotonic()
 
 
 class _SupervisedSource:
@@ -306,6 +318,8 @@ class Stores:
         self._stores = dict(stores)
         self.default = default
         self.multi = multi
+        #: whether any back end knows other users of its objects
+        self.report_use = any(store.reports_use for store in self)
 
     def __iter__(self) -> Iterator[Store]:
         return iter(self._stores.values())
@@ -325,24 +339,55 @@ class Stores:
             return self._stores[location.store or ""]
         return next((store for store in self if store.owns(location.url)), None)
 
+    def attribute(self, locations: tuple[Location, ...]) -> tuple[Location, ...]:
+        """Return locations that name their stores, as ``_attributed`` finds them."""
+        for location in locations:
+            if location.store not in self._stores:
+                return tuple(map(self._attributed, locations))
+        return locations
+
+    def _attributed(self, location: Location) -> Location:
+        """Return a location that names its store: by its URL, if the metadata name no store of this node (STOR-70).
+
+        Of several stores that know the URL, the one that ``backend`` names (as Glance did before Train), else the
+        first one. A location whose store is not found is returned as it is.
+        """
+        if location.store in self._stores:
+            return location
+        owners = [store.id for store in self if store.owns(location.url)]
+        if not owners:
+            return location
+        hint = location.metadata.get("backend")
+        found = hint if hint in owners else owners[0]
+        return replace(location, metadata={**location.metadata, "store": found})
+
+    def registrar(self, url: str) -> Store | None:
+        """Return the store that takes a URL as a location of others' data; None when there is none."""
+        return next((store for store in self if store.takes_registrations and store.owns(url)), None)
+
     async def probe(self) -> None:
         """Probe every store; one that fails or hangs never keeps the others from being probed."""
         await asyncio.gather(*(store.probe() for store in self))
 
 
-def open_stores(config: StoresConfig, pools: ThreadPools) -> Stores:
-    """Return the configured stores; nothing is written yet."""
+def open_stores(config: StoresConfig, pools: ThreadPools, others: Mapping[str, Factory] | None = None) -> Stores:
+    """Return the configured stores; nothing is written yet.
+
+    ``others`` make the drivers of types that need more than their options, such as a client for HTTP.
+    """
     uploads = Budget(MAX_UPLOADS)
+    factories = {**DRIVERS, **(others or {})}
 
     def opened(entry: StoreConfig) -> Store:
-        return Store(entry, _driver(entry, pools), pools.budget.share(entry.id), uploads.share(entry.id))
+        driver = _driver(entry, factories, pools)
+        return Store(entry, driver, pools.budget.share(entry.id), uploads.share(entry.id))
 
     return Stores({entry.id: opened(entry) for entry in config.entries}, config.default, config.multi)
 
 
-def _driver(entry: StoreConfig, pools: ThreadPools) -> Driver:
+def _driver(entry: StoreConfig, factories: Mapping[str, Factory], pools: ThreadPools) -> Driver:
     if entry.driver is None:
-        return DRIVERS[entry.type](entry.id, entry.options, pools)
+        return factories[entry.type](entry.id, entry.options, pools)
     try:
         driver: Driver = entry.driver(entry.id, entry.options, pools)
     except Exception as error:

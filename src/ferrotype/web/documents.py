@@ -10,6 +10,7 @@ from ferrotype.model.member import Member
 from ferrotype.model.quota import COUNT, MIB, SIZE, STAGE, UPLOADING, ProjectUsage, Quota
 from ferrotype.model.store import StoreDetail, StoreInfo
 from ferrotype.model.times import isoformat
+from ferrotype.model.urls import without_credentials
 from ferrotype.rules.view import View
 
 Document = dict[str, Any]
@@ -79,9 +80,9 @@ def _add_locations(document: Document, view: View, caller: Caller, image: Image)
         if view.show_locations:
             document["locations"] = locations(shown)
         if view.show_direct_url and shown:
-            document["direct_url"] = shown[0].url
+            document["direct_url"] = without_credentials(shown[0].url)
     if view.multi_store:
-        stores = [each.store for each in shown if each.store]
+        stores = [store for each in shown if (store := each.store)]
         if stores:
             document["stores"] = ",".join(stores)
 
@@ -105,8 +106,8 @@ def image_page(
 
 
 def locations(shown: Iterable[Location]) -> list[Document]:
-    """Return the documents of locations."""
-    return [{"url": each.url, "metadata": each.metadata} for each in shown]
+    """Return the documents of locations; no URL in them holds credentials (SEC-60)."""
+    return [{"url": without_credentials(each.url), "metadata": each.metadata} for each in shown]
 
 
 def tasks() -> Document:

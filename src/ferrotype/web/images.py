@@ -1,7 +1,9 @@
 """/v2/images and /v2/images/{image_id}"""
 
-from ferrotype.service import images, info
-from ferrotype.web import bodies, documents, queries
+from contextlib import nullcontext
+
+from ferrotype.service import images, info, patches
+from ferrotype.web import bodies, documents, queries, transfers
 from ferrotype.web.http import NO_CONTENT, Request, Response, json_response
 
 
@@ -34,7 +36,9 @@ async def show_image(request: Request) -> Response:
 async def update_image(request: Request) -> Response:
     """PATCH /v2/images/{image_id}"""
     patch = await bodies.image_patch(request)
-    image = await images.update_image(request.ctx, request.caller, request.params["image_id"], patch)
+    # Data of others is read to its end before it becomes a second copy.
+    with transfers.transfer(request) if patch.changes_locations else nullcontext():
+        image = await patches.update_image(request.ctx, request.caller, request.params["image_id"], patch)
     return json_response(documents.image(request.ctx.view, request.caller, image))
 
 
