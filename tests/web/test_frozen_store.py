@@ -107,6 +107,7 @@ class Flood:
         return [answer.result(120) for answer in self.answers]
 
 
+@pytest.mark.slow
 def test_uploads_into_a_frozen_store_take_nothing_from_other_stores(api: Client, ice: Path) -> None:
     """Neither before the store is known to hang nor after."""
     there = stored(api, "fast")
@@ -127,6 +128,7 @@ def test_uploads_into_a_frozen_store_take_nothing_from_other_stores(api: Client,
     assert memory.used == 0
 
 
+@pytest.mark.slow
 def test_uploads_into_a_store_that_does_not_answer_are_given_up(api: Client, ice: Path, tmp_path: Path) -> None:
     memory = api.application.ctx.pools.budget
     supervise(api, "cheap", 0.3)
@@ -224,6 +226,7 @@ def test_deletions_that_hang_delay_neither_other_stores_nor_the_take_over(api: C
     eventually(hanging[0].done)
 
 
+@pytest.mark.slow
 def test_a_store_that_hangs_at_the_start_delays_no_other(ice: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(supervisor, "PROBE_TIMEOUT", 0.5)
     entries = tuple(
