@@ -12,6 +12,12 @@ BASES = {
     "unified_limits": f"[DEFAULT]\nuse_keystone_limits = true\n[oslo_limit]\n{LOGIN}",
     "stores": "[DEFAULT]\nenabled_backends = a:file,b:file\n[glance_store]\ndefault_backend = a\n",
 }
+#: The options that a store of a type must have.
+MANDATORY = {
+    "s3": "s3_store_host = h\ns3_store_bucket = bucket\ns3_store_access_key = k\ns3_store_secret_key = hunter2\n",
+    "gcs": "gcs_store_bucket = bucket\n",
+    "azure": "azure_store_account = account\nazure_store_container = container\n",
+}
 
 
 def store_type(option: Option) -> str:

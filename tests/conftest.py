@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--walk-seed", type=int, default=None, help="repeat the walks of an earlier run")
     group.addoption("--crash-rounds", type=int, default=20, help="random moments at which the service is killed")
     group.addoption("--crash-seed", type=int, default=None, help="repeat the moments of an earlier run")
+    group.addoption("--store-faults", action="store_true", help="every fault of object stores, through the service")
     group.addoption("--mutations", type=int, default=3000, help="damaged copies of each disk image to inspect")
 
 

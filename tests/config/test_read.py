@@ -328,7 +328,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[DEFAULT]\nenabled_backends = a:file,b:tape\n" + STORES, ["'b'", "'tape'"]),  # STOR-12, DISC-39
         *(
             (f"[DEFAULT]\nenabled_backends = a:file,b:{later}\n" + STORES, ["'b'", later, "does not support"])
-            for later in ("rbd", "swift", "s3", "cinder", "http", "vmware")
+            for later in ("rbd", "swift", "cinder", "http", "vmware")
         ),
         ("[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadir = {base}/a/x/..\n" + STORES,
          ["store a", "store b"]),  # STOR-10

@@ -9,14 +9,17 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from ferrotype.config import file_store, memory_store
+from ferrotype.config import azure_store, file_store, gcs_store, memory_store, s3_store
+from ferrotype.config.azure_store import AzureStore
 from ferrotype.config.file_store import FileStore
+from ferrotype.config.gcs_store import GcsStore
 from ferrotype.config.memory_store import MemoryStore
 from ferrotype.config.options import COUNT, NAMES, STORE, TEXT, Option, ignored_option
+from ferrotype.config.s3_store import S3Store
 from ferrotype.config.values import Values
 
 #: The configuration record of a store, one class for each type.
-StoreOptions = FileStore | MemoryStore
+StoreOptions = FileStore | MemoryStore | S3Store | GcsStore | AzureStore
 
 
 class StoreType(NamedTuple):
@@ -30,10 +33,13 @@ TYPES: Mapping[str, StoreType] = MappingProxyType(
     {
         "file": StoreType(file_store.OPTIONS, file_store.read),
         "memory": StoreType(memory_store.OPTIONS, memory_store.read),
+        "s3": StoreType(s3_store.OPTIONS, s3_store.read),
+        "gcs": StoreType(gcs_store.OPTIONS, gcs_store.read),
+        "azure": StoreType(azure_store.OPTIONS, azure_store.read),
     }
 )
 #: Types of Glance that this version does not support.
-UNSUPPORTED = ("rbd", "swift", "s3", "cinder", "http", "vmware")
+UNSUPPORTED = ("rbd", "swift", "cinder", "http", "vmware")
 #: Other names of types, as ``[glance_store] stores`` and ``default_store`` may have them.
 _ALIASES = {
     "filesystem": "file",

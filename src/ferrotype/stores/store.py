@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, TypeVar
 
 from ferrotype.config.stores import StoreConfig
@@ -33,8 +34,25 @@ log = logging.getLogger("ferrotype.stores")
 #: Seconds that a back end has to answer a probe, and after which it is probed while it owes another answer.
 PROBE_TIMEOUT = 5.0
 
+
+def _imported(module: str, name: str) -> Factory:
+    """Return the factory of a driver whose library is imported only where such a store is configured."""
+
+    def make(store: str, options: Any, pools: ThreadPools) -> Driver:
+        driver: Driver = getattr(import_module(module), name)(store, options, pools)
+        return driver
+
+    return make
+
+
 #: One row for each type of store.
-DRIVERS: Mapping[str, Factory] = {"file": FileDriver, "memory": MemoryDriver}
+DRIVERS: Mapping[str, Factory] = {
+    "file": FileDriver,
+    "memory": MemoryDriver,
+    "s3": _imported("ferrotype.stores.s3", "S3Driver"),
+    "gcs": _imported("ferrotype.stores.gcs", "GcsDriver"),
+    "azure": _imported("ferrotype.stores.azure", "AzureDriver"),
+}
 
 
 class Store:
