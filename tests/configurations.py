@@ -17,6 +17,9 @@ MANDATORY = {
     "swift": "swift_store_auth_address = https://k/v3\nswift_store_user = p:u\nswift_store_key = hunter2\n",
     "vmware": "vmware_server_host = esx\nvmware_server_username = u\nvmware_server_password = hunter2\n"
     "vmware_datastores = dc:ds\n",
+    "s3": "s3_store_host = h\ns3_store_bucket = bucket\ns3_store_access_key = k\ns3_store_secret_key = hunter2\n",
+    "gcs": "gcs_store_bucket = bucket\n",
+    "azure": "azure_store_account = account\nazure_store_container = container\n",
 }
 
 

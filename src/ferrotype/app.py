@@ -29,7 +29,7 @@ from ferrotype.service.lease import Lease
 from ferrotype.service.policies import Policies
 from ferrotype.service.watched_files import Snapshot
 from ferrotype.stores.driver import Factory
-from ferrotype.stores.store import Stores, open_stores
+from ferrotype.stores.stores import Stores, open_stores
 from ferrotype.web.application import Identify, Web
 from ferrotype.web.http import Receive, Scope, Send
 

@@ -33,7 +33,7 @@ from ferrotype.model.errors import Busy
 from ferrotype.service.lease import Lease, WorkerWatch
 from ferrotype.service.process import identity, is_gone
 from ferrotype.service.rollback import rollback_on_error
-from ferrotype.stores.store import MAX_UPLOADS
+from ferrotype.stores.stores import MAX_UPLOADS
 from ferrotype.testing.client import OWNER, Client, client
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from ferrotype.__main__ import main
 from ferrotype.stores.memory import MemoryDriver
-from ferrotype.stores.store import DRIVERS
+from ferrotype.stores.stores import DRIVERS
 
 DATA = bytes(range(256)) * 500
 

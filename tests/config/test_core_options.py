@@ -50,7 +50,7 @@ def test_a_cache_that_is_configured_is_not_advertised_before_there_is_one(tmp_pa
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("default_store = s3\nstores = s3\n", "default_store"),
+        ("default_store = rbd\nstores = rbd\n", "default_store"),
         ("stores = http\ndefault_store = file\n", "must be one of stores (http)"),
         ("default_store = nothing\n", "is not a type of store"),
     ],

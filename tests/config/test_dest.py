@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
-from configurations import BASES, store_type
+from configurations import BASES, MANDATORY, store_type
 from oslo_config import types as oslo_types
 
 from ferrotype.config import Config
@@ -32,11 +33,20 @@ VALUES = {
     "filesystem_store_file_perm": "640", "enabled_backends": "a:file", "default_backend": "b",
     "connection_parameters": "sslmode=require", "property_protection_rule_format": "policies", "enabled": "false",
     "trusted_proxies": "10.1.0.0/24", "swift_store_multiple_containers_seed": "8",
-    "swift_store_endpoint_type": "internalURL", "vmware_datastores": "dc:ds", "cinder_catalog_info": "v:n:i",
+    "swift_store_endpoint_type": "internalURL", "vmware_datastores": "dc:other", "cinder_catalog_info": "v:n:i",
     "allowed_networks": "[10.1.0.0/24]", "http_proxy_information": "http:proxy:1",
     "allowed_schemes": "[https]", "disallowed_schemes": "[http]", "allowed_hosts": "[a.example]",
     "disallowed_hosts": "[b.example]", "allowed_ports": "[1]", "disallowed_ports": "[2]",
+    "s3_store_bucket_url_format": "virtual",
+    "s3_store_cacert": str(Path(botocore.__file__).with_name("cacert.pem")),
+    "s3_store_request_checksum_calculation": "when_supported", "azure_store_key": "b3RoZXI=",
+    "gcs_store_credentials_file": __file__, "azure_store_endpoint": "http://h",
 }  # fmt: skip
+#: Options that have an effect only together.
+PARTNERS = {
+    "s3_store_enable_data_integrity_protection": "s3_store_request_checksum_calculation = when_supported\n",
+    "s3_store_request_checksum_calculation": "s3_store_enable_data_integrity_protection = true\n",
+}
 
 
 def changed_value(option: Option) -> str:
@@ -60,6 +70,7 @@ def test_an_option_changes_the_field_that_it_declares(tmp_path: Path, option: Op
     record, _, _ = option.dest.partition(".")
     single = option.name in ("enabled_backends", "default_store", "use_keystone_limits")
     base = LOCAL + ("" if single else BASES.get(record, "")).replace("a:file", f"a:{store_type(option)}")
+    base += f"[backend_defaults]\n{MANDATORY.get(store_type(option), '')}{PARTNERS.get(option.name, '')}"
     section = "a" if option.section == STORE else option.section
     before, after = tmp_path / "before.conf", tmp_path / "after.conf"
     before.write_text(base)

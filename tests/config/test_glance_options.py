@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configurations import MANDATORY
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oslo_config import cfg, types
@@ -315,7 +316,9 @@ def test_permissions_of_files_are_read_as_glance_reads_them(tmp_path: Path, text
 @pytest.mark.parametrize("type_", [*GLANCE["glance_store", "default_store"]["choices"], "tape", "FILE", ""])
 def test_the_type_of_the_one_store_is_one_of_glances(tmp_path: Path, type_: str) -> None:
     file = tmp_path / "t.conf"
-    file.write_text(f"[glance_store]\ndefault_store = {type_}\nstores = file,http,swift,rbd,cinder,vmware,s3\n")
+    file.write_text(
+        f"[glance_store]\ndefault_store = {type_}\nstores = file,http,swift,rbd,cinder,vmware,s3\n{MANDATORY['s3']}"
+    )
     accepted, _ = Reference(file).get(TABLE.by_name["glance_store", "default_store"])
     reading = examine([file], [], {})
     store = reading.config.stores.entries[0]

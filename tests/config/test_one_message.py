@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from configurations import BASES, store_type
+from configurations import BASES, MANDATORY, store_type
 from oslo_config import types
 
 from ferrotype.config.file_store import FileStore
@@ -21,7 +21,11 @@ WRONG = {
     "default_backend": "nothing", "stores": "tape", "default_store": "tape", "filesystem_store_datadir": "{file}",
     "filesystem_store_datadirs": "/d:high", "filesystem_store_file_perm": "680", "cafile": "/nowhere",
     "certfile": "/nowhere", "keyfile": "/nowhere", "auth_section": "nowhere", "auth_type": "", "auth_url": "",
-    "username": "", "password": "", "property_protection_file": "/nowhere",
+    "username": "", "password": "", "property_protection_file": "/nowhere", "s3_store_host": "u:p@h",
+    "s3_store_bucket": "a/b", "s3_store_cacert": "/nowhere", "s3_store_bucket_url_format": "nothing",
+    "gcs_store_bucket": "A", "gcs_store_prefix": "//",
+    "gcs_store_credentials_file": "/nowhere", "azure_store_account": "A", "azure_store_container": "-",
+    "azure_store_key": "hunter2!", "azure_store_endpoint": "https://u:p@h",
 }  # fmt: skip
 
 
@@ -39,6 +43,7 @@ def base(directory: Path, option: Option) -> str:
         text += "[DEFAULT]\nproperty_protection_file = protections\n"
     if option.name == "enabled_backends":
         text += "[glance_store]\ndefault_backend = a\n"
+    text += f"[backend_defaults]\n{MANDATORY.get(store_type(option), '')}"
     return text + "".join(
         f"[{id_}]\nfilesystem_store_datadir = {directory}/{id_}\n"
         for id_ in ("b" if option.name == "filesystem_store_datadirs" else "ab")
@@ -103,6 +108,7 @@ def test_an_invalid_value_is_one_problem_with_its_limit(
     problem = only_problem(tmp_path, option, value)  # CFA-205, CFA-207
     assert says in problem
     listed = option.name in ("filesystem_store_datadirs", "filesystem_store_datadir", "enabled_backends")
+    listed = listed or option.name in ("s3_store_host", "azure_store_endpoint")  # They may hold credentials.
     assert is_secret(option.name) or listed or f"{option.name} = {value[:20]}" in problem
 
 

@@ -343,7 +343,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         *(
             (f"[DEFAULT]\nenabled_backends = a:file,b:{later}\n[b]\n{MANDATORY.get(later, '')}" + STORES,
              ["'b'", later, "does not support"])  # RUL-89
-            for later in ("rbd", "swift", "s3", "cinder", "vmware")
+            for later in ("rbd", "swift", "cinder", "vmware")
         ),
         ("[DEFAULT]\nenabled_backends = a:file,b:file\n[b]\nfilesystem_store_datadir = {base}/a/x/..\n" + STORES,
          ["store a", "store b"]),  # STOR-10

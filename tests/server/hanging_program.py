@@ -8,7 +8,7 @@ from ferrotype.__main__ import main
 from ferrotype.config.file_store import FileStore
 from ferrotype.offload import ThreadPools
 from ferrotype.stores.file import FileDriver, FileSource
-from ferrotype.stores.store import DRIVERS
+from ferrotype.stores.stores import DRIVERS
 
 
 def wait_while_it_hangs() -> None:

@@ -24,7 +24,7 @@ from ferrotype.offload import ThreadPools
 from ferrotype.stores.directories import ID_FILE, Directories
 from ferrotype.stores.driver import Health
 from ferrotype.stores.file import FileDriver
-from ferrotype.stores.store import open_stores
+from ferrotype.stores.stores import open_stores
 from ferrotype.testing.store_suite import (
     CHECKS,
     NAMES,

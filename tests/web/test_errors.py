@@ -17,7 +17,7 @@ from ferrotype.config.server import Server
 from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.model.errors import StoreReadOnly
 from ferrotype.stores.driver import Health
-from ferrotype.stores.store import DRIVERS
+from ferrotype.stores.stores import DRIVERS
 from ferrotype.testing.client import OCTETS, OWNER, READER, client
 
 DATA = {"content-type": OCTETS}

@@ -40,7 +40,8 @@ from ferrotype.offload import Budget
 from ferrotype.service import data
 from ferrotype.stores.driver import Batch, Noted
 from ferrotype.stores.file import FileDriver
-from ferrotype.stores.store import Store, Stores
+from ferrotype.stores.store import Store
+from ferrotype.stores.stores import Stores
 from ferrotype.testing.client import OWNER, Client, client
 from ferrotype.testing.postgres import Server, postgres
 

@@ -12,7 +12,18 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from ferrotype.config import cinder_store, file_store, http_store, memory_store, rbd_store, swift_store, vmware_store
+from ferrotype.config import (
+    azure_store,
+    cinder_store,
+    file_store,
+    gcs_store,
+    http_store,
+    memory_store,
+    rbd_store,
+    s3_store,
+    swift_store,
+    vmware_store,
+)
 from ferrotype.config.file_store import FileStore
 from ferrotype.config.options import COUNT, IGNORED, NAMES, STORE, TEXT, Option, ignored_option
 from ferrotype.config.values import Values
@@ -33,7 +44,7 @@ class StoreOptions(Protocol):
 class StoreType(NamedTuple):
     """The options of a type of store, and the function that makes its record from the sections that may set them.
 
-    The type of another package also has its ``driver``, a ``stores.driver.Factory``; ours are in ``stores.store``.
+    The type of another package also has its ``driver``, a ``stores.driver.Factory``; ours are in ``stores.stores``.
     """
 
     options: tuple[Option, ...]
@@ -54,6 +65,9 @@ TYPES: Mapping[str, StoreType] = MappingProxyType(
         "file": StoreType(file_store.OPTIONS, file_store.read),
         "http": StoreType(http_store.OPTIONS, http_store.read),
         "memory": StoreType(memory_store.OPTIONS, memory_store.read),
+        "s3": StoreType(s3_store.OPTIONS, s3_store.read),
+        "gcs": StoreType(gcs_store.OPTIONS, gcs_store.read),
+        "azure": StoreType(azure_store.OPTIONS, azure_store.read),
     }
 )
 #: Types of Glance that have options and a record here, and no driver yet.
@@ -66,7 +80,7 @@ WITHOUT_DRIVER: Mapping[str, StoreType] = MappingProxyType(
     }
 )
 #: Types of Glance that this version does not support.
-UNSUPPORTED = (*WITHOUT_DRIVER, "s3")
+UNSUPPORTED = tuple(WITHOUT_DRIVER)
 #: Types that never take data.
 READ_ONLY = ("http",)
 #: Other names of types, as ``[glance_store] stores`` and ``default_store`` may have them.

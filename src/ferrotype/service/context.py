@@ -18,7 +18,7 @@ from ferrotype.rules.schemas import Schemas
 from ferrotype.rules.view import View
 from ferrotype.service.lease import Lease
 from ferrotype.service.record_quota import RecordQuota
-from ferrotype.stores.store import Stores
+from ferrotype.stores.stores import Stores
 
 
 class UnifiedLimits(Protocol):

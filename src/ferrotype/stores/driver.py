@@ -1,6 +1,6 @@
 """What a store driver provides: it keeps, returns, lists and deletes objects, each of them whole or not at all.
 
-A driver is one module with a class that has the methods of ``Driver``; ``stores.store.DRIVERS`` has a row for it.
+A driver is one module with a class that has the methods of ``Driver``; ``stores.stores.DRIVERS`` has a row for it.
 What only some back ends can do is a protocol of its own (``DirectoryIdentity`` here, ``Parts`` in ``supervisor``),
 which a driver has or has not.
 """
