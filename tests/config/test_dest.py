@@ -30,7 +30,7 @@ VALUES = {
     "hashing_algorithm": "sha256", "endpoint_interface": "internal", "user_storage_quota": "6GB",
     "filesystem_store_file_perm": "640", "enabled_backends": "a:file", "default_backend": "b",
     "connection_parameters": "sslmode=require", "property_protection_rule_format": "policies", "enabled": "false",
-    "trusted_proxies": "10.1.0.0/24",
+    "trusted_proxies": "10.1.0.0/24", "verify_downloads": "always",
 }  # fmt: skip
 
 

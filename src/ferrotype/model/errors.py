@@ -23,6 +23,7 @@ FerrotypeError
  |   |- StoreDenied
  |   |- StoreReadOnly
  |   `- StoreUnavailable
+ |       `- StoreSlow       it delivers too slowly while another copy could be read
  |- DatabaseUnavailable     (db.engine)
  `- ...                     what stops a start or a reload: the errors of config, watched files, schema and logs
 """
@@ -127,3 +128,7 @@ class StoreReadOnly(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached or failed; a retry may succeed."""
+
+
+class StoreSlow(StoreUnavailable):
+    """The store delivers an object too slowly to be waited for while another copy of it could be read."""

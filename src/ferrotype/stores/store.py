@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ log = logging.getLogger("ferrotype.stores")
 
 #: Seconds that a back end has to answer a probe, and after which it is probed while it owes another answer.
 PROBE_TIMEOUT = 5.0
+#: Seconds for which other copies are preferred to those of a store after a read from it has failed.
+READ_FAILURE_SECONDS = 30.0
 
 #: One row for each type of store.
 DRIVERS: Mapping[str, Factory] = {"file": FileDriver, "memory": MemoryDriver}
@@ -52,6 +55,17 @@ class Store:
         #: a probe was not answered in time
         self._unresponsive = False
         self._initializing: asyncio.Future[Mapping[str, str]] | None = None
+        #: until when other copies are preferred, on the monotonic clock
+        self.avoided_until = 0.0
+
+    @property
+    def readable(self) -> bool:
+        """Whether reads can be expected to succeed: the store answers, and no read of late has failed."""
+        return not self._unresponsive and time.monotonic() >= self.avoided_until
+
+    def on_read_failure(self) -> None:
+        """A read failed, or was too slow, for a reason that has to do with the store and not with the object."""
+        self.avoided_until = time.monotonic() + READ_FAILURE_SECONDS
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -209,7 +223,11 @@ class _SupervisedSource:
         chunks = self._source.read(offset, count)
         while True:
             with self._store.named_errors():
-                chunk = await self._store.call(anext(chunks, b""))
+                reading = asyncio.ensure_future(anext(chunks, b""))
+                try:
+                    chunk = await self._store.call(reading)
+                finally:
+                    reading.cancel()  # Nothing is lost: it was abandoned, unless it is done.
             if not chunk:
                 return
             yield chunk
