@@ -101,6 +101,6 @@ def fuse_file(path: Path) -> Iterator[FuseFile]:
         yield file
     finally:
         file.released.set()
-        _LIBC.umount2(os.fsencode(path), 2)  # MNT_DETACH
+        _LIBC.umount2(os.fsencode(path), 3)  # MNT_FORCE, MNT_DETACH: calls that still hang fail now
         thread.join(60)
         os.close(device)

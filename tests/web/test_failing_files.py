@@ -63,6 +63,7 @@ def test_without_another_copy_the_connection_is_aborted_where_reading_failed(soc
     assert not got.whole and DATA.startswith(got.body) and len(got.body) <= MIDDLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["slow_from", "hangs_from"])
 def test_a_file_that_comes_too_slowly_is_given_up_for_another_copy(
     socket: Listening, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -81,6 +82,7 @@ def test_a_file_that_comes_too_slowly_is_given_up_for_another_copy(
     assert socket.closes(before)
 
 
+@pytest.mark.slow
 def test_a_slow_file_without_another_copy_is_sent_to_its_end(
     socket: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def is_good(fault: Fault, end: int) -> bool:
     return not fault.missing and min(fault.ends, fault.fails, fault.stalls) >= end
 
 
+@pytest.mark.slow
 # STOR-42, IMG-DL-06, IMG-DL-07, RUL-91
 @settings(max_examples=60)
 @given(
@@ -238,6 +239,7 @@ def test_a_slow_copy_is_read_to_its_end_when_all_others_have_failed(api: Client,
     assert TROUBLES.opened == ["ram", "disk", "ram"]
 
 
+@pytest.mark.slow
 def test_the_last_copy_may_be_slow_and_may_not_stall(api: Client, socket: Listening) -> None:
     image = image_in(api, DATA, "ram")
     TROUBLES.faults["ram"] = Fault(slow=SIZE - 1, rate=50_000)  # It takes longer than a stall may.
@@ -248,6 +250,7 @@ def test_the_last_copy_may_be_slow_and_may_not_stall(api: Client, socket: Listen
     assert socket.get(image["file"]).status == 503
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["ram", "disk"])
 def test_a_slow_client_does_not_make_a_store_slow(api: Client, socket: Listening, store: str) -> None:
     data = DATA * 6
