@@ -240,7 +240,7 @@ class Listening:
 
     def closes(self, others: set[str]) -> bool:
         """Return whether none but ``others`` are open, after a moment at the latest."""
-        return _soon(lambda: self.descriptors() <= others)
+        return soon(lambda: self.descriptors() <= others)
 
     def connect(self, path: str, receive_buffer: int = 0) -> http.client.HTTPConnection:
         """Send a request for a download and return its connection."""
@@ -311,10 +311,11 @@ def listening(api: Client) -> Iterator[Listening]:
 
 def settled() -> bool:
     """Return whether every source is closed, after a moment at the latest."""
-    return _soon(lambda: not TROUBLES.open)
+    return soon(lambda: not TROUBLES.open)
 
 
-def _soon(happens: Callable[[], bool]) -> bool:
+def soon(happens: Callable[[], bool]) -> bool:
+    """Return whether something happens within a moment."""
     for _ in range(200):
         if happens():
             return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from failover import TROUBLES, Fault, Listening, image_in, repair, service, settled
+from failover import TROUBLES, Fault, Listening, image_in, repair, service, settled, soon
 from uploads import ask, execute
 
 from ferrotype.config.api import Api
@@ -36,7 +36,7 @@ def well(api: Client) -> Iterator[None]:
     configure(api)
     yield
     assert settled()
-    assert api.application.ctx.pools.budget.used == 0
+    assert soon(lambda: not api.application.ctx.pools.budget.used)
 
 
 def configure(api: Client, **changes: Any) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from ferrotype.model.errors import BlobDamaged, BlobNotFound, StoreError, StoreS
 from ferrotype.model.image import Image, Location
 from ferrotype.offload import SerialQueue, shielded
 from ferrotype.service.context import ServiceContext
-from ferrotype.stores.driver import LocalFile, Source
+from ferrotype.stores.driver import READ_SIZE, LocalFile, Source
 from ferrotype.stores.store import Store
 from ferrotype.streams.pace import Pace
 
@@ -181,21 +181,34 @@ class Download:
         return _Digest(self._ctx.pools.serial_queue(), *expected) if expected else None
 
     async def _chunks(self, offset: int, count: int) -> AsyncGenerator[bytes, None]:
-        """Yield what the current copy has; raise StoreSlow when it is too slow while another copy is left."""
+        """Yield what the current copy has; raise StoreSlow when it is too slow while another copy is left.
+
+        A chunk counts in the memory budget until the next one is asked for.
+        """
         chunks = self._open_source.read(offset, count)
-        pace = self._pace()
+        pace, budget = self._pace(), self._ctx.pools.budget
         while True:
-            began = time.monotonic()
+            size = min(READ_SIZE, count)
+            await budget.acquire(size)  # Outside of the pace: it waits for the clients of other downloads.
             try:
-                async with asyncio.timeout(pace.left):
-                    chunk = await anext(chunks, b"")
-            except TimeoutError:
-                pace.add(pace.left, 0)
-                raise
-            pace.add(time.monotonic() - began, len(chunk))
-            if not chunk:
-                return
-            yield chunk
+                chunk = await self._next_chunk(chunks, pace)
+                if not chunk:
+                    return
+                count -= len(chunk)
+                yield chunk
+            finally:
+                budget.release(size)
+
+    async def _next_chunk(self, chunks: AsyncIterator[bytes], pace: Pace) -> bytes:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(pace.left):
+                chunk = await anext(chunks, b"")
+        except TimeoutError:
+            pace.add(pace.left, 0)
+            raise
+        pace.add(time.monotonic() - began, len(chunk))
+        return chunk
 
     async def _report(self, error: StoreError) -> None:
         """Note that the current copy failed: in the log, in the ledger, for its store, and for this download."""

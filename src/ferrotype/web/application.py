@@ -161,7 +161,7 @@ class Web:
                 body = b"" if request.method == "HEAD" else response.body
                 await send({"type": "http.response.body", "body": body})
             else:
-                await response.send_body(send, request.ctx.pools.budget)
+                await response.send_body(send)
         except StoreError as error:
             path = request.scope["raw_path"].decode("latin-1")[:512]
             log.error("sending data failed, the connection is aborted: %s store=%s: %s", path, error.store, error)

@@ -10,10 +10,9 @@ import msgspec
 
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import FerrotypeError, Invalid, OverLimit, StoreError
-from ferrotype.offload import Budget
 from ferrotype.service.context import ServiceContext
 from ferrotype.service.copies import Download
-from ferrotype.stores.driver import READ_SIZE, LocalFile
+from ferrotype.stores.driver import LocalFile
 from ferrotype.web.clients import client_address
 
 #: The ASGI message that sends a part of a LocalFile as the rest of the body: ``file``, ``offset``, ``count``, and a
@@ -174,8 +173,8 @@ class DataResponse(Response):
             if self.on_close is not None:
                 self.on_close()
 
-    async def send_body(self, send: Send, budget: Budget) -> None:
-        """Send the data: by sendfile where it is a file, otherwise in chunks that ``budget`` counts.
+    async def send_body(self, send: Send) -> None:
+        """Send the data: by sendfile where it is a file, otherwise in chunks.
 
         Where a copy fails, what is missing comes from another one; StoreError: no copy is left.
         """
@@ -184,7 +183,7 @@ class DataResponse(Response):
         while self.sent < self.count:
             file = self.data.file(self.offset + self.sent, self.count - self.sent)
             if file is None:
-                await self._send_chunks(send, budget)
+                await self._send_chunks(send)
                 return
             try:
                 await self._send_file(send, file)
@@ -201,18 +200,13 @@ class DataResponse(Response):
         finally:
             self.sent += file.sent - before
 
-    async def _send_chunks(self, send: Send, budget: Budget) -> None:
+    async def _send_chunks(self, send: Send) -> None:
         async with aclosing(self.data.read(self.offset + self.sent, self.count - self.sent)) as chunks:
             while self.sent < self.count:
-                size = min(READ_SIZE, self.count - self.sent)
-                await budget.acquire(size)
-                try:
-                    chunk = await anext(chunks)
-                    more = self.sent + len(chunk) < self.count
-                    await send({"type": "http.response.body", "body": chunk, "more_body": more})
-                    self.sent += len(chunk)
-                finally:
-                    budget.release(size)
+                chunk = await anext(chunks)
+                more = self.sent + len(chunk) < self.count
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+                self.sent += len(chunk)
 
 
 def json_response(document: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
