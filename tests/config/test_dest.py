@@ -37,7 +37,7 @@ VALUES = {
     "allowed_networks": "[10.1.0.0/24]", "http_proxy_information": "http:proxy:1",
     "allowed_schemes": "[https]", "disallowed_schemes": "[http]", "allowed_hosts": "[a.example]",
     "disallowed_hosts": "[b.example]", "allowed_ports": "[1]", "disallowed_ports": "[2]",
-    "s3_store_bucket_url_format": "virtual",
+    "s3_store_bucket_url_format": "virtual", "verify_downloads": "always",
     "s3_store_cacert": str(Path(botocore.__file__).with_name("cacert.pem")),
     "s3_store_request_checksum_calculation": "when_supported", "azure_store_key": "b3RoZXI=",
     "gcs_store_credentials_file": __file__, "azure_store_endpoint": "http://h",

@@ -269,6 +269,7 @@ STORES = "[glance_store]\ndefault_backend = a\n[a]\nfilesystem_store_datadir = {
         ("[DEFAULT]\nuser_storage_quota = 1.5GB", ["user_storage_quota"]),
         ("[DEFAULT]\nuser_storage_quota = -1", ["user_storage_quota"]),
         ("[DEFAULT]\nuser_storage_quota = 8388608TB", ["user_storage_quota", "8388607TB"]),
+        ("[DEFAULT]\nverify_downloads = true", ["verify_downloads = true", "must be one of streamed, always, never"]),
         ("[DEFAULT]\nhashing_algorithm = crc32", ["hashing_algorithm = crc32", "sha512"]),  # CFG-13
         ("[DEFAULT]\nhashing_algorithm = shake_128", ["hashing_algorithm"]),  # SEC-125
         ("[DEFAULT]\nbind_port = 65536", ["bind_port = 65536", "65535"]),
@@ -514,7 +515,7 @@ CHANGED = {
     "limit_param_default": "3", "api_limit_max": "4", "image_size_cap": "5", "user_storage_quota": "6",
     "image_property_quota": "7", "image_tag_quota": "8", "image_member_quota": "9", "image_count_quota": "10",
     "image_location_quota": "11",
-    "hashing_algorithm": "sha256", "disk_formats": "raw", "container_formats": "bare",
+    "hashing_algorithm": "sha256", "verify_downloads": "never", "disk_formats": "raw", "container_formats": "bare",
     "enforce_new_defaults": "false", "enforce_scope": "false",
     "require_image_format_match": "false", "gpt_safety_checks_nonfatal": "mbr",
     "allowed_origin": "https://dashboard.example.org", "allow_credentials": "false", "max_age": "9",

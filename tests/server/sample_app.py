@@ -28,9 +28,9 @@ from urllib.parse import parse_qs
 
 import uvloop
 
+from ferrotype.model.errors import BlobDamaged
 from ferrotype.server import serve
 from ferrotype.server.connection import HTTPServer
-from ferrotype.server.file_sender import FileTruncated
 from ferrotype.server.limits import Limits
 from ferrotype.stores.driver import LocalFile
 from ferrotype.web.http import SENDFILE
@@ -209,7 +209,7 @@ class SampleApp:
             await send({"type": "http.response.start", "status": 206, "headers": head})
             await send({"type": SENDFILE, "file": file, "offset": first, "count": count})
             self.seen.put(("sent", count))
-        except (ConnectionResetError, FileTruncated, asyncio.CancelledError) as error:
+        except (ConnectionResetError, BlobDamaged, asyncio.CancelledError) as error:
             self.seen.put((type(error).__name__,))
             raise
         finally:

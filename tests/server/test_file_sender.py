@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from ferrotype.server.file_sender import SENDFILE_BYTES, FileSender, FileTruncated
+from ferrotype.model.errors import BlobDamaged, StoreUnavailable
+from ferrotype.server.file_sender import SENDFILE_BYTES, FileSender
+from ferrotype.streams.pace import Pace
 
 SIZE = SENDFILE_BYTES + 1_000_003
 
@@ -91,7 +94,7 @@ def test_a_file_that_is_too_short_is_an_error(pair: tuple[socket.socket, socket.
     async def send(sender: FileSender) -> None:
         sending = asyncio.create_task(sender.send(file, SIZE - 10, 11))
         assert len(await receive(client, 10)) == 10
-        with pytest.raises(FileTruncated, match="ended 1 bytes before"):
+        with pytest.raises(BlobDamaged, match=f"ended at byte {SIZE}"):
             await sending
 
     run(server, send)
@@ -159,18 +162,55 @@ def test_cancel_ends_a_send_and_every_later_one(pair: tuple[socket.socket, socke
     run(server, send)
 
 
-def test_a_file_that_cannot_be_read_is_its_error(
+def test_a_file_that_cannot_be_read_is_an_error_of_its_store(
     pair: tuple[socket.socket, socket.socket], file: File, tmp_path: Path
 ) -> None:
     _, server = pair
     directory = os.open(tmp_path, os.O_RDONLY)
 
     async def send(sender: FileSender) -> None:
-        with pytest.raises(OSError) as caught:
-            await sender.send(File(directory, file.threads), 0, 10)
-        assert not isinstance(caught.value, ConnectionError)
+        for pace in (None, Pace(is_last=False)):
+            with pytest.raises(StoreUnavailable, match=r"cannot read the file: (Invalid argument|Is a directory)"):
+                await sender.send(File(directory, file.threads), 0, 10, pace)
 
     try:
         run(server, send)
     finally:
         os.close(directory)
+
+
+@pytest.mark.parametrize("cut", [0, 1, SENDFILE_BYTES - 1, SIZE - 1])
+def test_through_a_pipe_it_is_known_how_much_was_sent(
+    pair: tuple[socket.socket, socket.socket], file: File, data: bytes, cut: int, tmp_path: Path
+) -> None:
+    client, server = pair
+    os.truncate(tmp_path / "data", cut)
+
+    async def send(sender: FileSender) -> bytes:
+        sending = asyncio.create_task(sender.send(file, 0, SIZE, Pace(is_last=False)))
+        received = await receive(client, cut)
+        with pytest.raises(BlobDamaged, match=f"ended at byte {cut}"):
+            await sending
+        return received
+
+    assert run(server, send) == data[:cut]
+    assert file.sent == cut
+
+
+def test_without_pipes_files_are_sent_with_sendfile(
+    pair: tuple[socket.socket, socket.socket], file: File, data: bytes
+) -> None:
+    client, server = pair
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def send(sender: FileSender) -> bytes:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            sending = asyncio.create_task(sender.send(file, 0, SIZE, Pace(is_last=False)))
+            received = await receive(client, SIZE)
+            await sending
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return received
+
+    assert run(server, send) == data

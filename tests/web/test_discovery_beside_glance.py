@@ -24,7 +24,7 @@ from discovery_cases import (
 )
 
 from ferrotype.config.stores import TYPES, UNSUPPORTED, WITHOUT_DRIVER, Stores
-from ferrotype.stores import store as store_module
+from ferrotype.stores import stores as stores_module
 from ferrotype.stores.driver import Health
 from ferrotype.testing.client import OWNER, Client, client
 
@@ -50,7 +50,7 @@ def service(case: Case, directory: Path, healthy: bool = True) -> Iterator[Clien
     stores = read(case, directory).config.stores
     with pytest.MonkeyPatch.context() as patch:
         for type_ in {**TYPES, **WITHOUT_DRIVER}:
-            patch.setitem(store_module.DRIVERS, type_, unconnected(type_, healthy))  # type: ignore[arg-type]
+            patch.setitem(stores_module.DRIVERS, type_, unconnected(type_, healthy))  # type: ignore[arg-type]
         entries = known(stores.entries)
         assert {entry.type for entry in stores.entries} - {entry.type for entry in entries} <= UNKNOWN
         with client(directory, stores=Stores(True, stores.default, entries)) as api:

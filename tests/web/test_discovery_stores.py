@@ -9,7 +9,7 @@ import pytest
 from ferrotype.config.file_store import FileStore
 from ferrotype.config.server import Server
 from ferrotype.config.stores import StoreConfig, Stores
-from ferrotype.stores import store as store_module
+from ferrotype.stores import stores as stores_module
 from ferrotype.stores import supervisor
 from ferrotype.stores.driver import Health
 from ferrotype.testing.client import OCTETS, OWNER, client
@@ -140,7 +140,7 @@ class Dead:
 
 
 def test_discovery_never_waits_for_a_store(tmp_path, monkeypatch):
-    monkeypatch.setitem(store_module.DRIVERS, "dead", Dead)
+    monkeypatch.setitem(stores_module.DRIVERS, "dead", Dead)
     monkeypatch.setattr(supervisor, "PROBE_TIMEOUT", 0.2)
     entries = (StoreConfig("dead", "dead"), entry("fast", tmp_path / "fast"))
     try:

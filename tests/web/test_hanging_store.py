@@ -13,7 +13,7 @@ from uploads import files, ledger, run_cleanup
 from ferrotype.config.file_store import FileStore
 from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.offload import ThreadPools
-from ferrotype.stores import store as store_module
+from ferrotype.stores import stores as stores_module
 from ferrotype.stores.driver import Health
 from ferrotype.stores.file import FileDriver, FileSource
 from ferrotype.stores.store import Store
@@ -55,7 +55,7 @@ class Hanging(FileDriver):
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A service with a store that may hang. It ends while calls still hang."""
-    monkeypatch.setitem(store_module.DRIVERS, "hanging", Hanging)  # type: ignore[arg-type]
+    monkeypatch.setitem(stores_module.DRIVERS, "hanging", Hanging)  # type: ignore[arg-type]
     entries = tuple(
         StoreConfig(each, kind, "", 0, FileStore(((tmp_path / each, 0),)))
         for each, kind in (("cheap", "hanging"), ("fast", "file"))

@@ -17,7 +17,7 @@ from ferrotype.config.file_store import FileStore
 from ferrotype.config.memory_store import MemoryStore
 from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.model.errors import BlobDamaged, StoreUnavailable
-from ferrotype.stores import store as store_module
+from ferrotype.stores import stores as stores_module
 from ferrotype.stores.driver import READ_SIZE
 from ferrotype.stores.memory import MemoryDriver, MemorySource
 from ferrotype.testing.client import Client, client
@@ -57,7 +57,7 @@ class Unreliable(MemoryDriver):
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setitem(store_module.DRIVERS, "unreliable", Unreliable)  # type: ignore[arg-type]
+    monkeypatch.setitem(stores_module.DRIVERS, "unreliable", Unreliable)  # type: ignore[arg-type]
     entries = (
         StoreConfig("ram", "unreliable", options=MemoryStore()),
         StoreConfig("disk", "file", options=FileStore(((tmp_path / "disk", 0),))),

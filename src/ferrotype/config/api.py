@@ -29,6 +29,8 @@ class Api:
     show_direct_url: bool = False
     show_locations: bool = False
     hashing_algorithm: str = "sha512"
+    #: of which full downloads the digest is checked: streamed, always, never
+    verify_downloads: str = "streamed"
     #: those that run
     import_methods: tuple[str, ...] = ()
     delayed_delete: bool = False
@@ -51,6 +53,10 @@ OPTIONS = (
            dest="api.show_locations", reloadable=True),
     Option("DEFAULT", "hashing_algorithm", types.String(choices=HASHES), Api.hashing_algorithm,
            "digest of new data: " + ", ".join(HASHES), dest="api.hashing_algorithm", reloadable=True),
+    Option("DEFAULT", "verify_downloads", types.String(choices=("streamed", "always", "never")), Api.verify_downloads,
+           "which full downloads are checked against the image's digest before their last bytes are sent: `streamed`"
+           " (not those of local files, which the kernel sends), `always` (those too: they are read, at nine times"
+           " the CPU), `never`", dest="api.verify_downloads", reloadable=True),
     Option("DEFAULT", "delayed_delete", BOOL, Api.delayed_delete,
            "keep the data of a deleted image for `scrub_time`; meanwhile it does not count towards quotas",
            dest="api.delayed_delete"),

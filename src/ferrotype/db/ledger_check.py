@@ -11,6 +11,9 @@ _id = bindparam("of", type_=Text)
 _MARK_DAMAGED = Statement(update(blobs).where(_b.id == _id, _b.damaged_at.is_(None)).values(damaged_at=now()))
 _UNMARK_DAMAGED = Statement(update(blobs).where(_b.id == _id).values(damaged_at=null()))
 _DAMAGED = Statement(select(_b.id).where(_b.damaged_at.is_not(None)))
+_DAMAGED_OF_IMAGE = Statement(
+    select(_b.id).where(_b.image_id == bindparam("image", type_=Text), _b.damaged_at.is_not(None))
+)
 # A literal: PostgreSQL takes two bound values for two expressions and refuses the GROUP BY.
 _account = func.coalesce(_b.project, literal_column("''"))
 # One statement, so that both sums are of the same moment.
@@ -43,6 +46,11 @@ async def unmark_damaged(tx: Transaction, blob_id: str) -> None:
 async def damaged(connection: Connection) -> set[str]:
     """Return the ids of objects that were found missing or altered."""
     return {row[0] for row in await connection.rows(_DAMAGED)}
+
+
+async def damaged_of_image(connection: Connection, image_id: str) -> set[str]:
+    """Return the ids of an image's objects that were found missing or altered."""
+    return {row[0] for row in await connection.rows(_DAMAGED_OF_IMAGE, image=image_id)}
 
 
 async def usage_vs_ledger(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:

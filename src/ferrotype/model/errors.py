@@ -24,6 +24,7 @@ FerrotypeError
  |   |- StoreDenied
  |   |- StoreReadOnly
  |   `- StoreUnavailable
+ |       `- StoreSlow       it delivers too slowly while another copy could be read
  |- FetchError              a request to another server failed; a retry may succeed
  |   |- FetchNotFound       the server has no such file
  |   |- FetchDenied         the server, or its certificate, was not accepted, or did not accept the request
@@ -143,6 +144,10 @@ class StoreReadOnly(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached or failed; a retry may succeed."""
+
+
+class StoreSlow(StoreUnavailable):
+    """The store delivers an object too slowly to be waited for while another copy of it could be read."""
 
 
 class FetchError(FerrotypeError):

@@ -3,8 +3,9 @@
 ``receive``: a body that did not arrive whole ends with ``http.disconnect``, never with ``more_body`` false.
 ``send``: waits until the transport's buffer has space again; raises ConnectionResetError once the client is gone, and
 ResponseError for what cannot be sent. A body that ends short of its Content-Length aborts the connection.
-In place of ``http.response.body``, ``{"type": SENDFILE, "file", "offset", "count"}`` sends a part of a file as the
-whole body: see ``file_sender``.
+In place of ``http.response.body``, ``{"type": SENDFILE, "file", "offset", "count", "pace"}`` sends a part of a file
+as the rest of the body: see ``file_sender``. When the file fails, a StoreError is raised, ``file.sent`` says how many
+bytes were sent, and those that are missing may come in other events.
 """
 
 import asyncio
@@ -12,10 +13,12 @@ import logging
 from collections.abc import Iterable, MutableMapping
 from typing import Any, Protocol
 
+from ferrotype.model.errors import StoreError
 from ferrotype.server.file_sender import FileSender, SendableFile
 from ferrotype.server.request_body import BodyConnection, RequestBody
 from ferrotype.server.request_head import RequestError
 from ferrotype.server.response_head import ResponseError, write_head
+from ferrotype.streams.pace import Pace
 from ferrotype.web.http import SENDFILE, ResponseAborted
 from ferrotype.web.transfers import TRANSFERRING
 
@@ -137,7 +140,7 @@ class Exchange:
         elif kind == "http.response.body" and self._head:
             await self._send_body(message.get("body", b""), message.get("more_body", False))
         elif kind == SENDFILE and self._head:
-            await self._send_file(message["file"], message["offset"], message["count"])
+            await self._send_file(message["file"], message["offset"], message["count"], message.get("pace"))
         else:
             raise ResponseError(f"{kind} was not expected now")
 
@@ -171,17 +174,24 @@ class Exchange:
         if not more:
             self._complete()
 
-    async def _send_file(self, file: SendableFile, offset: int, count: int) -> None:
-        """Send a part of a file and complete the response; abort the connection if that cannot be done."""
+    async def _send_file(self, file: SendableFile, offset: int, count: int, pace: Pace | None) -> None:
+        """Send a part of a file and complete the response; abort the connection if that cannot be done.
+
+        Raise StoreError when the file fails: the connection goes on, and the rest of the body may follow.
+        """
         if not self._is_head_request and count != self._unsent:
-            raise ResponseError("a file is the whole body: its count must be the response's Content-Length")
-        self._write()
+            raise ResponseError("a file is the rest of the body: its count must be what is left of Content-Length")
+        if not self.response_started:
+            self._write()
         if self._unsent:
-            await self._connection.writer.flush()  # Otherwise the file could overtake the head.
+            await self._connection.writer.flush()  # Otherwise the file could overtake what was written before.
             self._raise_if_gone()
             self._sender = FileSender(self._connection.duplicate_socket(), self._connection.limits.send_idle)
+            before = file.sent
             try:
-                await self._sender.send(file, offset, count)
+                await self._sender.send(file, offset, count, pace)
+            except StoreError:
+                raise
             except ConnectionAbortedError as error:
                 self._abort(str(error), logging.INFO)
                 raise ConnectionResetError(str(error)) from error
@@ -189,6 +199,7 @@ class Exchange:
                 self._abort(f"the file could not be sent: {error}")
                 raise
             finally:
+                self._unsent -= file.sent - before
                 self._sender.close()
                 self._sender = None
         if not self.disconnected:  # A client that has read every byte may be gone already; that is no failure.

@@ -4,13 +4,11 @@ import logging
 from collections.abc import AsyncIterator
 
 from ferrotype.db import images as rows
-from ferrotype.db import ledger_check, usage
-from ferrotype.db.engine import Connection, DatabaseUnavailable
+from ferrotype.db import usage
+from ferrotype.db.engine import Connection
 from ferrotype.model.blob import Blob, Stored
 from ferrotype.model.caller import Caller
 from ferrotype.model.errors import (
-    BlobDamaged,
-    BlobNotFound,
     Busy,
     ClientError,
     Conflict,
@@ -23,10 +21,10 @@ from ferrotype.model.errors import (
 )
 from ferrotype.model.image import Image, Location, transition
 from ferrotype.rules import limits, review
-from ferrotype.service import objects, quotas
+from ferrotype.service import copies, objects, quotas
 from ferrotype.service.context import ServiceContext, fetch
+from ferrotype.service.copies import Download
 from ferrotype.service.rollback import rollback_on_error
-from ferrotype.stores.driver import Source
 from ferrotype.stores.store import Store
 from ferrotype.streams import inspect
 from ferrotype.streams.pipe import Checks
@@ -156,7 +154,7 @@ async def _activate(ctx: ServiceContext, blob: Blob, store: Store, stored: Store
 
 async def download(
     ctx: ServiceContext, caller: Caller, image_id: str, prefer: tuple[str, ...] = ()
-) -> tuple[Image, Source | None]:
+) -> tuple[Image, Download | None]:
     """Return an image and its data, open for reading; None for an image that has no data yet. The caller closes it.
 
     Copies in the preferred stores are tried first, in the order given; a copy that cannot be opened is skipped.
@@ -166,51 +164,17 @@ async def download(
         ctx.authoriser.permit(caller, "download_from_store", image, shared)
     if image.status == "deactivated" and not caller.is_admin:
         raise Forbidden(f"Image {image_id} is deactivated.")
-    failure: StoreError | None = None
-    for location in _in_order(ctx, image, prefer):
-        store = ctx.stores.of(location)
-        if store is None:  # A copy in a store that this node does not have: another node can read it.
-            continue
-        try:
-            return image, await store.open(location.url, image.size, location.validators)
-        except StoreError as error:
-            now, _ = await fetch(ctx, ctx.db, caller, image_id, "download_image")
-            if now.locations != image.locations:  # The copy was removed meanwhile; nothing is wrong.
-                return await download(ctx, caller, image_id, prefer)
-            failure = error
-            await report_unreadable(ctx, image, location, store, error)
-    if image.locations:
-        raise StoreUnavailable(f"The data of image {image_id} cannot be read at the moment.") from failure
-    return image, None
-
-
-def _in_order(ctx: ServiceContext, image: Image, prefer: tuple[str, ...]) -> list[Location]:
-    ordered = list(ctx.view.ordered(image))
-    ranks = {store_id: rank for rank, store_id in enumerate(dict.fromkeys(prefer))}
-    # Of copies that are preferred alike, those that must be read from their start for a range come last.
-    ordered.sort(key=lambda location: (ranks.get(location.store or "", len(ranks)), not location.reads_ranges))
-    return ordered
-
-
-async def report_unreadable(
-    ctx: ServiceContext, image: Image, location: Location, store: Store, error: StoreError
-) -> None:
-    """Log that a copy cannot be read. One that is missing or altered is marked damaged; its row and data stay."""
-    if not isinstance(error, BlobNotFound | BlobDamaged):
-        log.error("image cannot be read: image=%s store=%s: %s", image.id, store.id, error)
-        return
-    log.error(
-        "copy is missing or damaged: image=%s store=%s: %s. Restore the object from a backup, or delete the copy or"
-        " the image; `ferrotype check` lists all of them.",
-        image.id, store.id, error,
-    )  # fmt: skip
-    if not location.blob:
-        return
+    if not image.locations:
+        return image, None
+    data = Download(ctx, image, await copies.in_order(ctx, image, prefer))
     try:
-        async with ctx.db.begin() as tx:
-            await ledger_check.mark_damaged(tx, location.blob)
-    except DatabaseUnavailable as unavailable:  # The next reader marks it; this one may have another copy.
-        log.error("marking a damaged copy failed: image=%s: %s", image.id, unavailable)
+        await data.open()
+    except StoreError as failure:
+        now, _ = await fetch(ctx, ctx.db, caller, image_id, "download_image")
+        if now.locations != image.locations:  # Copies were removed or added meanwhile.
+            return await download(ctx, caller, image_id, prefer)
+        raise StoreUnavailable(f"The data of image {image_id} cannot be read at the moment.") from failure
+    return image, data
 
 
 def preferred(ctx: ServiceContext, text: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ which a driver has or has not.
 """
 
 import os
+from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol, runtime_checkable
@@ -32,16 +33,30 @@ class LocalFile:
     Reading may block as long as its file system does, so it is done in ``threads``.
     """
 
-    __slots__ = ("fd", "sent", "size", "threads")
+    __slots__ = ("_calls", "_closed", "fd", "sent", "size", "threads")
 
     def __init__(self, fd: int, size: int, threads: Executor):
         self.fd, self.size, self.threads = fd, size, threads
         #: bytes that went to a client
         self.sent = 0
+        self._closed = False
+        #: calls in threads that use the descriptor
+        self._calls: set[Future[Any]] = set()
+
+    def keep_open_for(self, call: "Future[Any]") -> None:
+        """Keep the descriptor open until a call has ended that may be abandoned. The call must not be cancelled."""
+        self._calls.add(call)
+        call.add_done_callback(self._on_call_end)
+
+    def _on_call_end(self, call: "Future[Any]") -> None:
+        self._calls.discard(call)
+        if self._closed:
+            self.close()
 
     def close(self) -> None:
-        """Close the file; closing it again does nothing."""
-        if self.fd >= 0:
+        """Close the file as soon as no thread uses it; closing it again does nothing."""
+        self._closed = True
+        if self.fd >= 0 and not self._calls:  # A thread could use another file that gets the same number.
             os.close(self.fd)
             self.fd = -1
 

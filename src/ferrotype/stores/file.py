@@ -129,7 +129,8 @@ class FileSource:
                 work = loop.run_in_executor(
                     self._file.threads, os.pread, self._file.fd, min(READ_SIZE, end - offset), offset
                 )
-                chunk = await shielded(work)  # The thread uses the descriptor, which may be closed afterwards.
+                self._file.keep_open_for(work)
+                chunk = await asyncio.shield(work)  # The read may be abandoned, the thread cannot.
             if not chunk:
                 return
             offset += len(chunk)

@@ -14,7 +14,6 @@ from ferrotype.model.external import Validators
 from ferrotype.model.urls import shown
 from ferrotype.offload import Share, shielded
 from ferrotype.stores.driver import (
-    READ_SIZE,
     Batch,
     DirectoryIdentity,
     Driver,
@@ -31,6 +30,9 @@ from ferrotype.stores.supervisor import Parts, Supervisor
 from ferrotype.stores.upload import Upload
 
 log = logging.getLogger("ferrotype.stores")
+
+#: Seconds for which other copies are preferred to those of a store after a read from it has failed.
+READ_FAILURE_SECONDS = 30.0
 
 
 class Store:
@@ -54,6 +56,17 @@ class Store:
             self.supervisor.timeout *= 2
         #: uploads that were given up and that the driver has not ended yet, by name of the object
         self._abandoned: dict[str, asyncio.Future[str]] = {}
+        #: until when other copies are preferred, on the monotonic clock
+        self.avoided_until = 0.0
+
+    @property
+    def readable(self) -> bool:
+        """Whether reads can be expected to succeed: the store answers, and no read of late has failed."""
+        return not self.supervisor.unresponsive and time.monotonic() >= self.avoided_until
+
+    def on_read_failure(self) -> None:
+        """A read failed, or was too slow, for a reason that has to do with the store and not with the object."""
+        self.avoided_until = time.monotonic() + READ_FAILURE_SECONDS
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -259,10 +272,7 @@ class Store:
 
 
 class _SupervisedSource:
-    """A source whose reads fail, instead of waiting for ever, once its back end is unresponsive.
-
-    A chunk counts in the store's share of the memory until the next one is asked for, or the source is closed.
-    """
+    """A source whose reads fail, instead of waiting for ever, once its back end is unresponsive."""
 
     local_file: LocalFile | None = None
 
@@ -278,17 +288,16 @@ class _SupervisedSource:
 
     async def _read(self, offset: int, count: int | None) -> AsyncGenerator[bytes, None]:
         chunks = self._source.read(offset, count)
-        size = READ_SIZE if count is None else min(READ_SIZE, count)
         while True:
-            await self._store.memory.acquire(size)
-            try:
-                with self._store.named_errors():
-                    chunk = await self._store.supervisor.call(anext, chunks, b"")
-                if not chunk:
-                    return
-                yield chunk
-            finally:
-                self._store.memory.release(size)
+            with self._store.named_errors():
+                reading = asyncio.ensure_future(anext(chunks, b""))
+                try:
+                    chunk = await self._store.supervisor.call(lambda reading=reading: reading)
+                finally:
+                    reading.cancel()  # Nothing is lost: it was abandoned, unless it is done.
+            if not chunk:
+                return
+            yield chunk
 
     async def close(self) -> None:
         for read in self._reads:

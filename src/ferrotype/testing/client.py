@@ -34,7 +34,7 @@ from ferrotype.config.server import Server
 from ferrotype.config.stores import StoreConfig, Stores
 from ferrotype.db import schema
 from ferrotype.model.caller import Caller
-from ferrotype.model.errors import Unauthenticated
+from ferrotype.model.errors import BlobDamaged, Unauthenticated
 from ferrotype.web.http import SENDFILE
 
 T = TypeVar("T")
@@ -202,9 +202,12 @@ class Client:
                 reply.status = message["status"]
                 reply.headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
             elif message["type"] == SENDFILE:
-                file = message["file"]
-                reply.body += os.pread(file.fd, message["count"], message["offset"])
-                file.sent = len(reply.body)
+                file, count = message["file"], message["count"]
+                part = os.pread(file.fd, count, message["offset"])
+                reply.body += part
+                file.sent += len(part)
+                if len(part) < count:
+                    raise BlobDamaged(f"the file ended {count - len(part)} bytes early")
             else:
                 reply.body += message.get("body", b"")
 

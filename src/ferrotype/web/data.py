@@ -5,9 +5,8 @@ from contextlib import ExitStack
 
 from ferrotype.model.errors import Invalid
 from ferrotype.model.image import Image
-from ferrotype.offload import shielded
 from ferrotype.service import data
-from ferrotype.stores.driver import Source
+from ferrotype.service.copies import Download
 from ferrotype.web import ranges, transfers
 from ferrotype.web.errors import HTTPError
 from ferrotype.web.http import NO_CONTENT, DataResponse, Request, Response
@@ -46,22 +45,22 @@ async def download(request: Request) -> Response:
     wanted = data.preferred(request.ctx, prefer) if prefer is not None and prefer.strip(", ") else ()
     with ExitStack() as ending:
         ending.enter_context(transfers.transfer(request))
-        image, source = await data.download(request.ctx, request.caller, request.params["image_id"], wanted)
-        if source is None:
+        image, found = await data.download(request.ctx, request.caller, request.params["image_id"], wanted)
+        if found is None:
             return Response(NO_CONTENT)
         try:
-            response = _data_response(request, image, source)
+            response = _data_response(request, image, found)
         except BaseException:
-            await shielded(source.close())
+            await found.close()
             raise
         if isinstance(response, DataResponse):
             response.on_close = ending.pop_all().close
         else:
-            await shielded(source.close())
+            await found.close()
         return response
 
 
-def _data_response(request: Request, image: Image, source: Source) -> Response:
+def _data_response(request: Request, image: Image, found: Download) -> Response:
     etag = ranges.etag_of(image)
     headers = [("content-type", "application/octet-stream"), ("accept-ranges", "bytes")]
     if etag:
@@ -74,10 +73,10 @@ def _data_response(request: Request, image: Image, source: Source) -> Response:
         raise HTTPError(412, "The image data does not match 'If-Match'.")
     if ranges.not_modified(request, etag):
         return Response(304, b"", [("etag", etag or "")])
-    size = source.size if source.size is not None else image.size or 0
+    size = found.size
     part = ranges.part(request, size, etag)
     if part is None:
-        return DataResponse(200, source, 0, size, headers)
+        return DataResponse(200, found, 0, size, headers)
     offset, count = part
     headers.append(("content-range", f"bytes {offset}-{offset + count - 1}/{size}"))
-    return DataResponse(206, source, offset, count, headers)
+    return DataResponse(206, found, offset, count, headers)

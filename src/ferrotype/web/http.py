@@ -2,20 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from ferrotype.model.caller import Caller
-from ferrotype.model.errors import BlobDamaged, FerrotypeError, Invalid, OverLimit
-from ferrotype.offload import shielded
+from ferrotype.model.errors import FerrotypeError, Invalid, OverLimit, StoreError
 from ferrotype.service.context import ServiceContext
-from ferrotype.stores.driver import Source
+from ferrotype.service.copies import Download
+from ferrotype.stores.driver import LocalFile
 from ferrotype.web.clients import client_address
 
-#: The ASGI message that sends a part of a LocalFile as the body: ``file``, ``offset`` and ``count``.
+#: The ASGI message that sends a part of a LocalFile as the rest of the body: ``file``, ``offset``, ``count``, and a
+#: ``pace`` where the file may be given up for being too slow. After a StoreError, what is missing may follow.
 SENDFILE = "ferrotype.sendfile"
 
 Scope = MutableMapping[str, Any]
@@ -153,45 +154,59 @@ class Response:
 
 
 class DataResponse(Response):
-    """``count`` bytes of an open object from ``offset`` on. ``close`` it when they are sent, or cannot be."""
+    """``count`` bytes of an image's data from ``offset`` on. ``close`` it when they are sent, or cannot be."""
 
-    __slots__ = ("_streamed", "count", "offset", "on_close", "source")
+    __slots__ = ("count", "data", "offset", "on_close", "sent")
 
-    def __init__(self, status: int, source: Source, offset: int, count: int, headers: Iterable[tuple[str, str]]):
+    def __init__(self, status: int, data: Download, offset: int, count: int, headers: Iterable[tuple[str, str]]):
         super().__init__(status, b"", headers)
-        self.source, self.offset, self.count = source, offset, count
+        self.data, self.offset, self.count = data, offset, count
         self.on_close: Callable[[], None] | None = None
-        self._streamed = 0
+        #: bytes of data that went to the client
+        self.sent = 0
 
     async def close(self) -> None:
-        """Close the object."""
+        """Close the data."""
         try:
-            await shielded(self.source.close())
+            await self.data.close()
         finally:
             if self.on_close is not None:
                 self.on_close()
 
-    @property
-    def sent(self) -> int:
-        """Bytes of data that went to the client."""
-        return self.source.local_file.sent if self.source.local_file else self._streamed
-
     async def send_body(self, send: Send) -> None:
-        """Send the data: by sendfile where it is a file, otherwise in chunks."""
-        if self.source.local_file:
-            file = self.source.local_file
-            await send({"type": SENDFILE, "file": file, "offset": self.offset, "count": self.count})
-            return
-        chunks = self.source.read(self.offset, self.count)
-        while self._streamed < self.count:
-            chunk = await anext(chunks, b"")
-            if not chunk:
-                raise BlobDamaged(f"the object ended {self.count - self._streamed} bytes early")
-            more = self._streamed + len(chunk) < self.count
-            await send({"type": "http.response.body", "body": chunk, "more_body": more})
-            self._streamed += len(chunk)
+        """Send the data: by sendfile where it is a file, otherwise in chunks.
+
+        Where a copy fails, what is missing comes from another one; StoreError: no copy is left.
+        """
         if not self.count:
             await send({"type": "http.response.body", "body": b""})
+        while self.sent < self.count:
+            file = self.data.file(self.offset + self.sent, self.count - self.sent)
+            if file is None:
+                await self._send_chunks(send)
+                return
+            try:
+                await self._send_file(send, file)
+            except StoreError as error:
+                await self.data.open_another(error)
+
+    async def _send_file(self, send: Send, file: LocalFile) -> None:
+        before = file.sent
+        offset, count = self.offset + self.sent, self.count - self.sent
+        try:
+            await send(
+                {"type": SENDFILE, "file": file, "offset": offset, "count": count, "pace": self.data.file_pace()}
+            )
+        finally:
+            self.sent += file.sent - before
+
+    async def _send_chunks(self, send: Send) -> None:
+        async with aclosing(self.data.read(self.offset + self.sent, self.count - self.sent)) as chunks:
+            while self.sent < self.count:
+                chunk = await anext(chunks)
+                more = self.sent + len(chunk) < self.count
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+                self.sent += len(chunk)
 
 
 def json_response(document: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
