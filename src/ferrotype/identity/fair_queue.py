@@ -1,7 +1,7 @@
 """Work that waits for one of a few slots. Clients take turns, so a flood of one client delays that client alone.
 
 Within a client, kinds of work take turns: names whose passwords are checked, or forms of tokens. When too much waits,
-the newest work of whoever has the most is given up.
+the newest work of the client that has the most is given up.
 """
 
 import asyncio
@@ -74,15 +74,15 @@ class FairQueue(Generic[V]):
     def _make_room(self, client: str, kind: str) -> None:
         """Give up the newest job of the client with the most, or of this client's kind with the most.
 
-        Raise QueueFull where that would help nobody who has less.
+        Raise QueueFull where no client with less would gain by it.
         """
-        mine = self._lanes.get(client, {})
+        own = self._lanes.get(client, {})
         most = max(self._lanes, key=self._count, default=client)
         if self._count(most) <= self._count(client) + 1:
             most = client
         kinds = self._lanes.get(most, {})
         longest = max(kinds, key=lambda each: len(kinds[each]), default=kind)
-        if most == client and len(kinds.get(longest, ())) <= len(mine.get(kind, ())) + 1:
+        if most == client and len(kinds.get(longest, ())) <= len(own.get(kind, ())) + 1:
             raise QueueFull("too much work waits")
         job = kinds[longest][-1]
         self.withdraw(job)

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class Validators(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a server said of a file. Later answers are compared with it: another one means that the file changed."""
+    """What a server reported of a file. A later answer that differs means that the file changed."""
 
     #: bytes; None where the server does not say
     size: int | None = None

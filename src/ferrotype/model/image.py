@@ -45,7 +45,7 @@ class Location(Struct, frozen=True, gc=False, omit_defaults=True):
     url: str
     metadata: dict[str, Any]
     blob: str | None = None
-    #: of external data: what its server said when the location was added; never shown
+    #: of external data: what its server reported when the location was added; never shown
     validators: Validators | None = None
 
     @property

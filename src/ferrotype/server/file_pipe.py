@@ -1,7 +1,7 @@
 """Move a part of a file to a socket through a pipe, without copying it in this process, as sendfile(2) does.
 
-A call of sendfile that hangs in the file system holds the socket: nobody else may write to it. Here reading the file
-and writing to the socket are two calls, so a read that hangs can be abandoned at a known byte.
+A call of sendfile that hangs in the file system holds the socket: no other thread may write to it. Here reading the
+file and writing to the socket are two calls, so a read that hangs can be abandoned at a known byte.
 """
 
 import fcntl

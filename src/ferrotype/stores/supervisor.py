@@ -15,7 +15,7 @@ PROBE_TIMEOUT = 5.0
 
 
 def _ignore(health: Health) -> None:
-    """For those whose health somebody else reports."""
+    """Used where the owner of the part reports its health."""
 
 
 class Supervisor:

@@ -1,7 +1,7 @@
 """The gate for requests to URLs that a user can influence (SSRF): which URL, and which addresses of its host.
 
 A URL is parsed once, by a grammar stricter than any other reader's; the request is sent to what this parser found.
-Every address of the host is judged, and the connection is made to one that passed, so that another answer of the DNS
+Every address of the host is checked, and the connection is made to one that passed, so that another answer of the DNS
 a moment later changes nothing (DNS rebinding). Rules: RUL-95, IMP-52..56, docs/spec/security-checklist.md section C.
 """
 
@@ -114,7 +114,7 @@ class Gate:
     def parse(self, url: str) -> Target:
         """Return where the URL points; raise URLRefused for what is malformed, or refused without asking the DNS.
 
-        A host that is an address is judged here.
+        A host that is an address is checked here.
         """
         target = parse(url)
         self._check_lists(target)

@@ -20,7 +20,7 @@ from ferrotype.offload import ThreadPool
 from ferrotype.streams.addresses import Gate, Resolve, Target
 from ferrotype.streams.http_client import Connection, FetchLimits, Head
 
-#: Redirects of one request; each is judged like the first URL.
+#: Redirects of one request; each is checked like the first URL.
 MAX_REDIRECTS = 5
 #: Seconds for the answer of the DNS.
 RESOLVE_SECONDS = 10.0
@@ -148,7 +148,7 @@ class Fetcher:
             if proxy is None:
                 addresses = await self._gate.addresses(target)
                 connected = await _connect_to_first(addresses, target.port, limits.connect)
-            else:  # The proxy looks the name up: the gate has judged the URL, not the addresses.
+            else:  # The proxy looks the name up: the gate has checked the URL, not the addresses.
                 connected = await _connect_to_proxy(proxy, target if tls else None, limits.connect)
         except OSError as error:
             raise FetchError(f"cannot connect: {error.strerror or error or 'no answer in time'}") from error

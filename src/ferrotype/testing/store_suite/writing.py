@@ -101,7 +101,7 @@ async def an_existing_object_is_never_overwritten(driver: Driver) -> None:
 
 
 async def two_writers_of_one_name_never_mix(driver: Driver) -> None:
-    """Whoever is told that it succeeded finds its own data under its own handle."""
+    """A writer that succeeds finds its own data under its own handle."""
     contents = [bytes([number]) * 300_000 for number in (1, 2)]
     for attempt, name in enumerate(NAMES[:4]):
         puts = (
