@@ -27,3 +27,9 @@ def azurite_server() -> Iterator[ObjectServer]:
     need("azurite")
     with azurite() as server:
         yield server
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out the long tests of faults."""
+    if item.get_closest_marker("store_faults") and not item.config.getoption("--store-faults"):
+        pytest.skip("runs with --store-faults")

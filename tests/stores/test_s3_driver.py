@@ -47,7 +47,9 @@ SIZES = (0, 1, PART - 1, PART, PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize(
+    "known", [True, pytest.param(False, marks=pytest.mark.store_faults)], ids=["known", "unknown"]
+)
 def test_any_size_is_read_back_whole(known: bool, bucket: Running) -> None:
     async def sizes() -> None:
         for size in SIZES:

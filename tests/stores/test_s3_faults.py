@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from object_stores import MIB, PART, Running, content, empty, in_batches, s3, s3_options
@@ -47,31 +48,41 @@ def left(direct: Running) -> list[str]:
     return [each.name for each in direct.run(listed(direct.driver))]
 
 
-KNOWN = pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def both(cases: Sequence[Any], *names: str) -> pytest.MarkDecorator:
+    """Return each case with the size known and unknown; by default every other one of each."""
+    rows = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return pytest.mark.parametrize(
+        (*names, "known"),
+        [
+            pytest.param(*row, known, marks=[] if known == (at % 2 == 0) else [pytest.mark.store_faults])
+            for at, row in enumerate(rows)
+            for known in (True, False)
+        ],
+    )
+
+
 #: A request of an upload, by method and target.
 CREATE, PARTS = ("POST", "uploads"), ("PUT", "partNumber")
 COMPLETE = ("POST", "uploadId=")
 
 
-@KNOWN
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(*CREATE, times=1, answer=(503, error_body("SlowDown"))),
-        Fault(*PARTS, times=2, answer=(503, error_body("SlowDown"))),
-        Fault(*PARTS, times=1, answer=(500, error_body("InternalError"))),
-        Fault(*PARTS, times=1, cut_request=random.randrange(PART)),
-        Fault(*PARTS, times=1, skip=3, cut_request=500),  # the last part
-        Fault(*PARTS, times=1, lose_answer=True),
-        Fault(*COMPLETE, times=1, answer=(503, error_body("SlowDown"))),
-        # 200 with an error in the body
-        Fault(*COMPLETE, times=1, answer=(200, error_body("InternalError"))),
-        # It was completed, and the answer is lost: the object tells.
-        Fault(*COMPLETE, times=1, lose_answer=True),
-        Fault("HEAD", times=1, answer=(503, "")),
-    ],
-    ids=lambda fault: f"{fault.method}-{fault.target}" if isinstance(fault, Fault) else None,
-)
+PASSING = [
+    Fault(*CREATE, times=1, answer=(503, error_body("SlowDown"))),
+    Fault(*PARTS, times=2, answer=(503, error_body("SlowDown"))),
+    Fault(*PARTS, times=1, answer=(500, error_body("InternalError"))),
+    Fault(*PARTS, times=1, cut_request=random.randrange(PART)),
+    Fault(*PARTS, times=1, skip=3, cut_request=500),  # the last part
+    Fault(*PARTS, times=1, lose_answer=True),
+    Fault(*COMPLETE, times=1, answer=(503, error_body("SlowDown"))),
+    # 200 with an error in the body
+    Fault(*COMPLETE, times=1, answer=(200, error_body("InternalError"))),
+    # It was completed, and the answer is lost: the object tells.
+    Fault(*COMPLETE, times=1, lose_answer=True),
+    Fault("HEAD", times=1, answer=(503, "")),
+]
+
+
+@both(PASSING, "fault")
 def test_upload_survives_what_passes(
     fault: Fault, known: bool, proxy: FaultProxy, faulty: Running, direct: Running
 ) -> None:
@@ -82,23 +93,22 @@ def test_upload_survives_what_passes(
     assert proxy.faults[0].times == 0
 
 
-@KNOWN
-@pytest.mark.parametrize(
-    ("fault", "error", "remedy"),
-    [
-        # What does not pass: the error says what it is, and nothing is left.
-        (Fault(*PARTS, answer=(403, error_body("RequestTimeTooSkewed"))), StoreDenied, "Synchronise"),
-        (Fault(*CREATE, answer=(301, error_body("PermanentRedirect"))), StoreDenied, "s3_store_region_name"),
-        (Fault(*PARTS, answer=(400, error_body("AuthorizationHeaderMalformed"))), StoreDenied, "another region"),
-        (Fault(*PARTS, skip=1, answer=(507, error_body("InsufficientStorage"))), StoreFull, "no space"),
-        (Fault(*PARTS, skip=2, answer=(403, error_body("QuotaExceeded"))), StoreFull, "quota"),
-        (Fault(*PARTS, answer=(413, error_body("EntityTooLarge"))), StoreFull, "larger"),
-        (Fault(*PARTS, answer=(400, error_body("BadDigest"))), StoreUnavailable, "changed on its way"),
-        (Fault(*CREATE, answer=(404, error_body("NoSuchBucket"))), StoreUnavailable, "Create it"),
-        (Fault(*COMPLETE, answer=(404, error_body("NoSuchUpload"))), StoreUnavailable, "aborted"),
-        (Fault(*COMPLETE, answer=(200, error_body("MalformedXML"))), StoreError, ""),
-    ],
-)
+FAILING = [
+    # What does not pass: the error says what it is, and nothing is left.
+    (Fault(*PARTS, answer=(403, error_body("RequestTimeTooSkewed"))), StoreDenied, "Synchronise"),
+    (Fault(*CREATE, answer=(301, error_body("PermanentRedirect"))), StoreDenied, "s3_store_region_name"),
+    (Fault(*PARTS, answer=(400, error_body("AuthorizationHeaderMalformed"))), StoreDenied, "another region"),
+    (Fault(*PARTS, skip=1, answer=(507, error_body("InsufficientStorage"))), StoreFull, "no space"),
+    (Fault(*PARTS, skip=2, answer=(403, error_body("QuotaExceeded"))), StoreFull, "quota"),
+    (Fault(*PARTS, answer=(413, error_body("EntityTooLarge"))), StoreFull, "larger"),
+    (Fault(*PARTS, answer=(400, error_body("BadDigest"))), StoreUnavailable, "changed on its way"),
+    (Fault(*CREATE, answer=(404, error_body("NoSuchBucket"))), StoreUnavailable, "Create it"),
+    (Fault(*COMPLETE, answer=(404, error_body("NoSuchUpload"))), StoreUnavailable, "aborted"),
+    (Fault(*COMPLETE, answer=(200, error_body("MalformedXML"))), StoreError, ""),
+]
+
+
+@both(FAILING, "fault", "error", "remedy")
 def test_upload_that_fails_leaves_nothing(
     fault: Fault,
     error: type[StoreError],
@@ -132,8 +142,7 @@ def test_small_upload_survives_what_passes(fault: Fault, proxy: FaultProxy, faul
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize(("kind", "stored"), [("swift", False), ("seaweed", True)])
-@KNOWN
+@both([("swift", False), ("seaweed", True)], "kind", "stored")
 def test_damaged_request_is_refused_by_the_server(
     kind: str, stored: bool, known: bool, request: pytest.FixtureRequest
 ) -> None:
@@ -221,6 +230,7 @@ def test_delete_that_fails_is_an_error(
 
 
 @pytest.mark.slow
+@pytest.mark.store_faults
 def test_server_that_hangs_fails_in_bounded_time(direct: Running, seaweed_server: ObjectServer) -> None:
     direct.run(empty(direct.driver))
     handle = upload(direct, bytes(100 * MIB))

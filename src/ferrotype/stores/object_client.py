@@ -21,7 +21,7 @@ PART_SECONDS, PART_RATE = 60, 1024 * 1024
 #: Seconds without a byte of an answer, after which a request has failed.
 READ_TIMEOUT = 15
 #: Seconds after which a request is not sent again.
-RETRY_SECONDS = 30
+RETRY_SECONDS = 10
 #: Times that a download goes on where it broke off, without a mebibyte in between.
 RESUMPTIONS = 3
 
@@ -33,11 +33,12 @@ READ_OPTIONS: "ClientConfig" = {
 }
 READ_RETRIES: "RetryConfig" = {
     "max_retries": 3,
-    "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+    "retry_timeout": timedelta(seconds=READ_TIMEOUT),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
 }
+# The pauses are random and may be short, so the time is the limit: a server that restarts is waited for.
 WRITE_RETRIES: "RetryConfig" = {
-    "max_retries": 8,
+    "max_retries": 30,
     "retry_timeout": timedelta(seconds=RETRY_SECONDS),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=4), "base": 2},
 }

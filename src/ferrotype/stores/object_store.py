@@ -218,7 +218,7 @@ class ObjectStoreDriver:
         except BlobNotFound:
             raise from_answer(f"write {key}", 404, "NoSuchBucket") from None
         except StoreUnavailable:
-            if not upload.done() or await self._size_of(key) != sent:
+            if not upload.done() or not await self._has(key, sent):
                 raise  # Else only the answer to the last request was lost.
         finally:
             if not upload.done():
@@ -228,6 +228,13 @@ class ObjectStoreDriver:
                 stopping.cancel()
             await _end(upload)
         return sent
+
+    async def _has(self, key: str, size: int) -> bool:
+        """Return whether the object is certainly there with this size."""
+        try:
+            return await self._size_of(key) == size
+        except StoreError:  # The server is away: the error before this one is the one to report.
+            return False
 
     async def _verify(self, key: str, size: int) -> None:
         """Raise StoreUnavailable unless the object is there and has this size."""

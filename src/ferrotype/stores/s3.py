@@ -99,7 +99,7 @@ class S3Driver(ObjectStoreDriver):
                 await shielded(asyncio.wait(sending))
             for each in sending:  # Retrieved: the error that ended us is the one to report.
                 each.cancelled() or each.exception()
-            if isinstance(error, StoreUnavailable) and await self._size_of(key) == sent:
+            if isinstance(error, StoreUnavailable) and await self._has(key, sent):
                 return sent  # The answer to the last request was lost.
             raise
         return sent

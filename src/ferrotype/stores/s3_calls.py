@@ -1,5 +1,6 @@
 """Calls of S3 that obstore lacks, by boto3 in threads: buckets, listing and aborting uploads, and parts that grow."""
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +19,14 @@ from ferrotype.stores.object_errors import connection, from_answer
 if TYPE_CHECKING:  # Declared in the library's stub files only.
     from obstore.store import S3Credential
 
+# At the level debug they log signed headers, and access keys with them.
+for _name in ("boto3", "botocore", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
 #: Threads of one store for these calls. Parts of uploads of unknown size have others, as many as may be sent at once.
 THREADS = 8
-#: Seconds to connect, seconds without progress, and attempts.
-CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 5, 20, 4
+#: Seconds to connect, seconds without progress, and attempts: of most calls, and of those that send a part.
+CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS, PART_ATTEMPTS = 5, 20, 4, 7
 #: How long obstore uses credentials before it asks again. boto3 renews them 15 minutes before they expire.
 CREDENTIALS_VALID = timedelta(minutes=5)
 
@@ -46,12 +51,12 @@ class S3Calls:
             region_name=options.region,
         )
         self._lock = threading.Lock()
-        self._made: Any = None
+        self._made: dict[int, Any] = {}
 
-    def _client(self) -> Any:
+    def _client(self, attempts: int = ATTEMPTS) -> Any:
         with self._lock:
-            if self._made is None:
-                self._made = self._session.client(
+            if attempts not in self._made:
+                self._made[attempts] = self._session.client(
                     "s3",
                     endpoint_url=self._options.endpoint,
                     verify=str(self._options.ca_file) if self._options.ca_file else None,
@@ -62,17 +67,17 @@ class S3Calls:
                         },
                         connect_timeout=CONNECT_TIMEOUT,
                         read_timeout=READ_TIMEOUT,
-                        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                        retries={"mode": "standard", "total_max_attempts": attempts},
                         max_pool_connections=THREADS + self._options.parallel_parts,
                         request_checksum_calculation="when_required",
                         response_checksum_validation="when_required",
                     ),
                 )
-            return self._made
+            return self._made[attempts]
 
-    def _call(self, action: str, method: str, parameters: Mapping[str, Any]) -> Any:
+    def _call(self, action: str, method: str, parameters: Mapping[str, Any], attempts: int = ATTEMPTS) -> Any:
         with translated(action):
-            return getattr(self._client(), method)(Bucket=self._options.bucket, **parameters)
+            return getattr(self._client(attempts), method)(Bucket=self._options.bucket, **parameters)
 
     async def call(self, action: str, method: str, **parameters: Any) -> Any:
         """Return the answer to one call about the bucket. ``action`` continues "cannot" in the text of an error."""
@@ -81,7 +86,9 @@ class S3Calls:
     async def send_part(self, key: str, upload: str, number: int, data: bytearray) -> Mapping[str, Any]:
         """Send one part of an upload and return what completes it."""
         parameters = {"Key": key, "UploadId": upload, "PartNumber": number, "Body": data, **self.checksum}
-        answer = await self._part_threads.offload(self._call, f"write {key}", "upload_part", parameters)
+        answer = await self._part_threads.offload(
+            self._call, f"write {key}", "upload_part", parameters, PART_ATTEMPTS
+        )
         sums = {"ChecksumSHA256": answer["ChecksumSHA256"]} if self.checksum else {}
         return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 

@@ -45,10 +45,6 @@ INSTALLED_BY = {
 }
 
 
-#: Ends a server with the process that started it, however that ends.
-_WITH_PARENT = [shutil.which("setpriv") or "setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-
-
 class ObjectServer:
     """A running server. ``bucket`` exists and is empty at first."""
 
@@ -69,12 +65,17 @@ class ObjectServer:
             raise RuntimeError("the server was not started")
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start it and wait until it serves objects."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "WEED_", "PYTHON"))}
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  every word is ours
-                [*_WITH_PARENT, *self._command], cwd=self.home, env=environment, start_new_session=True,
+                self._command, cwd=self.home, env=environment, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         end = time.monotonic() + START_SECONDS
@@ -90,7 +91,7 @@ class ObjectServer:
 
     def kill(self) -> None:
         """End it at once: connections are refused from now on."""
-        if self._process and self._process.poll() is None:
+        if self._process and self.runs:
             self._process.kill()
             self._process.wait(10)
 
