@@ -18,11 +18,15 @@ PROBE_PERIOD, REFRESH_PERIOD = 30.0, 2.0
 
 
 class Periodic(NamedTuple):
-    """Work that is repeated every ``seconds``, measured from its end. ``name`` is for the log."""
+    """Work that is repeated every ``seconds``, measured from its end. ``name`` is for the log.
+
+    ``at_once``: the first run is at the start, and not after the first period.
+    """
 
     name: str
     seconds: float
     run: Callable[[], Awaitable[None]]
+    at_once: bool = False
 
 
 def schedule(current: Callable[[], ServiceContext], refresh_files: Callable[[], Awaitable[None]]) -> list[Periodic]:
@@ -37,7 +41,7 @@ def schedule(current: Callable[[], ServiceContext], refresh_files: Callable[[], 
         Periodic("lease renewal", lease.seconds * RETRY_PART, lease.retry),
         Periodic("cleanup", lease.seconds * CLEANUP_PART, lambda: cleanup.run_cleanup(current())),
         *(
-            Periodic(f"deletion in store {each.id}", lease.seconds * CLEANUP_PART, deletion(each.id))
+            Periodic(f"deletion in store {each.id}", lease.seconds * CLEANUP_PART, deletion(each.id), at_once=True)
             for each in current().stores
         ),
         Periodic("store probe", PROBE_PERIOD, lambda: cleanup.probe_stores(current())),
@@ -46,7 +50,7 @@ def schedule(current: Callable[[], ServiceContext], refresh_files: Callable[[], 
 
 
 def start(work: Iterable[Periodic]) -> list[asyncio.Task[None]]:
-    """Start each piece of work in a task of its own; its first run is after its period."""
+    """Start each piece of work in a task of its own."""
     return [asyncio.create_task(_repeat(each)) for each in work]
 
 
@@ -60,11 +64,13 @@ async def stop(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 async def _repeat(work: Periodic) -> None:
     """Run ``work`` periodically; log an error and go on."""
-    while True:
+    if not work.at_once:
         await asyncio.sleep(work.seconds)
+    while True:
         try:
             await work.run()
         except FerrotypeError as error:
             log.error("background work failed; will retry: work=%s: %s", work.name, error)
         except Exception:
             log.exception("background work failed; will retry: work=%s", work.name)
+        await asyncio.sleep(work.seconds)
