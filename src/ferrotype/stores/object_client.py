@@ -86,7 +86,8 @@ class ObjectSource:
             answer = await obstore.get_async(self._bucket, self._key, options={"range": (start, end)})
             if answer.meta["size"] != self._size:
                 raise BlobDamaged(f"{self._key} has {answer.meta['size']} bytes now and had {self._size}")
-            async for chunk in answer.stream(min_chunk_size=READ_SIZE // 4):
+            # Rarely more than READ_SIZE then: what came is not cut.
+            async for chunk in answer.stream(min_chunk_size=READ_SIZE * 3 // 4):
                 data = bytes(chunk)
                 start += len(data)
                 for at in range(0, len(data), READ_SIZE):

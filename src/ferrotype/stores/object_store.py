@@ -190,13 +190,13 @@ class ObjectStoreDriver:
             removing = asyncio.ensure_future(self.delete(name, key))
             await shielded(asyncio.wait([removing], timeout=ABORT_SECONDS))
             # What cannot be removed now is found by the ledger, which knows the name.
-            removing.add_done_callback(_retrieved)
+            removing.add_done_callback(retrieved)
             raise
 
-    async def _put_unknown(self, key: str, data: AsyncIterator[bytes], part: int, parallel: int) -> int:
+    async def _put_unknown(self, key: str, data: AsyncIterator[Batch], part: int, parallel: int) -> int:
         return await self._put_parts(key, data, part, parallel)
 
-    async def _put_parts(self, key: str, data: AsyncIterator[bytes], part: int, parallel: int) -> int:
+    async def _put_parts(self, key: str, data: AsyncIterator[Batch], part: int, parallel: int) -> int:
         """Send parts and return the number of bytes; when this fails, obstore removes them."""
         feed, sent = _Feed(), 0
         writer = self._writer_for(part)
@@ -205,11 +205,13 @@ class ObjectStoreDriver:
         )
         upload.add_done_callback(lambda _: feed.close())
         try:
-            async for piece in data:
+            async for batch in data:
+                piece = b"".join(batch)  # One piece: each costs a switch between threads.
                 sent += len(piece)
                 if sent > part * MAX_PARTS:
                     raise StoreDenied(f"an object of unknown size has at most {part * MAX_PARTS} bytes in this store")
-                await feed.send(piece)
+                if piece:
+                    await feed.send(piece)
                 if upload.done():
                     break
             await feed.send(None)
@@ -305,25 +307,24 @@ async def _beginning(batches: AsyncIterator[Batch], memory: Reservation, size: i
 
 async def _chained(
     beginning: list[bytes], batches: AsyncIterator[Batch], memory: Reservation
-) -> AsyncGenerator[bytes, None]:
-    """Yield the data in pieces of whole batches: each piece costs a switch between threads."""
+) -> AsyncGenerator[Batch, None]:
+    """Yield the beginning, and the batches that follow."""
     if beginning:
-        yield b"".join(beginning)
+        yield beginning
         beginning.clear()
     async for batch in batches:
-        piece = batch[0] if len(batch) == 1 else b"".join(batch)
-        memory.moved(len(piece))
-        if piece:
-            yield piece
+        memory.moved(sum(map(len, batch)))
+        yield batch
 
 
 async def _end(request: "asyncio.Future[Any]") -> None:
     """Cancel a request that has not ended, and retrieve its outcome, which is known or does not matter."""
     request.cancel()
     await asyncio.wait([request])
-    _retrieved(request)
+    retrieved(request)
 
 
-def _retrieved(request: "asyncio.Future[Any]") -> None:
+def retrieved(request: "asyncio.Future[Any]") -> None:
+    """Take note of an error that does not matter any more, so that it is not logged."""
     if not request.cancelled():
         request.exception()

@@ -15,9 +15,9 @@ from obstore.store import S3Store as S3Bucket
 from ferrotype.config.s3_store import LARGEST_PART, MIB, S3Store
 from ferrotype.model.errors import StoreError, StoreUnavailable
 from ferrotype.offload import ThreadPools, shielded
-from ferrotype.stores.driver import Health, Listed
+from ferrotype.stores.driver import Batch, Health, Listed
 from ferrotype.stores.object_errors import BucketMissing, UploadMissing
-from ferrotype.stores.object_store import MAX_PARTS, ObjectStoreDriver
+from ferrotype.stores.object_store import MAX_PARTS, ObjectStoreDriver, retrieved
 from ferrotype.stores.s3_calls import S3Calls, Unfinished
 
 #: Parts of an upload of unknown size after which they are twice as large: 10 MiB grow to 5 GiB within 6 TiB.
@@ -71,34 +71,33 @@ class S3Driver(ObjectStoreDriver):
             await self._calls.create_bucket()
         self._bucket_exists = True
 
-    async def _put_unknown(self, key: str, data: AsyncIterator[bytes], part: int, parallel: int) -> int:
+    async def _put_unknown(self, key: str, data: AsyncIterator[Batch], part: int, parallel: int) -> int:
         """Send parts that grow with the object, so that any size fits into the parts that S3 allows.
 
         When this fails nothing is sent any more, and ``delete`` aborts the upload.
         """
         created = await self._calls.call(f"write {key}", "create_multipart_upload", Key=key, **self._calls.checksum)
         upload, sent = Unfinished(key, created["UploadId"]), 0
+        parts: list[asyncio.Task[Any]] = []
         sending: set[asyncio.Task[Any]] = set()
-        sent_parts: list[Any] = []
         try:
             async for body in _growing(data, part):
                 while len(sending) >= max(1, parallel * part // len(body) - 1):
                     done, sending = await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
-                    sent_parts += [each.result() for each in done]
+                    for each in done:
+                        each.result()
                 sent += len(body)
-                number = len(sent_parts) + len(sending) + 1
-                sending.add(asyncio.create_task(self._calls.send_part(key, upload.id, number, body)))
-            sent_parts += await asyncio.gather(*sending)
-            sent_parts.sort(key=lambda each: each["PartNumber"])
+                parts.append(asyncio.create_task(self._calls.send_part(key, upload.id, len(parts) + 1, body)))
+                sending.add(parts[-1])
             await self._calls.call(
                 f"write {key}", "complete_multipart_upload",
-                Key=key, UploadId=upload.id, MultipartUpload={"Parts": sent_parts},
+                Key=key, UploadId=upload.id, MultipartUpload={"Parts": [await each for each in parts]},
             )  # fmt: skip
         except BaseException as error:
-            if sending:
-                await shielded(asyncio.wait(sending))
-            for each in sending:  # Retrieved: the error that ended us is the one to report.
-                each.cancelled() or each.exception()
+            if parts:
+                await shielded(asyncio.wait(parts))
+            for each in parts:  # Retrieved: the error that ended us is the one to report.
+                retrieved(each)
             if isinstance(error, StoreUnavailable) and await self._has(key, sent):
                 return sent  # The answer to the last request was lost.
             raise
@@ -161,21 +160,25 @@ class S3Driver(ObjectStoreDriver):
         return handle if ours and "/" not in handle and handle not in (".", "..") and quote(handle) == key else None
 
 
-async def _growing(data: AsyncIterator[bytes], part: int) -> AsyncIterator[bytearray]:
+async def _growing(data: AsyncIterator[Batch], part: int) -> AsyncIterator[bytearray]:
     """Yield parts; after each ``DOUBLE_AFTER`` of them they are twice as large. Only the last one is smaller."""
-    number, body = 0, bytearray()
-    async for piece in data:
-        view = memoryview(piece)
-        while view:
-            size = min(part << (number // DOUBLE_AFTER), LARGEST_PART * MIB)
-            taken = view[: size - len(body)]
-            body += taken
-            view = view[len(taken) :]
-            if len(body) == size:
-                number += 1
-                if number > MAX_PARTS:
-                    raise StoreUnavailable("the object is larger than S3 allows")
-                yield body
-                body = bytearray()
-    if body:
+    number, size, filled = 0, part, 0
+    body = bytearray(size)  # At once: growing would copy it again and again.
+    async for batch in data:
+        for chunk in batch:
+            at = 0
+            while at < len(chunk):
+                taken = min(len(chunk) - at, size - filled)
+                body[filled : filled + taken] = memoryview(chunk)[at : at + taken]
+                filled += taken
+                at += taken
+                if filled == size:
+                    number += 1
+                    if number > MAX_PARTS:
+                        raise StoreUnavailable("the object is larger than S3 allows")
+                    yield body
+                    size, filled = min(part << (number // DOUBLE_AFTER), LARGEST_PART * MIB), 0
+                    body = bytearray(size)
+    if filled:
+        del body[filled:]
         yield body
