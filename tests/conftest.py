@@ -19,14 +19,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("length of random tests")
     group.addoption("--walk-steps", type=int, default=200, help="steps of walks through the API on each database")
     group.addoption("--walk-seed", type=int, default=None, help="repeat the walks of an earlier run")
-    group.addoption("--crash-rounds", type=int, default=20, help="random moments at which the service is killed")
+    group.addoption("--crash-rounds", type=int, default=12, help="random moments at which the service is killed")
     group.addoption("--crash-seed", type=int, default=None, help="repeat the moments of an earlier run")
-    group.addoption("--refusal-rounds", type=int, default=6, help="refused uploads of each client")
+    group.addoption("--refusal-rounds", type=int, default=2, help="refused uploads of each client")
     group.addoption(
         "--store-gibibytes", action="store_true", help="also objects of several GiB in every kind of store"
     )
     group.addoption("--store-faults", action="store_true", help="every fault of object stores, through the service")
-    group.addoption("--mutations", type=int, default=3000, help="damaged copies of each disk image to inspect")
+    group.addoption("--mutations", type=int, default=1000, help="damaged copies of each disk image to inspect")
 
 
 #: The kinds of databases, as parameters of a fixture or a test.
