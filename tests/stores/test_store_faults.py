@@ -1,6 +1,6 @@
 """What clients get, what becomes of the image, and what is left, when an S3 server fails under the service.
 
-One case of each kind runs by default; ``--store-faults`` runs all of them, and prints the table.
+A few run by default, all of them with ``--store-faults``; then, without ``-n``, the table is printed.
 """
 
 import asyncio
